@@ -1,0 +1,32 @@
+"""The errors and the warning of corrinit.
+
+Every error says what is wrong, where (file, layer, shape) and what to do about it.
+"""
+
+
+class CorrInitError(Exception):
+    """Base class of every error that corrinit raises on purpose."""
+
+
+class CorrelationError(CorrInitError, ValueError):
+    """A correlation matrix is malformed, or does not fit the kernel it is used for."""
+
+
+class WeightsError(CorrInitError):
+    """Weights cannot be read, or hold nothing that can be estimated from."""
+
+
+class PlanError(CorrInitError, ValueError):
+    """A model cannot be initialized as asked; no parameter has been changed."""
+
+
+class ConfigError(CorrInitError, ValueError):
+    """A run is configured with a value that does not exist or cannot work."""
+
+
+class DataError(CorrInitError):
+    """A data set cannot be found or read."""
+
+
+class CorrInitWarning(UserWarning):
+    """Something was approximated; the message says what, and by how much."""
