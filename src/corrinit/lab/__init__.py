@@ -1,0 +1,1 @@
+"""The lab: data, networks, training, records, statistics and reports."""
