@@ -1,23 +1,66 @@
-"""corrinit: initialize convolutional networks with the spatial correlation that trained filters have."""
+"""Initialize convolutional networks with the spatial correlation that trained filters have.
+
+The names in `__all__` are the public ones. Those that need torch are imported when first used, so that
+`corrinit --help` and the reading of correlations and reports stay quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from corrinit.correlation import SpatialCorrelation
-from corrinit.errors import (
-    ConfigError,
-    CorrelationError,
-    CorrInitError,
-    CorrInitWarning,
-    DataError,
-    PlanError,
-    WeightsError,
-)
+from corrinit.errors import CorrInitError, CorrInitWarning
+
+if TYPE_CHECKING:
+    from corrinit.correlation_io import load_correlation, save_correlation
+    from corrinit.estimation import estimate, estimate_inputs, estimate_layers
+    from corrinit.init import correlated_kaiming_normal_, correlated_normal_, correlated_xavier_normal_
+    from corrinit.monitor import GradientMonitor
+    from corrinit.planning import initialize, plan
+    from corrinit.scale import signal_scale
 
 __all__ = [
     "SpatialCorrelation",
+    "initialize",
+    "plan",
+    "correlated_normal_",
+    "correlated_kaiming_normal_",
+    "correlated_xavier_normal_",
+    "signal_scale",
+    "estimate",
+    "estimate_layers",
+    "estimate_inputs",
+    "save_correlation",
+    "load_correlation",
+    "GradientMonitor",
     "CorrInitError",
-    "CorrelationError",
-    "WeightsError",
-    "PlanError",
-    "ConfigError",
-    "DataError",
     "CorrInitWarning",
 ]
+
+_HOME_OF = {
+    "initialize": "planning",
+    "plan": "planning",
+    "correlated_normal_": "init",
+    "correlated_kaiming_normal_": "init",
+    "correlated_xavier_normal_": "init",
+    "signal_scale": "scale",
+    "estimate": "estimation",
+    "estimate_layers": "estimation",
+    "estimate_inputs": "estimation",
+    "save_correlation": "correlation_io",
+    "load_correlation": "correlation_io",
+    "GradientMonitor": "monitor",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import permutations, product
 from types import MappingProxyType
 from typing import NamedTuple
@@ -90,7 +90,7 @@ class SpatialCorrelation:
         if repaired.distance > spd.TOLERANCE:
             provenance["psd_repair"] = f"Frobenius distance {repaired.distance:.6g}"
             warnings.warn(
-                f"the matrix was not a correlation; the nearest one is {repaired.distance:.3g} away (Frobenius)",
+                f"the matrix was not a correlation; the nearest one is {repaired.distance:.3g} away",
                 CorrInitWarning,
                 stacklevel=2,
             )
@@ -177,10 +177,10 @@ class SpatialCorrelation:
             return self
         if len(size) != len(self.kernel_size):
             raise CorrelationError(
-                f"a correlation of a {format_size(self.kernel_size)} kernel has {len(self.kernel_size)} axes; "
-                f"it cannot be resized to {format_size(size)}"
+                f"a {format_size(self.kernel_size)} correlation cannot be resized to {format_size(size)}: "
+                "the number of axes differs"
             )
-        by_lag = self._by_displacement()
+        by_lag = self.by_displacement()
         limit = np.array(self.kernel_size) - 1
         offsets = tap_offsets(size)
         lags = offsets[:, None, :] - offsets[None, :, :]
@@ -200,8 +200,8 @@ class SpatialCorrelation:
             for d in np.unique(distances)
         )
 
-    def _by_displacement(self) -> Matrix:
-        """Mean correlation for each displacement −(k−1) … k−1, shape (2 k_1 − 1, ..., 2 k_d − 1)."""
+    def by_displacement(self) -> Matrix:
+        """Mean correlation of taps at each displacement −(k−1) … k−1, shape (2 k_1 − 1, ..., 2 k_d − 1)."""
         offsets = tap_offsets(self.kernel_size)
         lags = (offsets[:, None, :] - offsets[None, :, :]) + np.array(self.kernel_size) - 1
         shape = tuple(2 * k - 1 for k in self.kernel_size)
@@ -239,6 +239,26 @@ class SpatialCorrelation:
 
     def __repr__(self) -> str:
         return f"SpatialCorrelation(kernel_size={self.kernel_size}, mean={self.mean:.3f})"
+
+
+DEFAULT_MEAN = 0.26
+"""Mean off-diagonal correlation of the 3×3 filters of a trained ResNet-10, as the paper reports it."""
+
+
+@lru_cache
+def default_correlation(kernel_size: tuple[int, ...]) -> SpatialCorrelation:
+    """The correlation used where none is given: separable exponential, mean 0.26 on a 3×3 kernel.
+
+    Every kernel size gets the length scale that gives the 3×3 kernel that mean, so neighbouring taps are
+    correlated alike in all of them.
+
+    >>> default_correlation((3, 3))
+    SpatialCorrelation(kernel_size=(3, 3), mean=0.260)
+    """
+    neighbours = exponential((3, 3), mean=DEFAULT_MEAN)[0, 1]
+    length_scale = float(-1 / np.log(neighbours))
+    provenance = {"source": f"exponential kernel, city-block metric, length scale {length_scale:.6g}"}
+    return SpatialCorrelation(exponential(kernel_size, length_scale), kernel_size, provenance)
 
 
 def format_size(kernel_size: Sequence[int]) -> str:

@@ -38,7 +38,7 @@ def validate(matrix: ArrayLike) -> Matrix:
     matrix = _finite_square(matrix)
     if (gap := float(np.abs(np.diag(matrix) - 1).max())) > TOLERANCE:
         raise CorrelationError(
-            f"the diagonal is off by {gap:.3g}; a correlation has ones there (divide by the standard deviations)"
+            f"the diagonal is off by {gap:.3g}; a correlation has ones there: divide by the deviations"
         )
     if (lowest := float(np.linalg.eigvalsh(matrix)[0])) < -TOLERANCE:
         raise CorrelationError(
