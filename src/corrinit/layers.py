@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
@@ -39,7 +42,7 @@ def reason_to_keep(module: nn.Module, weight: Tensor) -> str:
         weight: its weight, or its first parameter where it has none.
     """
     if not isinstance(module, (_ConvNd, nn.Linear)):
-        return "no convolution or linear layer"
+        return "no filters"
     if getattr(module, "_is_hf_initialized", False) or getattr(weight, "_is_hf_initialized", False):
         return "already loaded (_is_hf_initialized)"
     if not weight.requires_grad:
@@ -53,3 +56,15 @@ def reason_to_keep(module: nn.Module, weight: Tensor) -> str:
         if kinds != {"_WeightNorm"}:
             return f"parametrized by {', '.join(sorted(kinds))}: cannot be written through"
     return ""
+
+
+@contextmanager
+def writing_weight(module: nn.Module) -> Iterator[Tensor]:
+    """The weight of a module, to be filled in place; through its parametrization where it has one."""
+    with torch.no_grad():
+        if not is_parametrized(module, "weight"):
+            yield module.weight  # pyright: ignore[reportReturnType]
+            return
+        weight = torch.empty_like(module.weight)  # pyright: ignore[reportArgumentType]
+        yield weight
+        module.weight = weight

@@ -10,16 +10,14 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal, TypeAlias, TypedDict, get_args
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
-from torch.nn.utils.parametrize import is_parametrized
 from typing_extensions import Unpack
 
 from corrinit.correlation import SpatialCorrelation, default_correlation, format_size
 from corrinit.errors import CorrelationError, PlanError
 from corrinit.init import FanMode, draw_
-from corrinit.layers import own_parameters, reason_to_keep, require_materialized
+from corrinit.layers import own_parameters, reason_to_keep, require_materialized, writing_weight
 from corrinit.scale import Inputs, amplification, scale_for, transposed_amplification
 from corrinit.seeding import canonical_name, layer_generator
 from corrinit.selectors import Selectors, select
@@ -101,9 +99,13 @@ class Plan:
                 found = "no such layer" if weight is None else f"a weight of shape {tuple(weight.shape)}"
                 raise PlanError(f"layer {layer.name}: planned for shape {layer.shape}, the model has {found}")
         generators = [layer_generator(seed, layer.name) for layer in drawn]
-        with torch.no_grad():
-            for layer, generator in zip(drawn, generators, strict=True):
-                _draw(modules[layer.name], layer, generator)
+        for layer, generator in zip(drawn, generators, strict=True):
+            assert layer.std is not None
+            module = modules[layer.name]
+            with writing_weight(module) as weight:
+                draw_(weight, layer.correlation, layer.std, generator)
+                if layer.zero_bias:
+                    module.bias.zero_()  # pyright: ignore
 
     def independent(self) -> Plan:
         """The scale control: the same standard deviation in every layer, from independent taps."""
@@ -144,10 +146,10 @@ def initialize(model: nn.Module, *, seed: int = 0, **options: Unpack[PlanOptions
         The plan that was carried out.
 
     >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 1))
-    >>> print(initialize(model, seed=0))
+    >>> print(initialize(model))
     layer  type         shape    rule               action                       reason
     0      Conv2d       8×3×3×3  correlated_normal  draw, std 0.1551, zero bias  n_in = 3, R mean 0.260
-    1      BatchNorm2d  8        keep               keep                         no convolution or linear layer
+    1      BatchNorm2d  8        keep               keep                         no filters
     3      Conv2d       8×8×1×1  normal             draw, std 0.5, zero bias     n_in = 8, a single tap
     """
     made = plan(model, **options)
@@ -314,14 +316,3 @@ def _gain(nonlinearity: str, a: float) -> float:
         return nn.init.calculate_gain(nonlinearity, a)  # pyright: ignore[reportArgumentType]
     except ValueError as error:
         raise PlanError(f"nonlinearity is {nonlinearity!r}: {error}") from error
-
-
-def _draw(module: nn.Module, layer: LayerPlan, generator: torch.Generator) -> None:
-    assert layer.std is not None
-    if is_parametrized(module, "weight"):
-        drawn = torch.empty_like(module.weight)  # pyright: ignore[reportArgumentType]
-        module.weight = draw_(drawn, layer.correlation, layer.std, generator)
-    else:
-        draw_(module.weight, layer.correlation, layer.std, generator)  # pyright: ignore[reportArgumentType]
-    if layer.zero_bias:
-        module.bias.zero_()  # pyright: ignore

@@ -103,8 +103,8 @@ def transposed_amplification(
         apart = np.where(same_phase[..., None], lags // np.asarray(stride), 0)
         if (np.abs(apart) > limit).any():
             raise CorrelationError(
-                f"stride {tuple(stride)} and dilation {tuple(dilation)} take a transposed convolution's inputs "
-                'beyond the reach of the measured correlation; use inputs="identical" or "independent"'
+                f"stride {tuple(stride)} and dilation {tuple(dilation)} bring together inputs further apart "
+                'than the measured correlation reaches; use inputs="identical" or "independent"'
             )
         moments = inputs.by_displacement()[tuple(np.moveaxis(apart + limit, -1, 0))]
         total = (correlation.matrix * moments * same_phase).sum()

@@ -1,0 +1,11 @@
+"""Gaussian taps with the correlation of trained filters."""
+
+from corrinit.init import draw_
+from corrinit.methods.method import Method
+
+METHOD = Method(
+    name="correlated",
+    source="Schneider, Correlated initialization for correlated data, Algorithm 1",
+    std=lambda convolution: convolution.correlated_std,
+    draw=lambda weight, convolution, std, generator: draw_(weight, convolution.correlation, std, generator),
+)

@@ -1,0 +1,20 @@
+"""Xavier normal: independent Gaussian taps at the mean of fan-in and fan-out."""
+
+import math
+
+from corrinit.init import draw_
+from corrinit.methods.method import Convolution, Method
+
+
+def _std(convolution: Convolution) -> float:
+    """√(2 / (fan_in + fan_out)), as `torch.nn.init.xavier_normal_` with gain 1."""
+    outputs, inputs, *kernel_size = convolution.shape
+    return math.sqrt(2 / ((inputs + outputs) * math.prod(kernel_size)))
+
+
+METHOD = Method(
+    name="xavier_normal",
+    source="Glorot & Bengio 2010, Understanding the difficulty of training deep feedforward neural networks",
+    std=_std,
+    draw=lambda weight, convolution, std, generator: draw_(weight, None, std, generator),
+)
