@@ -55,9 +55,8 @@ def test_page_is_self_contained(tmp_path):
     class References(HTMLParser):
         def handle_starttag(self, tag, attrs):
             assert tag not in {"script", "link", "iframe", "img", "object"}
-            self.found += [
-                v for k, v in attrs if k in {"src", "href", "xlink:href"} and not v.startswith("#")
-            ]
+            links = (value for name, value in attrs if name in {"src", "href", "xlink:href"})
+            found.extend(link for link in links if not link.startswith("#"))
 
     html = page(tmp_path, Section("S", items=(Figure("f", draw()),))).read_text(encoding="utf-8")
     References().feed(html)

@@ -1,0 +1,128 @@
+"""Data sets of images, ready for training: `load("digits")`, `load("parquet:DIR")`, ...
+
+Images are bytes of shape (N, C, H, W); they are decoded once, into a memory-mapped cache. What a data set is
+and how it was encoded travels with it as text, into every record that rests on it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from corrinit.errors import ConfigError
+from corrinit.lab.sources import cifar, digits, folder, parquet
+from corrinit.lab.sources.base import Source, stratified_sample
+from corrinit.lab.sources.cache import cached
+from corrinit.lab.sources.images import Progress
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images with labels, split for training and testing.
+
+    Args:
+        name: short name, such as `cifar10`.
+        provenance: one line: source, encoding, split, sizes.
+        classes: class names; label i is `classes[i]`.
+        train_images: uint8, shape (N, C, H, W); may be a read-only memory map.
+        train_labels: int64, shape (N,).
+        test_images: uint8, shape (N', C, H, W).
+        test_labels: int64, shape (N',).
+    """
+
+    name: str
+    provenance: str
+    classes: tuple[str, ...]
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.int64]
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.int64]
+
+
+def load(
+    spec: str, *, train_subset: int | None = None, seed: int = 0, progress: Progress | None = None
+) -> Dataset:
+    """Load a data set, decoding it on first use.
+
+    Specs: `digits` (8×8 digits that come with scikit-learn), `cifar10` and `cifar100` (downloaded once),
+    `parquet:DIR` (Hugging Face layout: train-*.parquet and test-*.parquet with an image and a label column),
+    `folder:DIR` (one sub-folder of images per class, in train/ and test/ or split 80/20 here). The directory
+    named by the environment variable `CORRINIT_DATA` is looked in first for DIR and for downloads.
+
+    The split into training and test images never depends on `seed`: every run is tested on the same images.
+
+    Args:
+        spec: which data set.
+        train_subset: keep that many training images, in the proportions of the classes.
+        seed: chooses the subset.
+        progress: called with the numbers of images decoded so far and in total, for each split.
+
+    Raises:
+        ConfigError: if the spec or the subset cannot be.
+        DataError: if the data cannot be found or read.
+
+    >>> load("digits").train_images.shape
+    (1438, 1, 8, 8)
+    """
+    source = _source(spec)
+    splits = cached(source, progress) if source.files else source.read(progress)
+    images, labels = splits.train_images, splits.train_labels
+    shape = "×".join(str(n) for n in images.shape[1:])
+    provenance = (
+        f"{source.name}: {splits.origin}; {len(images):,} training and {len(splits.test_images):,} test "
+        f"images of {shape}, {len(splits.classes)} classes"
+    )
+    if train_subset is not None:
+        kept = _subset(labels, train_subset, seed)
+        images, labels = images[kept], labels[kept]
+        provenance += f"; trained on a stratified subset of {train_subset:,} images (seed {seed})"
+    return Dataset(
+        source.name, provenance, splits.classes, images, labels, splits.test_images, splits.test_labels
+    )
+
+
+def _subset(labels: NDArray[np.int64], size: int, seed: int) -> NDArray[np.intp]:
+    classes = len(np.unique(labels))
+    if not classes <= size <= len(labels):
+        raise ConfigError(
+            f"train_subset is {size}; it lies between {classes}, one image per class, and all {len(labels)}"
+        )
+    return stratified_sample(labels, size, seed)
+
+
+def _source(spec: str) -> Source:
+    kind, _, place = spec.partition(":")
+    if spec in _NAMED:
+        return _NAMED[spec](_data_directory())
+    if kind in _PLACED and place:
+        return _PLACED[kind](_find(place))
+    known = ", ".join([*_NAMED, *(f"{kind}:DIR" for kind in _PLACED)])
+    raise ConfigError(f"data is {spec!r}; it is one of {known}")
+
+
+_NAMED: dict[str, Callable[[Path | None], Source]] = {
+    "digits": lambda _: digits.source(),
+    "cifar10": lambda directory: cifar.source("cifar10", directory),
+    "cifar100": lambda directory: cifar.source("cifar100", directory),
+}
+_PLACED: dict[str, Callable[[Path], Source]] = {
+    "parquet": parquet.source,
+    "folder": folder.source,
+}
+
+
+def _data_directory() -> Path | None:
+    directory = os.environ.get("CORRINIT_DATA")
+    return Path(directory).expanduser() if directory else None
+
+
+def _find(place: str) -> Path:
+    """The directory of that name in CORRINIT_DATA, else the one that the path itself names."""
+    path = Path(place).expanduser()
+    directory = _data_directory()
+    return directory / path if directory is not None and (directory / path).is_dir() else path
