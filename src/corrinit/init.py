@@ -56,18 +56,10 @@ def correlated_normal_(
     >>> bool(abs(torch.corrcoef(w.reshape(-1, 2).T)[0, 1] - 0.8) < 0.01)
     True
     """
-    if tensor.dim() < 3:
-        raise CorrelationError(
-            f"the tensor has shape {tuple(tensor.shape)}; a convolution weight has one axis for "
-            "outputs, one for inputs and one or more for taps: use torch.nn.init.normal_ for the others"
-        )
+    _require_kernel(tensor)
     correlation.require(tuple(tensor.shape[2:]))
     if not (math.isfinite(std) and std >= 0):
         raise CorrelationError(f"std is {std}; it must be finite and at least 0")
-    if torch.nn.parameter.is_lazy(tensor):
-        raise CorrInitError(
-            "the parameter is not initialized yet: run one forward pass of the lazy module first"
-        )
     if tensor.is_meta:
         return tensor
     return draw_(tensor, correlation, std, generator)
@@ -131,11 +123,18 @@ def correlated_xavier_normal_(
     return correlated_normal_(tensor, correlation, std, generator=generator)
 
 
-def _channels(tensor: Tensor, mode: FanMode) -> int:
+def _require_kernel(tensor: Tensor) -> None:
+    if torch.nn.parameter.is_lazy(tensor):
+        raise CorrInitError("the parameter is lazy: run one forward pass of its module first")
     if tensor.dim() < 3:
         raise CorrelationError(
-            f"the tensor has shape {tuple(tensor.shape)}; a convolution weight has 3 to 5 axes"
+            f"the tensor has shape {tuple(tensor.shape)}; a convolution weight has one axis for "
+            "outputs, one for inputs and one or more for taps: use torch.nn.init for the others"
         )
+
+
+def _channels(tensor: Tensor, mode: FanMode) -> int:
+    _require_kernel(tensor)
     if mode not in ("fan_in", "fan_out"):
         raise CorrelationError(f"mode is {mode!r}; it is 'fan_in' or 'fan_out'")
     return tensor.shape[1 if mode == "fan_in" else 0]

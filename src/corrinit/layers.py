@@ -49,12 +49,12 @@ def reason_to_keep(module: nn.Module, weight: Tensor) -> str:
         return "frozen (requires_grad=False)"
     if not weight.is_floating_point():
         return f"weights of type {weight.dtype} cannot be drawn"
-    if hasattr(module, "weight_g"):
-        return "legacy weight_norm: use torch.nn.utils.parametrizations.weight_norm"
     if is_parametrized(module, "weight"):
         kinds = {type(p).__name__ for p in module.parametrizations["weight"]}  # pyright: ignore
         if kinds != {"_WeightNorm"}:
             return f"parametrized by {', '.join(sorted(kinds))}: cannot be written through"
+    elif "weight" not in module._parameters:
+        return "weight derived by a legacy hook: use torch.nn.utils.parametrizations"
     return ""
 
 
