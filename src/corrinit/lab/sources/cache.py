@@ -51,7 +51,7 @@ def _read(entry: Path) -> Splits | None:
     try:
         facts = json.loads((entry / "facts.json").read_text(encoding="utf-8"))
         arrays = {name: np.load(entry / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
-        if any(zlib.crc32(array) != facts["crc32"][name] for name, array in arrays.items()):
+        if any(zlib.crc32(array.data) != facts["crc32"][name] for name, array in arrays.items()):
             return None
         return Splits(tuple(facts["classes"]), facts["origin"], **arrays)
     except (OSError, ValueError, KeyError, TypeError):
@@ -70,7 +70,7 @@ def _write(entry: Path, splits: Splits) -> None:
         facts = {
             "classes": splits.classes,
             "origin": splits.origin,
-            "crc32": {name: zlib.crc32(array) for name, array in arrays.items()},
+            "crc32": {name: zlib.crc32(array.data) for name, array in arrays.items()},
         }
         (temporary / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
         shutil.rmtree(entry, ignore_errors=True)
