@@ -147,9 +147,8 @@ def test_the_small_network_has_several_3x3_convolutions():
 @pytest.mark.parametrize(("name", "least"), [("vgg8", 32), ("vgg16", 32), ("vgg19", 32), ("small", 4)])
 def test_images_too_small_for_a_network_are_refused(name, least):
     build(name, classes=2, in_channels=1, image_size=least, width=0.1)
-    message = (
-        f"{name} halves its images .* {least - 1}×{least - 1} pixels are too small.* at least {least} pixels"
-    )
+    small = least - 1
+    message = f"{name} halves its images .* {small}×{small} pixels are too small.* at least {least} pixels"
     with pytest.raises(ConfigError, match=message):
         build(name, classes=2, in_channels=1, image_size=small)
 
