@@ -167,7 +167,7 @@ def output_moments(layers: Sequence[LayerSignal], growth: float) -> Array:
         growth: n s², input channels times the variance of a tap.
     """
     factors = growth * RELU_SECOND_MOMENT * np.array([layer.amplification for layer in layers])
-    return np.cumprod(np.concatenate([[1.0], factors[1:]]))
+    return np.concatenate([[1.0], factors[1:]]).cumprod(dtype=np.float64)
 
 
 def printed_moments(
