@@ -105,7 +105,7 @@ def test_the_subset_is_stratified_and_named_in_the_provenance():
     data = load("digits", train_subset=100, seed=3)
     assert np.bincount(data.train_labels).tolist() == pytest.approx([10] * 10, abs=1)
     assert len(data.train_images) == 100
-    assert "subset of 100 images (seed 3)" in data.provenance
+    assert "stratified random subset of 100 images" in data.provenance
     assert np.array_equal(data.train_images, load("digits", train_subset=100, seed=3).train_images)
 
 

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure as Plot
 
 from corrinit.errors import CorrInitError
-from corrinit.lab import atomic
+from corrinit import atomic
 from corrinit.lab.page import STYLE, Figure, Section, Table, figure_svg, write_page
 
 

@@ -80,7 +80,7 @@ def load(
     if train_subset is not None:
         kept = _subset(labels, train_subset, seed)
         images, labels = images[kept], labels[kept]
-        provenance += f"; trained on a stratified subset of {train_subset:,} images (seed {seed})"
+        provenance += f"; trained on a stratified random subset of {train_subset:,} images"
     return Dataset(
         source.name, provenance, splits.classes, images, labels, splits.test_images, splits.test_labels
     )

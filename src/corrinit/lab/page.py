@@ -12,18 +12,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import matplotlib
 from markupsafe import Markup
 from matplotlib.figure import Figure as Plot
 
-from corrinit.lab.atomic import replacing
+from corrinit.atomic import replacing
 
 WIDE = 400.0
 """Width in points from which a figure takes a whole row of the page instead of half of it."""
 
-STYLE: Mapping[str, object] = {
+STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
