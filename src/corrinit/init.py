@@ -155,7 +155,8 @@ def draw_(
     assert isinstance(tensor, DTensor)
     whole = _draw_local(torch.empty(tensor.shape, dtype=tensor.dtype), correlation, std, generator)
     whole = whole.to(tensor.to_local().device)
-    return tensor.copy_(distribute_tensor(whole, tensor.device_mesh, tensor.placements))
+    shard = distribute_tensor(whole, tensor.device_mesh, tensor.placements, src_data_rank=None)
+    return tensor.copy_(shard)
 
 
 def _draw_local(

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal, TypeAlias, TypedDict, get_args
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 from typing_extensions import Unpack
@@ -98,14 +100,9 @@ class Plan:
             if weight is None or tuple(weight.shape) != layer.shape:
                 found = "no such layer" if weight is None else f"a weight of shape {tuple(weight.shape)}"
                 raise PlanError(f"layer {layer.name}: planned for shape {layer.shape}, the model has {found}")
-        generators = [layer_generator(seed, layer.name) for layer in drawn]
-        for layer, generator in zip(drawn, generators, strict=True):
-            assert layer.std is not None
-            module = modules[layer.name]
-            with writing_weight(module) as weight:
-                draw_(weight, layer.correlation, layer.std, generator)
-                if layer.zero_bias:
-                    module.bias.zero_()  # pyright: ignore
+        seeded = [(modules[layer.name], layer, layer_generator(seed, layer.name)) for layer in drawn]
+        with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
+            list(pool.map(lambda task: _draw(*task), seeded))
 
     def independent(self) -> Plan:
         """The scale control: the same standard deviation in every layer, from independent taps."""
@@ -316,3 +313,11 @@ def _gain(nonlinearity: str, a: float) -> float:
         return nn.init.calculate_gain(nonlinearity, a)  # pyright: ignore[reportArgumentType]
     except ValueError as error:
         raise PlanError(f"nonlinearity is {nonlinearity!r}: {error}") from error
+
+
+def _draw(module: nn.Module, layer: LayerPlan, generator: torch.Generator) -> None:
+    assert layer.std is not None
+    with writing_weight(module) as weight:
+        draw_(weight, layer.correlation, layer.std, generator)
+        if layer.zero_bias:
+            module.bias.zero_()  # pyright: ignore
