@@ -1,0 +1,295 @@
+"""What a run is: frozen configurations, experiment files that cross them, and the id of a run.
+
+An experiment file is TOML: `[base]` holds what all runs share, each `[[cross]]` lists of values, of which
+every combination is run.
+
+    [base]
+    data = "cifar10"
+    model = "vgg8"
+    epochs = 40
+
+    [[cross]]
+    seed = [0, 1, 2]
+    lr = [0.005, 0.1]
+    initialization = [{method = "independent"}, {method = "correlated", strength = 0.5}]
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
+from itertools import product
+from math import inf
+from os import PathLike
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
+
+import numpy as np
+import tomlkit
+
+from corrinit.correlation import SpatialCorrelation, default_correlation
+from corrinit.correlation_io import load_correlation
+from corrinit.errors import ConfigError, CorrelationError
+
+PROTOCOL = 1
+"""Part of every run id: raise it when an unchanged configuration would give another result."""
+
+Scale: TypeAlias = Literal["own", "he", "correlated"]
+Precision: TypeAlias = Literal["float32", "bfloat16"]
+
+
+def _check_keys(values: Mapping[str, Any], cls: type, where: str) -> None:
+    known = [field.name for field in fields(cls)]
+    for key in values:
+        if key not in known:
+            near = get_close_matches(str(key), known, n=2, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+            raise ConfigError(f"{key!r} is no setting of {where}; {hint}")
+
+
+_TYPES = {int: "a whole number", float: "a number", str: "text", bool: "true or false", NoneType: "nothing"}
+
+
+def _check_types(config: Any) -> None:
+    """Check each field against its annotation; a whole number becomes a float where one is meant."""
+    for name, hint in get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        if get_origin(hint) is Literal:
+            if value not in get_args(hint):
+                raise ConfigError(f"{name} is {value!r}; it is one of {', '.join(get_args(hint))}")
+            continue
+        kinds = get_args(hint) or (hint,)
+        if float in kinds and type(value) is int:
+            object.__setattr__(config, name, float(value))
+        elif type(value) not in kinds:
+            wanted = " or ".join(_TYPES.get(kind, "a table of settings") for kind in kinds)
+            raise ConfigError(f"{name} is {value!r}; it needs {wanted}")
+
+
+def _require(condition: bool, name: str, value: object, rule: str) -> None:
+    if not condition:
+        raise ConfigError(f"{name} is {value}; it is {rule}")
+
+
+@dataclass(frozen=True)
+class Initialization:
+    """How the network of a run is initialized: one arm of a comparison.
+
+    Args:
+        method: a name in `corrinit.methods.METHODS`.
+        scale: standard deviation per tap: the method's `"own"`, `"he"`, or that of the `"correlated"` method.
+        correlation: `"default"`, or the path of a correlation file.
+        strength: α, factor on the off-diagonal entries of the correlation.
+    """
+
+    method: str = "correlated"
+    scale: Scale = "own"
+    correlation: str = "default"
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        _require(0 <= self.strength < inf, "strength", self.strength, "a factor of at least 0")
+
+    @property
+    def depends_on_correlation(self) -> bool:
+        """Whether the correlation decides any weight: through the taps, or through their scale."""
+        return "correlated" in (self.method, self.scale)
+
+    def load_correlation(self) -> SpatialCorrelation | None:
+        """The correlation that is named; None for the default one of each kernel size.
+
+        Raises:
+            ConfigError: if the file cannot be read.
+        """
+        if self.correlation == "default":
+            return None
+        try:
+            return load_correlation(self.correlation)
+        except CorrelationError as error:
+            raise ConfigError(
+                f"initialization.correlation is {self.correlation!r}; it is 'default' or the path of a "
+                f"correlation file: {error}"
+            ) from error
+
+    def identity(self) -> dict[str, object]:
+        """What decides the weights: equal for arms that differ only in what they do not use."""
+        own = {"independent": "he", "correlated": "correlated"}.get(self.method, "own")
+        identity: dict[str, object] = {
+            "method": self.method,
+            "scale": own if self.scale == "own" else self.scale,
+        }
+        if self.depends_on_correlation:
+            correlation = self.load_correlation() or default_correlation((3, 3))
+            identity |= {"correlation": _fingerprint(correlation), "strength": self.strength}
+        return identity
+
+
+TWO_BY_TWO = tuple(
+    Initialization(method, scale)
+    for method in ("independent", "correlated")
+    for scale in ("he", "correlated")
+)
+"""{independent, correlated} taps × {He's, the correlated method's} scale: tells correlation from scale."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that determines the result of a run. The defaults are the paper's protocol.
+
+    Args:
+        data: data set, as in `corrinit.lab.data.load`.
+        train_subset: train on that many images, the same for every seed; None for all.
+        model: network, as in `corrinit.lab.models.build`.
+        width: factor on its numbers of channels.
+        batch_norm: normalize after each convolution.
+        initialization: the arm.
+        epochs: passes over the training images.
+        batch_size: images per update; what is left of an epoch after the last full batch is dropped.
+        lr: learning rate.
+        momentum: of SGD, in [0, 1).
+        l2: λ of L2 regularization, as the weight decay of SGD.
+        precision: `"bfloat16"` is automatic mixed precision.
+        channels_last: memory format of images and kernels.
+        seed: of the initial weights and of the order of the images.
+
+    Raises:
+        ConfigError: naming the value and what it may be.
+    """
+
+    data: str = "digits"
+    train_subset: int | None = None
+    model: str = "small"
+    width: float = 0.5
+    batch_norm: bool = True
+    initialization: Initialization = Initialization()
+    epochs: int = 40
+    batch_size: int = 256
+    lr: float = 0.1
+    momentum: float = 0.8
+    l2: float = 0.0
+    precision: Precision = "float32"
+    channels_last: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        positive = "a positive number"
+        _require(
+            self.train_subset is None or self.train_subset > 0, "train_subset", self.train_subset, positive
+        )
+        _require(0 < self.width < inf, "width", self.width, positive)
+        _require(self.epochs > 0, "epochs", self.epochs, positive)
+        _require(self.batch_size > 0, "batch_size", self.batch_size, positive)
+        _require(0 < self.lr < inf, "lr", self.lr, positive)
+        _require(0 <= self.momentum < 1, "momentum", self.momentum, "at least 0 and below 1")
+        _require(0 <= self.l2 < inf, "l2", self.l2, "at least 0")
+        _require(self.seed >= 0, "seed", self.seed, "at least 0")
+
+    @property
+    def run_id(self) -> str:
+        """16 hexadecimal digits that identify the result: equal exactly for runs that must come out alike.
+
+        Correlations count by their values, wherever their file lies, data by how it is named.
+
+        Raises:
+            ConfigError: if the correlation file cannot be read.
+        """
+        identity = {"protocol": PROTOCOL, **asdict(self), "initialization": self.initialization.identity()}
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """A configuration as JSON and TOML can hold it."""
+    return asdict(config)
+
+
+def from_dict(values: Mapping[str, Any]) -> RunConfig:
+    """The inverse of `to_dict`; what is missing has its default.
+
+    Raises:
+        ConfigError: for an unknown key, with the nearest known ones, or an impossible value.
+    """
+    _check_keys(values, RunConfig, "a run")
+    values = dict(values)
+    if isinstance(arm := values.get("initialization"), Mapping):
+        _check_keys(arm, Initialization, "initialization")
+        values["initialization"] = Initialization(**arm)
+    return RunConfig(**values)
+
+
+def to_toml(config: RunConfig) -> str:
+    """The experiment file of one run: `read_experiment` gives it back.
+
+    >>> to_toml(RunConfig(seed=3)).splitlines()[:3]
+    ['[base]', 'data = "digits"', 'model = "small"']
+    """
+    return tomlkit.dumps({"base": {k: v for k, v in to_dict(config).items() if v is not None}})
+
+
+def read_experiment(path: str | PathLike[str]) -> tuple[RunConfig, ...]:
+    """Read an experiment file and expand it.
+
+    Raises:
+        ConfigError: if it is missing, no TOML, or `expand` refuses it; the message names the file.
+    """
+    try:
+        document = tomlkit.parse(Path(path).read_text(encoding="utf-8")).unwrap()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read as an experiment file (TOML): {error}") from error
+    try:
+        return expand(document)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def expand(document: Mapping[str, Any]) -> tuple[RunConfig, ...]:
+    """The runs of an experiment: each combination of each `cross`, on top of `base`; every run once.
+
+    The first list varies slowest.
+
+    Raises:
+        ConfigError: for unknown keys, values that are no lists, and what `RunConfig` refuses.
+
+    >>> runs = expand({"base": {"lr": 0.1}, "cross": [{"seed": [0, 1], "l2": [0, 0.001]}]})
+    >>> [(run.seed, run.l2) for run in runs]
+    [(0, 0.0), (0, 0.001), (1, 0.0), (1, 0.001)]
+    """
+    if unknown := document.keys() - {"base", "cross"}:
+        raise ConfigError(
+            f"{min(unknown)!r} is unknown; an experiment has [base] and any number of [[cross]]"
+        )
+    base = from_dict(_table(document.get("base", {}), "[base]"))
+    crosses = document.get("cross", [{}])
+    if not isinstance(crosses, list):
+        raise ConfigError("cross is one table; write [[cross]], with two brackets, as there may be several")
+    runs = [run for cross in crosses for run in _combinations(base, _table(cross, "[[cross]]"))]
+    return tuple({run.run_id: run for run in runs}.values())
+
+
+def _combinations(base: RunConfig, cross: Mapping[str, Any]) -> list[RunConfig]:
+    _check_keys(cross, RunConfig, "[[cross]]")
+    for key, values in cross.items():
+        if not isinstance(values, list) or not values:
+            raise ConfigError(f"{key} is {values!r} in [[cross]]; it needs a list of values to cross")
+    shared = to_dict(base)
+    return [
+        from_dict({**shared, **dict(zip(cross, values, strict=True))}) for values in product(*cross.values())
+    ]
+
+
+def _table(value: object, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{name} is {value!r}; it needs a table of settings")
+    return value
+
+
+def _fingerprint(correlation: SpatialCorrelation) -> str:
+    """A hash of the values, to nine decimals: the last bits of a closed form differ between machines."""
+    values = np.round(correlation.matrix, 9) + 0.0
+    facts = str(correlation.kernel_size).encode() + values.astype("<f8").tobytes()
+    return hashlib.sha256(facts).hexdigest()[:16]
