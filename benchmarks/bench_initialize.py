@@ -60,7 +60,7 @@ def extra_memory(model: nn.Module) -> int:
 
 
 def main() -> None:
-    corrinit.initialize(nn.Conv2d(3, 8, 3))
+    corrinit.initialize(nn.ModuleList(nn.Conv2d(256, 256, 3) for _ in range(8)))  # starts threads
     model = resnet50_layers()
     largest = max(p.numel() * p.element_size() for p in model.parameters())
     rows = []

@@ -22,7 +22,7 @@ from corrinit.scale import Inputs, signal_scale
 
 FanMode: TypeAlias = Literal["fan_in", "fan_out"]
 
-_FILTERS_PER_PRODUCT = 1 << 16
+_FILTERS_PER_PRODUCT = 1 << 14
 
 
 def correlated_normal_(
