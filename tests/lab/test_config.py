@@ -223,6 +223,7 @@ def test_combinations_that_are_the_same_run_are_run_once():
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
+        ("[base]\nlr = 1\nlr = 2", "cannot be read as an experiment file"),
         ("lr = ", "cannot be read as an experiment file"),
         ("[bse]\nlr = 1", "'bse' is unknown"),
         ("[base]\nlr = -1", "lr is -1.0; it is a positive number"),

@@ -30,6 +30,7 @@ from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
 import numpy as np
 import tomlkit
+from tomlkit.exceptions import TOMLKitError
 
 from corrinit.correlation import SpatialCorrelation, default_correlation
 from corrinit.correlation_io import load_correlation
@@ -239,7 +240,7 @@ def read_experiment(path: str | PathLike[str]) -> tuple[RunConfig, ...]:
     """
     try:
         document = tomlkit.parse(Path(path).read_text(encoding="utf-8")).unwrap()
-    except (OSError, ValueError) as error:
+    except (OSError, UnicodeDecodeError, TOMLKitError) as error:
         raise ConfigError(f"{path} cannot be read as an experiment file (TOML): {error}") from error
     try:
         return expand(document)
