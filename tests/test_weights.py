@@ -214,7 +214,7 @@ class TestTorchFiles:
 
     def bombs(self, folder):
         canary = folder / "executed"
-        content = pickle.dumps({"a": Bomb(canary)})
+        content = pickle.dumps({"a": Bomb(canary)}, protocol=2)
         yield canary, content
         saved = io.BytesIO()
         torch.save({"a.weight": torch.ones(2, 2, 3, 3), "b": Bomb(canary)}, saved)
