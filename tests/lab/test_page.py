@@ -102,11 +102,23 @@ def test_wide_figures_take_a_whole_row():
 
 
 @pytest.mark.parametrize(
-    "cells", [("0.9", "−0.1 ± 0.2"), ("+1", "—"), ("< 0.001", "[−1, 2]"), ("n = 1", "1e-5")]
+    "cells",
+    [
+        ("0.9", "−0.1 ± 0.2"),
+        ("+1", "—"),
+        ("< 0.001", "[−1, 2]"),
+        ("n = 1", "1e-5"),
+        ("1,234", "−0.3 to +0.4"),
+    ],
 )
 def test_columns_of_numbers_are_set_right(cells):
     table = Table("t", ("name", "value"), tuple(("arm", cell) for cell in cells))
     assert table.numeric == (False, True)
+
+
+@pytest.mark.parametrize("text", ["3fbc90", "2×2 design", "1 of 3 epochs", "α = 0.5"])
+def test_columns_with_text_are_set_left(text):
+    assert Table("t", ("value",), (("0.9",), (text,))).numeric == (False,)
 
 
 def test_rows_have_the_cells_of_the_header():

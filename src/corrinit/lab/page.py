@@ -106,7 +106,7 @@ class Section:
     items: tuple[Figure | Table, ...] = ()
 
 
-_NUMBER = re.compile(r"[+\-−±<≥≤\[(]*\s*(\d|nan\b|∞)|(n = \d+)?$|[–—−-]$", re.IGNORECASE)
+_NUMBER = re.compile(r"(n = )?[-+−±<≥≤\[(\s]*\d[-+−±\d.,e%to\s\])]*$|[–—−-]?$")
 
 
 def figure_svg(figure: Plot) -> str:
