@@ -8,8 +8,8 @@ import matplotlib
 import pytest
 from matplotlib.figure import Figure as Plot
 
-from corrinit.errors import CorrInitError
 from corrinit import atomic
+from corrinit.errors import CorrInitError
 from corrinit.lab.page import STYLE, Figure, Section, Table, figure_svg, write_page
 
 
