@@ -1,0 +1,132 @@
+"""Means and second moments over the filters of a layer, or over the patches of images.
+
+Products are taken in float32, block by block as the cache holds them, and added up in float64: no copy of
+the whole is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import prod
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from corrinit.kernels import Matrix
+
+Vector: TypeAlias = NDArray[np.float64]
+
+_BLOCK = 1 << 18
+"""Values in a block."""
+
+_NARROW = 16
+"""Products of matrices with fewer columns leave much of a processor idle."""
+
+
+class Moments(NamedTuple):
+    """Mean of each tap over the filters, shape (n,), and covariance of the taps, shape (n, n)."""
+
+    mean: Vector
+    covariance: Matrix
+
+
+def tap_moments(weight: Tensor) -> Moments:
+    """The moments of the taps over the filters of a layer.
+
+    Products are taken about zero. Where a mean is larger than the deviations that would cost precision, and
+    they are taken again about the means.
+
+    Args:
+        weight: shape (out, in, k_1, ..., k_d), n = k_1 ⋯ k_d.
+
+    Returns:
+        The moments; NaN if the weight holds a value that is not finite, or is too large to be squared.
+    """
+    about_zero = _moments_about(weight, None)
+    if (np.square(about_zero.mean) > about_zero.covariance.diagonal()).any():
+        return _moments_about(weight, about_zero.mean)
+    return about_zero
+
+
+def mean_by_channel(weight: Tensor, mean: Vector, linear: Vector, square: Vector) -> tuple[Vector, Vector]:
+    """Mean of (a · x)² − b · x² over the centred filters x of each output and of each input channel.
+
+    Args:
+        weight: shape (out, in, k_1, ..., k_d), n = k_1 ⋯ k_d.
+        mean: of the taps, to be subtracted, shape (n,).
+        linear: a, shape (n,).
+        square: b, shape (n,).
+
+    Returns:
+        Shapes (out,) and (in,).
+    """
+    inputs = weight.shape[1]
+    by_output: list[Tensor] = []
+    by_input = torch.zeros(inputs, dtype=torch.float64)
+    for block in _blocks(weight, mean):
+        filters = block.view(-1, len(mean))
+        a, b = (torch.tensor(coefficients, dtype=block.dtype) for coefficients in (linear, square))
+        values = ((filters @ a).square_() - filters.square_() @ b).view(-1, inputs)
+        by_output.append(values.mean(dim=1, dtype=torch.float64))
+        by_input += values.sum(dim=0)
+    return torch.cat(by_output).numpy(), (by_input / len(weight)).numpy()
+
+
+def pixel_moments(images: Tensor, size: Sequence[int]) -> Matrix:
+    """E[x_i x_j] over all patches inside the images, shape (n, n), n = k_1 ⋯ k_d.
+
+    Args:
+        images: shape (N, C, *spatial).
+        size: of the patches, (k_1, ..., k_d).
+    """
+    taps = prod(size)
+    patches = images.detach().flatten(0, 1)
+    for axis, k in enumerate(size, start=1):
+        patches = patches.unfold(axis, k, 1)
+    positions = patches.shape[1 : 1 + len(size)]
+    products = torch.zeros(taps, taps, dtype=torch.float64)
+    for planes in patches.split(max(1, _BLOCK // (prod(positions) * taps))):
+        for strip in planes.split(max(1, _BLOCK // (prod(positions[1:]) * taps)), dim=1):
+            products += _products(_as_float(strip).reshape(-1, taps))
+    return (products / (len(patches) * prod(positions))).numpy()
+
+
+def _moments_about(weight: Tensor, centre: Vector | None) -> Moments:
+    outputs, inputs, taps = weight.shape[0], weight.shape[1], prod(weight.shape[2:])
+    sums = torch.zeros(inputs * taps, dtype=torch.float64)
+    products = torch.zeros(taps, taps, dtype=torch.float64)
+    for block in _blocks(weight, centre):
+        sums += block.sum(dim=0)
+        products += _products(block.view(-1, taps))
+    filters = outputs * inputs
+    offset = (sums.view(inputs, taps).sum(dim=0) / filters).numpy()
+    with np.errstate(invalid="ignore"):
+        covariance = (products / filters).numpy() - np.outer(offset, offset)
+    return Moments(offset if centre is None else centre + offset, covariance)
+
+
+def _products(rows: Tensor) -> Tensor:
+    """Σ x xᵀ over rows x; of narrow ones two side by side, and the products across them left out."""
+    count, n = rows.shape
+    if n >= _NARROW or count % 2:
+        return rows.T @ rows
+    pairs = rows.view(count // 2, 2 * n)
+    products = pairs.T @ pairs
+    return products[:n, :n] + products[n:, n:]
+
+
+def _blocks(weight: Tensor, centre: Vector | None) -> Iterator[Tensor]:
+    """Some output channels at a time, one a row, as float32 or float64; less `centre`, shape (n,)."""
+    rows = weight.detach().reshape(len(weight), -1)
+    for block in rows.split(max(1, _BLOCK // rows.shape[1])):
+        block = _as_float(block)
+        if centre is not None:
+            block = block - torch.tensor(centre, dtype=block.dtype).repeat(weight.shape[1])
+        yield block
+
+
+def _as_float(values: Tensor) -> Tensor:
+    return values.to("cpu", torch.float64 if values.dtype == torch.float64 else torch.float32)

@@ -1,0 +1,217 @@
+"""From the correlations of the layers of a network to one correlation, and how sure it is.
+
+Filters of a layer are samples of its taps, but not independent ones: those of one channel resemble each
+other. So the uncertainty of the mean is judged by resampling whole channels. Layers differ in the scale of
+their weights, so they are standardized before they are pooled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from corrinit.correlation import SpatialCorrelation
+from corrinit.errors import WeightsError
+from corrinit.kernels import Matrix, tap_offsets
+from corrinit.moments import Moments, Vector
+
+Pooling: TypeAlias = Literal["filters", "layers", "raw"]
+
+
+class Interval(NamedTuple):
+    """A confidence interval."""
+
+    low: float
+    high: float
+
+
+class Skipped(NamedTuple):
+    """A weight that was not estimated from, and why."""
+
+    name: str
+    reason: str
+
+
+class Influence(NamedTuple):
+    """How each channel of a layer moves the layer's mean correlation.
+
+    A filter of standardized taps z moves the mean of the n (n − 1) correlations ρ_ij by ψ/N, to first order,
+    with ψ = [(Σ_i z_i)² − Σ_i (Σ_j ρ_ij) z_i²] / (n (n − 1)), its empirical influence (Davison & Hinkley
+    1997, section 2.7). Here is the mean of ψ over the filters of each output and of each input channel; over
+    all of them it averages 0. Of a grouped convolution, input channels are those within a group.
+    """
+
+    by_output: Vector
+    by_input: Vector
+
+
+@dataclass(frozen=True, eq=False)
+class LayerCorrelation:
+    """The correlation of the taps of one layer.
+
+    Args:
+        name: of the weight.
+        filters: N, how many filters it is estimated from.
+        correlation: Pearson's, over the filters; 0 between a flagged tap and any other.
+        flagged: numbers of the taps that hardly vary, such as those that only ever see padding.
+        moments: mean and covariance of the taps.
+        influence: of the channels on the mean; None if it was not asked for.
+    """
+
+    name: str
+    filters: int
+    correlation: SpatialCorrelation
+    flagged: tuple[int, ...]
+    moments: Moments
+    influence: Influence | None
+
+    @property
+    def live(self) -> NDArray[np.bool_]:
+        """Which taps are not flagged, shape (n,)."""
+        return ~np.isin(np.arange(len(self.correlation.matrix)), self.flagged)
+
+    @property
+    def mean(self) -> float:
+        """Mean correlation of the pairs of taps that are not flagged."""
+        live = int(self.live.sum())
+        return float(self.correlation.matrix.sum() - len(self.correlation.matrix)) / (live * (live - 1))
+
+
+@dataclass(frozen=True, eq=False)
+class LayerCorrelations:
+    """The correlations of all layers of a network whose kernels have one size.
+
+    Args:
+        layers: in the order of the network, at least one.
+        kernel_size: of all of them.
+        skipped: the other weights, each with the reason.
+        source: what they come from, in words.
+    """
+
+    layers: tuple[LayerCorrelation, ...]
+    kernel_size: tuple[int, ...]
+    skipped: tuple[Skipped, ...]
+    source: str
+
+    @property
+    def filters(self) -> int:
+        """The filters of all layers together."""
+        return sum(layer.filters for layer in self.layers)
+
+    def pooled(self, pooling: Pooling = "filters") -> SpatialCorrelation:
+        """One correlation for the whole network.
+
+        Args:
+            pooling: `"filters"`: the taps of each layer are standardized, then all filters are pooled;
+                `"layers"`: the mean of the layers' correlations; `"raw"`: all filters are pooled as they
+                are, as in the paper, where layers with large weights dominate.
+
+        Raises:
+            WeightsError: if a pair of taps hardly varies in any layer.
+        """
+        if pooling == "raw":
+            matrix = self._pool_raw()
+        elif pooling in ("filters", "layers"):
+            matrix = self._pool_standardized(self._weights(pooling))
+        else:
+            raise WeightsError(f"pooling is {pooling!r}; it is 'filters', 'layers' or 'raw'")
+        provenance = {
+            "source": f"estimated from {self.source}",
+            "pooling": pooling,
+            "layers": str(len(self.layers)),
+            "filters": str(self.filters),
+        }
+        if flagged := [layer.name for layer in self.layers if layer.flagged]:
+            provenance["taps that hardly vary in"] = ", ".join(flagged)
+        return SpatialCorrelation.nearest(matrix, self.kernel_size, provenance)
+
+    def mean_interval(
+        self,
+        level: float = 0.95,
+        resamples: int = 1000,
+        seed: int = 0,
+        *,
+        pooling: Literal["filters", "layers"] = "filters",
+    ) -> Interval:
+        """Bootstrap interval of the mean of the pooled correlation, by channel.
+
+        In every layer as many channels as it has are drawn with replacement, filters of one channel staying
+        together, and their `Influence` is added up. This is done over the output channels and over the
+        input channels, and the wider interval is returned. Raw pooling has no interval: the few layers
+        that dominate it are no sample.
+
+        Args:
+            level: of confidence.
+            resamples: of the bootstrap.
+            seed: of the resampling.
+            pooling: as in `pooled`.
+
+        Raises:
+            WeightsError: if the level is not in (0, 1) or the pooling is another.
+        """
+        if not 0 < level < 1:
+            raise WeightsError(f"level is {level}; a confidence level lies between 0 and 1")
+        if pooling not in ("filters", "layers"):
+            raise WeightsError(f"pooling is {pooling!r}; the interval is for 'filters' and 'layers'")
+        weights = self._weights(pooling)
+        tails = [(1 - level) / 2, (1 + level) / 2]
+        deviations = [
+            np.quantile(self._resample(weights / weights.sum(), over, resamples, seed), tails)
+            for over in ("by_output", "by_input")
+        ]
+        low, high = max(deviations, key=np.ptp)
+        centre = self.pooled(pooling).mean
+        return Interval(centre + float(low), centre + float(high))
+
+    def _weights(self, pooling: Literal["filters", "layers"]) -> Vector:
+        return np.array([layer.filters if pooling == "filters" else 1.0 for layer in self.layers])
+
+    def _pool_standardized(self, weights: Vector) -> Matrix:
+        """Mean of the layers' correlations, entry by entry over the layers in which both taps are live."""
+        live = np.array([layer.live for layer in self.layers])
+        matrices = np.array([layer.correlation.matrix for layer in self.layers])
+        present = weights[:, None, None] * live[:, :, None] * live[:, None, :]
+        total = present.sum(axis=0)
+        if not total.all():
+            row, column = (self._position(tap) for tap in np.argwhere(total == 0)[0])
+            raise WeightsError(
+                f"in no layer of {self.source} do the taps {row} and {column} both vary, so their "
+                "correlation cannot be estimated; take other weights"
+            )
+        return (present * matrices).sum(axis=0) / total
+
+    def _pool_raw(self) -> Matrix:
+        """Pearson correlation of all filters together, from the layers' means and covariances."""
+        shares = np.array([layer.filters for layer in self.layers]) / self.filters
+        means = np.array([layer.moments.mean for layer in self.layers])
+        mean = shares @ means
+        covariances = np.array([layer.moments.covariance for layer in self.layers])
+        covariance = np.einsum("l,lij->ij", shares, covariances)
+        covariance += np.einsum("l,li,lj->ij", shares, means - mean, means - mean)
+        deviations = np.sqrt(covariance.diagonal())
+        if not deviations.all():
+            tap = self._position(int(np.argmin(deviations)))
+            raise WeightsError(f"the tap {tap} never varies in {self.source}; its correlation is undefined")
+        return covariance / np.outer(deviations, deviations)
+
+    def _resample(
+        self, shares: Vector, over: Literal["by_output", "by_input"], resamples: int, seed: int
+    ) -> Vector:
+        """How far the pooled mean moves in each resample of the channels."""
+        generator = np.random.default_rng(seed)
+        moved = np.zeros(resamples)
+        for layer, share in zip(self.layers, shares, strict=True):
+            assert layer.influence is not None
+            influence = getattr(layer.influence, over)
+            if len(influence) == 1:  # one input channel, as in depthwise layers: only the outputs are many
+                influence = max(layer.influence, key=len)
+            channels = len(influence)
+            drawn = influence[generator.integers(channels, size=(resamples, channels))]
+            moved += share * np.sqrt(channels / (channels - 1)) * drawn.mean(axis=1)
+        return moved
+
+    def _position(self, tap: int) -> tuple[int, ...]:
+        return tuple(int(k) for k in tap_offsets(self.kernel_size)[tap])
