@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -37,7 +38,8 @@ def named_weights(source: Source) -> Iterator[tuple[str, Tensor]]:
     Of a module these are the weights of its convolutions, each once where it is shared. Of a state dict or a
     file they are the floating-point tensors of 3 to 5 axes whose kernel axes are at most `LONGEST_AXIS` long.
     The first two axes are channels, by convention output and input (a transposed convolution in a state dict
-    has them swapped), the others are the kernel's.
+    has them swapped), the others are the kernel's. Safetensors files keep no order of layers; there it is
+    that of the names.
 
     Args:
         source: a module; a state dict, or a checkpoint that holds one as `state_dict`, `model_state_dict` or
@@ -137,12 +139,17 @@ def _file_weights(path: Path) -> Iterator[tuple[str, Tensor]]:
 def _safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
-            for name in file.offset_keys():
+            for name in sorted(file.keys(), key=_natural):
                 header = file.get_slice(name)
                 if header.get_dtype() in _FLOATS and _is_kernel_shape(header.get_shape()):
                     yield name, file.get_tensor(name)
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is no safetensors file, or damaged: {error}") from error
+
+
+def _natural(name: str) -> str:
+    """Sort key that takes numbers in names as numbers: layer2 before layer10."""
+    return re.sub(r"\d+", lambda digits: digits[0].zfill(20), name)
 
 
 def _shards(index: Path) -> list[Path]:

@@ -1,7 +1,7 @@
 """The `corrinit` command: its sub-commands, and what becomes of their errors.
 
-A sub-command is named here by where it is, and imported only when it is called or asked for its help: so
-`corrinit --help` needs neither torch nor matplotlib.
+Each sub-command is imported only when it is called, and what `corrinit --help` says of it stands here: so
+that needs neither torch nor matplotlib, and answers at once.
 """
 
 from __future__ import annotations
@@ -25,12 +25,40 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 
-app.command("corrinit.cli.estimate:estimate", help="Estimate the correlation of the filters of a network.")
-app.command("corrinit.cli.show:show", help="Show a correlation, or those of the layers of a network.")
-app.command("corrinit.cli.plan:plan", help="Say what initialization would do to each layer of a model.")
-app.command("corrinit.cli.demo:demo", help="Train a small network from four initializations, and report.")
-app.command("corrinit.cli.runs:runs", help="List recorded runs.")
-app.command("corrinit.cli.theory:theory", help="Compute and draw the paper's theory.")
+app.command(
+    "corrinit.cli.estimate:estimate",
+    help="Estimate the correlation of the filters of a network.\n\n"
+    "Prints the mean correlation of two taps with a 95 % bootstrap interval, and writes the correlation to a "
+    "file from which other networks can be initialized.",
+    help_epilogue="Example: corrinit estimate resnet.safetensors -o R.safetensors",
+)
+app.command(
+    "corrinit.cli.show:show",
+    help="Show a correlation, or those of the layers of a network.\n\n"
+    "Prints the matrix, the mean correlation by distance between taps and, for weights, a line per layer; "
+    "draws them as a figure.",
+    help_epilogue="Example: corrinit show resnet.safetensors --png figure.png",
+)
+app.command(
+    "corrinit.cli.plan:plan",
+    help="Say what initialization would do to each layer of a model, and why.\n\n"
+    "The model is built, by calling the factory without arguments, but not changed. Its code is run.",
+    help_epilogue="Example: corrinit plan model.py:build --correlation R.safetensors --missing resize",
+)
+app.command(
+    "corrinit.cli.demo:demo",
+    help="Train a network from four initializations, and write a report.\n\n"
+    "The four cross independent and correlated taps with the larger and the smaller of the two methods' "
+    "scales, so that what correlation does is told from what the scale does. Finished runs are kept; a "
+    "stopped demo is taken up where it stood.",
+    help_epilogue="Example: corrinit demo --data cifar10 --model vgg8 --train-subset 10000",
+)
+app.command(
+    "corrinit.cli.runs:runs",
+    help="List recorded runs, or export them.",
+    help_epilogue="Example: corrinit runs model=vgg8 lr=0.1 --output runs.csv",
+)
+app.command("corrinit.cli.theory:theory", help="Compute and draw the paper's theory, errors corrected.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,0 +1,139 @@
+"""`corrinit plan`: a dry run of the initialization of a model."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from corrinit.correlation import format_size
+from corrinit.errors import PlanError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from corrinit.planning import LayerPlan
+
+
+def plan(
+    factory: str,
+    /,
+    *,
+    correlation: Annotated[tuple[Path, ...], Parameter(negative="", show_default=False)] = (),
+    strength: float = 1.0,
+    inputs: Literal["identical", "independent"] = "identical",
+    exclude: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
+    missing: Literal["error", "resize", "independent"] = "error",
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Say what initialization would do to each layer of a model, and why.
+
+    Args:
+        factory: MODULE:FACTORY or PATH.py:FACTORY.
+        correlation: Correlation file; may be given once per kernel size.
+        strength: Factor on the correlations.
+        inputs: What the scale assumes of the inputs in a patch.
+        exclude: Pattern of layers to keep; may be given several times.
+        missing: For kernel sizes that have no correlation: stop, resize one, or draw independent taps.
+        as_json: Print JSON instead of a table.
+    """
+    from corrinit.correlation_io import load_correlation
+    from corrinit.planning import plan as plan_model
+
+    given = [load_correlation(path) for path in correlation]
+    with contextlib.redirect_stdout(sys.stderr):
+        model = build(factory)
+    planned = plan_model(
+        model,
+        correlation=given or None,
+        strength=strength,
+        inputs=inputs,
+        exclude=list(exclude) or None,
+        missing=missing,
+    )
+    if as_json:
+        sys.stdout.write(json.dumps([_as_dict(layer) for layer in planned.layers], indent=2) + "\n")
+    else:
+        _print_table(planned.layers)
+
+
+def build(factory: str) -> nn.Module:
+    """Build the model of `MODULE:FACTORY` or `PATH.py:FACTORY`.
+
+    Raises:
+        PlanError: if there is no such factory, it fails, or what it returns is no module.
+    """
+    from torch import nn
+
+    where, _, name = factory.rpartition(":")
+    if not where or not name.isidentifier():
+        raise PlanError(f"the factory is {factory!r}; write MODULE:FACTORY or PATH.py:FACTORY")
+    try:
+        module = _import(where)
+    except (Exception, SystemExit) as error:  # the module is the user's, and may do anything
+        raise PlanError(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
+    make = getattr(module, name, None)
+    if not callable(make):
+        public = ", ".join(sorted(each for each in vars(module) if not each.startswith("_"))[:20]) or "none"
+        raise PlanError(f"{where} has no callable {name}; its names: {public}")
+    try:
+        model = make()
+    except (Exception, SystemExit) as error:
+        raise PlanError(
+            f"{factory} failed: {type(error).__name__}: {error}; it is called without arguments"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise PlanError(f"{factory} returned {type(model).__name__}; a factory returns a torch.nn.Module")
+    return model
+
+
+def _import(where: str) -> ModuleType:
+    if not where.endswith(".py"):
+        if "" not in sys.path:
+            sys.path.insert(0, "")  # as `python -m` does; an installed command lacks it
+        return importlib.import_module(where)
+    path = Path(where).resolve(strict=True)
+    sys.path.insert(0, str(path.parent))  # as `python PATH.py` does
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def _as_dict(layer: LayerPlan) -> dict[str, Any]:
+    return {
+        "layer": layer.name,
+        "type": layer.kind,
+        "shape": layer.shape,
+        "rule": layer.rule,
+        "action": layer.action,
+        "reason": layer.reason,
+        "std": layer.std,
+        "mean_correlation": None if layer.correlation is None else layer.correlation.mean,
+        "zero_bias": layer.zero_bias,
+    }
+
+
+def _print_table(layers: tuple[LayerPlan, ...]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    style = {"correlated_normal": "green", "normal": "", "keep": "dim"}
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for header in ("layer", "type", "shape", "rule", "action", "reason"):
+        table.add_column(header, overflow="fold", no_wrap=header in ("type", "shape", "rule"))
+    for layer in layers:
+        cells = (layer.name, layer.kind, format_size(layer.shape), layer.rule, layer.action, layer.reason)
+        table.add_row(*map(Text, cells), style=style[layer.rule])
+    Console(highlight=False).print(table)

@@ -1,0 +1,151 @@
+"""`corrinit show`: a correlation in the terminal, and as a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from corrinit.cli.estimate import decimal, parse_kernel_size, summary
+from corrinit.correlation import SpatialCorrelation, format_size
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from corrinit.estimation import LayerCorrelation
+
+
+def show(
+    file: Path,
+    /,
+    *,
+    png: Path | None = None,
+    svg: Path | None = None,
+    kernel_size: Annotated[str | None, Parameter(alias="-k")] = None,
+    pooling: Literal["filters", "layers", "raw"] = "filters",
+) -> None:
+    """Show a correlation file, or the correlations in a file of weights.
+
+    Args:
+        file: A correlation file, or weights (.safetensors, .pt, .pth, .bin, .ckpt).
+        png: Figure to write: correlation by distance, a line per layer, beside the matrix.
+        svg: The same figure as SVG.
+        kernel_size: Of weights: such as 3x3; by default the size with the most filters.
+        pooling: Of weights: filters, layers or raw, see corrinit estimate.
+    """
+    from rich.console import Console
+
+    from corrinit.correlation_io import is_correlation_file, load_correlation
+
+    console = Console(highlight=False)
+    layers: Sequence[LayerCorrelation] = ()
+    if is_correlation_file(file):
+        correlation = load_correlation(file)
+        heading: list[RenderableType] = [
+            f"{format_size(correlation.kernel_size)} kernel, mean correlation {decimal(correlation.mean)}"
+        ]
+    else:
+        from corrinit.estimation import estimate_layers
+
+        with Console(stderr=True).status(f"reading {file}"):
+            estimated = estimate_layers(file, parse_kernel_size(kernel_size))
+        correlation, layers = estimated.pooled(pooling), estimated.layers
+        heading = summary(estimated, pooling)
+    for line in heading:
+        console.print(line, soft_wrap=True)
+    if not layers:
+        console.print(provenance_table(correlation))
+    console.print(matrix_grid(correlation, console.width))
+    console.print(profile_table(correlation))
+    if layers:
+        console.print(layer_table(layers))
+    _draw(correlation, layers, file.name, [path for path in (png, svg) if path is not None])
+
+
+def provenance_table(correlation: SpatialCorrelation) -> Table:
+    """Where a correlation comes from."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, text in correlation.provenance.items():
+        table.add_row(Text(name), Text(text))
+    return table
+
+
+def matrix_grid(correlation: SpatialCorrelation, width: int) -> RenderableType:
+    """The matrix as numbers on coloured cells; as shades where the numbers would not fit the width."""
+    from rich.text import Text
+
+    taps = len(correlation.matrix)
+    if 2 * taps > width:
+        return f"{taps} taps do not fit a terminal of {width} columns; see --png"
+    grid = Text(no_wrap=True)
+    for row in correlation.matrix:
+        for value in row:
+            grid.append(_number(value) if 5 * taps <= width else _shade(value) * 2, _colour(value))
+        grid.append("\n")
+    return grid
+
+
+def profile_table(correlation: SpatialCorrelation) -> Table:
+    """Mean correlation by distance between taps, with bars."""
+    from rich.bar import Bar
+    from rich.table import Table
+
+    points = correlation.profile()
+    lowest = min(0.0, *(point.correlation for point in points)) if points else 0.0
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for header in ("distance", "pairs", "correlation"):
+        table.add_column(header, justify="right")
+    table.add_column("")
+    for distance, value, pairs in points:
+        bar = Bar(1 - lowest, min(0.0, value) - lowest, max(0.0, value) - lowest, width=40)
+        table.add_row(f"{distance:.3g}", str(pairs), decimal(value), bar)
+    return table
+
+
+def layer_table(layers: Sequence[LayerCorrelation]) -> Table:
+    """Every layer with its filters, its mean correlation and that of neighbouring taps."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("layer", overflow="fold")
+    for header in ("filters", "mean", "neighbours"):
+        table.add_column(header, justify="right")
+    for layer in layers:
+        neighbours = "" if layer.flagged else decimal(layer.correlation.profile()[0].correlation)
+        table.add_row(Text(layer.name), f"{layer.filters:,}", decimal(layer.mean), neighbours)
+    return table
+
+
+def _draw(
+    correlation: SpatialCorrelation, layers: Sequence[LayerCorrelation], title: str, paths: Sequence[Path]
+) -> None:
+    if paths:
+        from corrinit.lab.correlation_figure import correlation_figure, save_figure
+
+        whole = [layer.correlation for layer in layers if not layer.flagged]
+        figure = correlation_figure(correlation, whole, title=title)
+        for path in paths:
+            save_figure(figure, path)
+
+
+def _number(value: float) -> str:
+    """A correlation in five characters, without the zero before the point."""
+    return decimal(value, 2).replace("0.", ".", 1).rjust(5)
+
+
+def _shade(value: float) -> str:
+    return " ░▒▓█"[min(4, int(abs(value) * 5))]
+
+
+def _colour(value: float) -> str:
+    """Black on white for 0, towards red for 1 and towards blue for −1."""
+    pale = round(255 * (1 - min(1.0, abs(value)) * 0.75))
+    red, green, blue = (255, pale, pale) if value >= 0 else (pale, pale, 255)
+    return f"black on rgb({red},{green},{blue})"
