@@ -1,0 +1,76 @@
+"""`corrinit runs`: list, choose and export run records."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from corrinit.errors import ConfigError
+from corrinit.lab.comparison import label
+from corrinit.lab.config import to_toml
+from corrinit.lab.query import export, select
+from corrinit.lab.records import RunRecord, read_runs
+
+COLUMNS = ("run", "data", "model", "initialization", "seed", "lr", "L2", "epochs", "accuracy")
+
+
+def runs(
+    *conditions: str,
+    folder: Path = Path("runs"),
+    output: Path | None = None,
+    by_epoch: bool = False,
+    toml: bool = False,
+) -> None:
+    """List recorded runs.
+
+    Args:
+        conditions: Only runs with these settings, such as model=vgg8 lr=0.1 scale=he.
+        folder: Where the records are, at any depth.
+        output: Write all settings and results to this .csv or .parquet file, instead of listing.
+        by_epoch: In that file, a row for each epoch instead of one for each run.
+        toml: Print the runs as experiment files, instead of listing.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"there is no folder {folder}; name that of the records with --folder")
+    records, faults = read_runs(folder)
+    chosen = select(records, conditions)
+    for fault in faults:
+        sys.stderr.write(f"warning: {fault}\n")
+    if output is not None:
+        export(chosen, output, by_epoch=by_epoch)
+        sys.stdout.write(f"{output}\n")
+    elif toml:
+        sys.stdout.write("\n".join(to_toml(record.config) for record in chosen))
+    else:
+        _list(chosen)
+
+
+def _list(records: Sequence[RunRecord]) -> None:
+    listing = Table(box=None, header_style="bold", pad_edge=False)
+    for name in COLUMNS:
+        listing.add_column(name, no_wrap=name != "data")
+    for record in records:
+        config = record.config
+        listing.add_row(
+            record.run_id,
+            config.data,
+            config.model,
+            label(config.initialization),
+            str(config.seed),
+            f"{config.lr:g}",
+            f"{config.l2:g}",
+            f"{len(record.metrics)}/{config.epochs}",
+            _outcome(record),
+        )
+    Console(highlight=False).print(listing)
+
+
+def _outcome(record: RunRecord) -> str:
+    if not record.finished:
+        return "unfinished"
+    diverged = ", diverged" if record.result.get("diverged") else ""
+    return f"{100 * record.result['test_accuracy']:.2f} %{diverged}"

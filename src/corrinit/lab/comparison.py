@@ -1,0 +1,223 @@
+"""Runs put side by side: settings, their arms, and what pairing by seed says about them.
+
+A setting is all that runs share but the initialization and the seed. An arm is one initialization in it. The
+arms of the 2×2, {independent, correlated} taps × {He, small} scale, tell what correlation does from what a
+smaller scale does.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from corrinit.lab.config import Initialization, RunConfig, Scale
+from corrinit.lab.records import RunRecord
+from corrinit.lab.stats import Factorial, PairedDifference, Summary, factorial, paired_difference, summary
+
+BASELINE = Initialization("independent", "he")
+"""The initialization that others are compared with: independent taps at He's scale (Kaiming normal)."""
+
+METHOD_ORDER = ("independent", "correlated")
+SCALE_ORDER = ("own", "he", "correlated")
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """The finished runs of one initialization, by seed."""
+
+    initialization: Initialization
+    runs: Mapping[int, RunRecord]
+
+    @property
+    def label(self) -> str:
+        """What tables and figures call it."""
+        return label(self.initialization)
+
+    @property
+    def accuracies(self) -> dict[int, float]:
+        """Test accuracy at the end, by seed, in ascending order of seeds."""
+        return {seed: self.runs[seed].result["test_accuracy"] for seed in sorted(self.runs)}
+
+    @property
+    def summary(self) -> Summary:
+        """Mean and deviation of the test accuracies."""
+        return summary(list(self.accuracies.values()))
+
+    def curve(self, metric: str) -> NDArray[np.float64]:
+        """A metric over training, shape (runs, epochs)."""
+        return np.array([[epoch[metric] for epoch in self.runs[seed].metrics] for seed in sorted(self.runs)])
+
+
+@dataclass(frozen=True, eq=False)
+class TwoByTwo:
+    """The four arms that share an R and its strength, over the seeds that all four have."""
+
+    correlated: Initialization
+    seeds: tuple[int, ...]
+    effects: Factorial
+    together: PairedDifference
+    """Correlated taps at the small scale minus independent taps at He's: the paper's comparison."""
+
+
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """A run that takes no part in the statistics, and why."""
+
+    record: RunRecord
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """All runs of one setting.
+
+    Args:
+        config: what they share; its initialization and seed stand for nothing.
+        arms: those with finished runs, independent taps first.
+        left_out: runs that are unfinished, diverged or duplicates.
+    """
+
+    config: RunConfig
+    arms: tuple[Arm, ...]
+    left_out: tuple[LeftOut, ...]
+
+    @property
+    def records(self) -> list[RunRecord]:
+        """The finished runs, by arm and seed."""
+        return [arm.runs[seed] for arm in self.arms for seed in sorted(arm.runs)]
+
+    @property
+    def missing(self) -> dict[str, list[int]]:
+        """The seeds that other arms have and an arm lacks, by the label of the arm."""
+        seeds = {seed for arm in self.arms for seed in arm.runs}
+        lacking = {arm.label: sorted(seeds - arm.runs.keys()) for arm in self.arms}
+        return {label: absent for label, absent in lacking.items() if absent}
+
+    def against_baseline(self, arm: Arm) -> PairedDifference | None:
+        """Accuracy of an arm minus the baseline's over their common seeds; None if there are none."""
+        baseline = self._find(BASELINE)
+        if baseline is None or arm is baseline or not (seeds := _common(arm, baseline)):
+            return None
+        return paired_difference(_values(arm, seeds), _values(baseline, seeds))
+
+    def two_by_twos(self) -> tuple[TwoByTwo, ...]:
+        """The 2×2 of every R and strength of which all four arms have a seed in common."""
+        found = []
+        for initialization in (arm.initialization for arm in self.arms):
+            if (initialization.method, initialization.scale) != ("correlated", "correlated"):
+                continue
+            arms = [
+                self._find(BASELINE),
+                self._find(replace(initialization, method="independent")),
+                self._find(replace(initialization, scale="he")),
+                self._find(initialization),
+            ]
+            present = [arm for arm in arms if arm is not None]
+            if len(present) < len(arms) or not (seeds := _common(*present)):
+                continue
+            independent_he, independent_small, correlated_he, correlated_small = (
+                _values(arm, seeds) for arm in present
+            )
+            effects = factorial(
+                independent_he=independent_he,
+                independent_small=independent_small,
+                correlated_he=correlated_he,
+                correlated_small=correlated_small,
+            )
+            together = paired_difference(correlated_small, independent_he)
+            found.append(TwoByTwo(initialization, seeds, effects, together))
+        return tuple(found)
+
+    def _find(self, initialization: Initialization) -> Arm | None:
+        return next((arm for arm in self.arms if arm.initialization == initialization), None)
+
+
+def compare(records: Iterable[RunRecord]) -> tuple[Comparison, ...]:
+    """Group runs into settings, ordered by configuration, and set aside those that cannot be compared."""
+    settings: dict[RunConfig, list[RunRecord]] = {}
+    for record in records:
+        setting = replace(record.config, seed=0, initialization=BASELINE)
+        settings.setdefault(setting, []).append(record)
+    ordered = sorted(settings, key=lambda config: json.dumps(asdict(config)))
+    return tuple(_comparison(config, settings[config]) for config in ordered)
+
+
+def canonical(initialization: Initialization) -> Initialization:
+    """The same initialization in the one form by which arms are told apart.
+
+    The scale that a method owns is named, and R is dropped where nothing depends on it.
+
+    >>> canonical(Initialization("independent", "own", strength=0.5)) == BASELINE
+    True
+    """
+    own: dict[str, Scale] = {"independent": "he", "correlated": "correlated"}
+    if initialization.scale == "own" and initialization.method in own:
+        initialization = replace(initialization, scale=own[initialization.method])
+    if initialization.depends_on_correlation:
+        return initialization
+    return Initialization(initialization.method, initialization.scale)
+
+
+def label(initialization: Initialization) -> str:
+    """What tables and figures call an arm.
+
+    >>> label(Initialization("correlated", "he", strength=0.5))
+    'correlated, He scale, α = 0.5'
+    """
+    scale = {"own": "", "he": ", He scale", "correlated": ", small scale"}[initialization.scale]
+    return initialization.method + scale + correlation_suffix(initialization)
+
+
+def correlation_suffix(initialization: Initialization) -> str:
+    """Which R and strength an arm depends on, where they are not the default ones."""
+    source, strength = initialization.correlation, initialization.strength
+    return ("" if strength == 1 else f", α = {strength:g}") + (
+        "" if source == "default" else f", R of {Path(source).stem}"
+    )
+
+
+def problem(record: RunRecord) -> str | None:
+    """Why a run has no final accuracy that counts, or None."""
+    for epoch in record.metrics:
+        if not (math.isfinite(epoch["train_loss"]) and math.isfinite(epoch["test_loss"])):
+            return f"diverged in epoch {epoch['epoch']:g}"
+    if not record.finished:
+        return f"unfinished: {len(record.metrics)} of {record.config.epochs} epochs are recorded"
+    return None
+
+
+def _comparison(config: RunConfig, records: Sequence[RunRecord]) -> Comparison:
+    arms: dict[Initialization, dict[int, RunRecord]] = {}
+    left_out = []
+    for record in sorted(records, key=lambda record: (record.config.seed, record.run_id)):
+        runs = arms.setdefault(canonical(record.config.initialization), {})
+        reason = problem(record)
+        if reason is None and record.config.seed in runs:
+            reason = f"repeats run {runs[record.config.seed].run_id}"
+        if reason is None:
+            runs[record.config.seed] = record
+        else:
+            left_out.append(LeftOut(record, reason))
+    ordered = sorted(arms, key=_order)
+    return Comparison(config, tuple(Arm(key, arms[key]) for key in ordered if arms[key]), tuple(left_out))
+
+
+def _order(initialization: Initialization) -> tuple[int, str, str, float, int]:
+    method = initialization.method
+    rank = METHOD_ORDER.index(method) if method in METHOD_ORDER else len(METHOD_ORDER)
+    scale = SCALE_ORDER.index(initialization.scale)
+    return rank, method, initialization.correlation, initialization.strength, scale
+
+
+def _common(*arms: Arm) -> tuple[int, ...]:
+    return tuple(sorted(set.intersection(*(set(arm.runs) for arm in arms))))
+
+
+def _values(arm: Arm, seeds: Sequence[int]) -> NDArray[np.float64]:
+    return np.array([arm.accuracies[seed] for seed in seeds])

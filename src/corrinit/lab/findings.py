@@ -1,0 +1,164 @@
+"""What the statistics of a comparison say, in sentences and tables."""
+
+from __future__ import annotations
+
+import math
+
+from corrinit.lab.comparison import BASELINE, Comparison, TwoByTwo, correlation_suffix, label
+from corrinit.lab.page import Table
+from corrinit.lab.stats import PairedDifference, holm
+
+INTRODUCTION = (
+    "Runs differ in how the filters are drawn, and in nothing else: runs of one seed start from the same "
+    "draws and see the same batches. A correlated initialization changes two things at once, the correlation "
+    "between the taps of a filter and their standard deviation. The 2×2 design tells them apart: independent "
+    "or correlated taps, each at He's scale and at the small scale, the one that the correlated method calls "
+    "for. Accuracy is that on the test images after the last epoch."
+)
+
+
+def findings(comparison: Comparison, name: str) -> list[str]:
+    """What the runs of a setting say about test accuracy, a paragraph per 2×2.
+
+    Args:
+        comparison: the runs.
+        name: what the setting is called.
+    """
+    designs = comparison.two_by_twos()
+    found = [_finding(design, name) for design in designs] or [
+        f"{name}: the four arms of the 2×2 have no finished seed in common, so what correlation does cannot "
+        "be told from what the scale does."
+    ]
+    if comparison.left_out:
+        found.append(
+            f"{name}: {count(len(comparison.left_out), 'run')} left out; the reasons are given below."
+        )
+    return found
+
+
+def arm_table(comparison: Comparison) -> Table:
+    """Accuracy of each arm, and its paired difference from the baseline."""
+    differences = [comparison.against_baseline(arm) for arm in comparison.arms]
+    adjusted = iter(holm([difference.p for difference in differences if difference is not None]))
+    rows = []
+    for arm, difference in zip(comparison.arms, differences, strict=True):
+        described = arm.summary
+        sd = f" ± {100 * described.sd:.2f}" if described.n > 1 else ""
+        compared = ("–", "–", "–", "–")
+        if difference is not None:
+            compared = (
+                points(difference.mean),
+                interval(difference),
+                str(difference.n),
+                p_value(next(adjusted)),
+            )
+        rows.append((arm.label, f"{100 * described.mean:.2f}{sd}", str(described.n), *compared))
+    return Table(
+        "Test accuracy by initialization",
+        ("initialization", "accuracy (%)", "n", "difference", "95 % interval", "pairs", "p"),
+        tuple(rows),
+        f"Mean ± standard deviation over n seeds. Differences from “{label(BASELINE)}” are in percentage "
+        "points, paired by seed, with Student's t interval; p is of the paired t test, Holm-corrected over "
+        "this table.",
+    )
+
+
+def effect_tables(design: TwoByTwo) -> list[Table]:
+    """Main effects and interaction of a 2×2, then the effects at each level."""
+    effects = design.effects
+    main = {
+        "correlation (correlated − independent taps)": effects.correlation,
+        "scale (small − He's)": effects.scale,
+        "interaction (correlation at the small scale − at He's)": effects.interaction,
+    }
+    simple = {
+        "correlation, at He's scale": effects.correlation_at_he,
+        "correlation, at the small scale": effects.correlation_at_small,
+        "small scale, with independent taps": effects.scale_of_independent,
+        "small scale, with correlated taps": effects.scale_of_correlated,
+        "both together": design.together,
+    }
+    adjusted = holm([effect.p for effect in main.values()])
+    seeds = f"{count(len(design.seeds), 'seed')} ({', '.join(map(str, design.seeds))})"
+    of = correlation_suffix(design.correlated)
+    return [
+        Table(
+            f"Correlation and scale, told apart{of}",
+            ("effect on test accuracy", "points", "95 % interval", "p"),
+            tuple(
+                (name, points(effect.mean), interval(effect), p_value(p))
+                for (name, effect), p in zip(main.items(), adjusted, strict=True)
+            ),
+            "Main effects of the 2×2, each averaged over both levels of the other factor, and their "
+            f"interaction, in percentage points, paired over {seeds}; p Holm-corrected over this table.",
+        ),
+        Table(
+            f"The same effects at each level{of}",
+            ("effect on test accuracy", "points", "95 % interval"),
+            tuple((name, points(effect.mean), interval(effect)) for name, effect in simple.items()),
+        ),
+    ]
+
+
+def points(difference: float) -> str:
+    """A difference of accuracies in percentage points, with its sign.
+
+    >>> points(-0.0125)
+    '−1.25'
+    """
+    return f"{100 * difference:+.2f}".replace("-", "−")
+
+
+def interval(difference: PairedDifference) -> str:
+    """A 95 % interval in percentage points; `n = 1` if a single pair leaves it undefined."""
+    if difference.n == 1:
+        return "n = 1"
+    return f"{points(difference.low)} to {points(difference.high)}"
+
+
+def p_value(p: float) -> str:
+    """A p-value to three decimals; a dash if it is undefined."""
+    if math.isnan(p):
+        return "–"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things.
+
+    >>> count(1, "run"), count(2, "run")
+    ('1 run', '2 runs')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _finding(design: TwoByTwo, name: str) -> str:
+    effects = design.effects
+    setting = f"{name}{correlation_suffix(design.correlated)} ({count(len(design.seeds), 'paired seed')})"
+    sentences = [
+        f"{setting}: at the same scale, correlated taps change accuracy by {_effect(effects.correlation)}.",
+        f"With the same taps, the small scale changes it by {_effect(effects.scale)}.",
+        f"Both together, against independent taps at He's scale, change it by {_effect(design.together)}.",
+    ]
+    if effects.interaction.decided:
+        more = "more" if effects.interaction.mean > 0 else "less"
+        sentences.append(
+            f"Correlation does {more} at the small scale than at He's: the difference between its effects is "
+            f"{_size(effects.interaction)}."
+        )
+    if len(design.seeds) == 1:
+        sentences.append("One seed has no interval and decides nothing.")
+    return " ".join(sentences)
+
+
+def _effect(difference: PairedDifference) -> str:
+    if difference.n == 1:
+        return _size(difference)
+    if not difference.decided:
+        return f"{_size(difference)}, which is undecided: the interval contains 0"
+    return f"{_size(difference)}, {'an improvement' if difference.mean > 0 else 'a deterioration'}"
+
+
+def _size(difference: PairedDifference) -> str:
+    spread = "n = 1" if difference.n == 1 else f"95 % interval {interval(difference)}"
+    return f"{points(difference.mean)} percentage points ({spread})"

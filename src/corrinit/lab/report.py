@@ -1,0 +1,242 @@
+"""From run records to one HTML report: what the runs say, and everything that went into them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from os import PathLike
+from pathlib import Path
+
+from corrinit.correlation import SpatialCorrelation, default_correlation, format_size
+from corrinit.correlation_io import load_correlation
+from corrinit.errors import CorrInitError
+from corrinit.lab import figures
+from corrinit.lab.comparison import Arm, Comparison, canonical, compare, label
+from corrinit.lab.figures import PALETTE, Dots, Series, Style
+from corrinit.lab.findings import INTRODUCTION, arm_table, count, effect_tables, findings
+from corrinit.lab.page import Figure, Section, Table, write_page
+from corrinit.lab.records import RunRecord
+
+KERNEL = (3, 3)
+"""The kernel whose correlation is shown: that of nearly all layers of the networks."""
+
+CURVES = (
+    ("test_accuracy", "Test accuracy", "accuracy", False),
+    ("train_loss", "Training loss", "cross-entropy", True),
+    ("sign_changes", "Gradient sign changes", "share of parameters", False),
+    ("gradient_mean_abs", "Gradient magnitude", "mean absolute gradient", True),
+    ("weight_correlation", "Correlation of the weights", "mean off-diagonal correlation", False),
+)
+"""Metric, title, label and logarithmic axis of each figure over training."""
+
+
+def write_report(records: Sequence[RunRecord], path: str | PathLike[str], *, command: str) -> Path:
+    """Write the report of a set of runs; the same records and command give the same bytes.
+
+    Args:
+        records: of any number of settings; runs that differ in initialization and seed alone are compared.
+        path: the HTML file; missing folders are created.
+        command: what the user typed to get it.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        CorrInitError: if there are no records, or the file cannot be written.
+    """
+    if not records:
+        raise CorrInitError("there are no runs to report; make some first, with `corrinit demo`")
+    comparisons = compare(records)
+    names = _names(comparisons)
+    sections = [
+        _summary(comparisons, names),
+        *(_results(comparison, name) for comparison, name in zip(comparisons, names, strict=True)),
+        *_correlations(comparisons),
+        *_left_out(comparisons),
+        _configuration(comparisons, names),
+        _runs(comparisons, names),
+    ]
+    title = f"Correlated initialization: {names[0] if len(names) == 1 else f'{len(names)} settings'}"
+    return write_page(path, title, sections, provenance=_provenance(comparisons, command))
+
+
+def _names(comparisons: Sequence[Comparison]) -> list[str]:
+    """What each setting is called: data and model, and whatever else tells it from the others."""
+    configs = [asdict(comparison.config) for comparison in comparisons]
+    varying = [name for name in configs[0] if len({str(config[name]) for config in configs}) > 1]
+    names = []
+    for config in configs:
+        data = config["data"].partition(":")[2] or config["data"]
+        others = [f"{name} {config[name]}" for name in varying if name not in ("data", "model")]
+        names.append(", ".join([Path(data).name, config["model"], *others]))
+    return names
+
+
+def _summary(comparisons: Sequence[Comparison], names: Sequence[str]) -> Section:
+    found = [finding for pair in zip(comparisons, names, strict=True) for finding in findings(*pair)]
+    return Section("Summary", (INTRODUCTION, *found))
+
+
+def _results(comparison: Comparison, name: str) -> Section:
+    if not comparison.arms:
+        return Section(name, ("No run of this setting is finished.",))
+    data = " / ".join(_distinct(comparison.records, "data"))
+    notes = (
+        f"Data: {data}.",
+        *(
+            f"{arm} lacks {count(len(seeds), 'seed')} that other arms have ({', '.join(map(str, seeds))}); "
+            "differences use only the seeds that both sides have."
+            for arm, seeds in comparison.missing.items()
+        ),
+    )
+    styles = _styles(comparison.arms)
+    items = [arm_table(comparison)]
+    for design in comparison.two_by_twos():
+        items += effect_tables(design)
+    return Section(name, notes, (*items, *_figures(comparison.arms, styles)))
+
+
+def _figures(arms: Sequence[Arm], styles: Sequence[Style]) -> list[Figure]:
+    drawn = [
+        figures.curves(
+            title,
+            axis,
+            [
+                Series(style, arm.curve("epoch")[0], arm.curve(metric))
+                for arm, style in zip(arms, styles, strict=True)
+            ],
+            log=log,
+            caption="Mean over seeds; shading: ± 1 standard deviation.",
+        )
+        for metric, title, axis, log in CURVES
+    ]
+    dots = [
+        Dots(style, {seed: 100 * accuracy for seed, accuracy in arm.accuracies.items()})
+        for arm, style in zip(arms, styles, strict=True)
+    ]
+    caption = "A dot per run, a line per seed, a bar at each mean."
+    return [*drawn, figures.paired_dots("Final test accuracy by seed", "accuracy (%)", dots, caption=caption)]
+
+
+def _styles(arms: Sequence[Arm]) -> list[Style]:
+    """Colour by kind of taps, line by scale."""
+    kinds: dict[tuple[str, str, float], str] = {}
+    styles = []
+    for arm in arms:
+        chosen = arm.initialization
+        independent = chosen.method == "independent"
+        kind = (
+            ("independent", "", 1.0) if independent else (chosen.method, chosen.correlation, chosen.strength)
+        )
+        colour = kinds.setdefault(kind, PALETTE[len(kinds) % len(PALETTE)])
+        styles.append(Style(arm.label, colour, "--" if chosen.scale == "correlated" else "-"))
+    return styles
+
+
+def _correlations(comparisons: Sequence[Comparison]) -> list[Section]:
+    used = {
+        (arm.initialization.correlation, arm.initialization.strength)
+        for comparison in comparisons
+        for arm in comparison.arms
+        if arm.initialization.depends_on_correlation
+    }
+    if not used:
+        return []
+    notes, items = [], []
+    for source, strength in sorted(used):
+        name = "default" if source == "default" else Path(source).stem
+        name += "" if strength == 1 else f", α = {strength:g}"
+        try:
+            correlation = default_correlation(KERNEL) if source == "default" else load_correlation(source)
+            correlation = correlation.with_strength(strength)
+        except CorrInitError as error:
+            notes.append(f"The correlation {name} cannot be shown: {error}.")
+            continue
+        notes.append(_correlation_in_words(name, correlation))
+        items.append(figures.heat_map(f"R: {name}", correlation, caption="Taps are numbered row by row."))
+        items.append(figures.distance_profile(f"Correlation by distance: {name}", correlation))
+    return [Section("The correlation of the taps", tuple(notes), tuple(items))]
+
+
+def _correlation_in_words(name: str, correlation: SpatialCorrelation) -> str:
+    n = len(correlation.matrix)
+    ratio = (n / correlation.matrix.sum()) ** 0.5
+    source = correlation.provenance.get("source", "a correlation file")
+    return (
+        f"R “{name}” ({source}) has a mean off-diagonal correlation of {correlation.mean:.2f} on a "
+        f"{format_size(correlation.kernel_size)} kernel. Its small scale, g / √(n ΣR) for n input channels "
+        f"and gain g, is {ratio:.3f} times He's."
+    )
+
+
+def _left_out(comparisons: Sequence[Comparison]) -> list[Section]:
+    rows = tuple(
+        (
+            label(canonical(out.record.config.initialization)),
+            str(out.record.config.seed),
+            out.reason,
+            out.record.run_id,
+        )
+        for comparison in comparisons
+        for out in comparison.left_out
+    )
+    if not rows:
+        return []
+    note = (
+        f"{count(len(rows), 'run')} took no part in the statistics above. Means over the runs that remain "
+        "can flatter an initialization whose other runs diverged."
+    )
+    return [
+        Section(
+            "Runs left out", (note,), (Table("Reasons", ("initialization", "seed", "reason", "run"), rows),)
+        )
+    ]
+
+
+def _configuration(comparisons: Sequence[Comparison], names: Sequence[str]) -> Section:
+    """What the runs of a setting share, a column per setting."""
+    configs = [asdict(comparison.config) for comparison in comparisons]
+    rows = tuple(
+        (field, *("–" if config[field] is None else str(config[field]) for config in configs))
+        for field in configs[0]
+        if field not in ("initialization", "seed")
+    )
+    return Section("Configuration", items=(Table("What runs share", ("", *names), rows),))
+
+
+def _runs(comparisons: Sequence[Comparison], names: Sequence[str]) -> Section:
+    tables = tuple(_run_table(*pair) for pair in zip(comparisons, names, strict=True) if pair[0].arms)
+    return Section("Runs", () if tables else ("No run is finished.",), tables)
+
+
+def _run_table(comparison: Comparison, name: str) -> Table:
+    rows = tuple(
+        (
+            arm.label,
+            str(seed),
+            f"{100 * record.result['test_accuracy']:.2f}",
+            f"{record.result['seconds']:.1f}",
+            f"{record.result['images_per_second']:,.0f}",
+            record.run_id,
+        )
+        for arm in comparison.arms
+        for seed, record in sorted(arm.runs.items())
+    )
+    return Table(name, ("initialization", "seed", "accuracy (%)", "seconds", "images/s", "run"), rows)
+
+
+def _provenance(comparisons: Sequence[Comparison], command: str) -> Mapping[str, str]:
+    """What all finished runs were made with; where they differ, every value."""
+    records = [record for comparison in comparisons for record in comparison.records]
+    facts = {"command": command}
+    if records:
+        names = ("data", "version", "commit", "hardware", "device", "threads", "torch")
+        facts |= {name: "; ".join(_distinct(records, name)) for name in names}
+        seconds = sum(record.result["seconds"] for record in records)
+        facts["training"] = f"{count(len(records), 'run')}, {seconds:,.0f} seconds in all"
+        facts["date"] = max(record.result["finished"] for record in records)
+    return facts
+
+
+def _distinct(records: Sequence[RunRecord], key: str) -> list[str]:
+    return sorted({str(record.result[key]) for record in records})
