@@ -62,7 +62,8 @@ def show(
     console.print(profile_table(correlation))
     if layers:
         console.print(layer_table(layers))
-    _draw(correlation, layers, file.name, [path for path in (png, svg) if path is not None])
+    if paths := [path for path in (png, svg) if path is not None]:
+        _draw(correlation, layers, file.name, paths)
 
 
 def provenance_table(correlation: SpatialCorrelation) -> Table:
@@ -82,7 +83,7 @@ def matrix_grid(correlation: SpatialCorrelation, width: int) -> RenderableType:
 
     taps = len(correlation.matrix)
     if 2 * taps > width:
-        return f"{taps} taps do not fit a terminal of {width} columns; see --png"
+        return f"{taps} taps are too many for {width} columns; see --png"
     grid = Text(no_wrap=True)
     for row in correlation.matrix:
         for value in row:
@@ -126,13 +127,11 @@ def layer_table(layers: Sequence[LayerCorrelation]) -> Table:
 def _draw(
     correlation: SpatialCorrelation, layers: Sequence[LayerCorrelation], title: str, paths: Sequence[Path]
 ) -> None:
-    if paths:
-        from corrinit.lab.correlation_figure import correlation_figure, save_figure
+    from corrinit.lab.correlation_figure import correlation_figure, save_figure
 
-        whole = [layer.correlation for layer in layers if not layer.flagged]
-        figure = correlation_figure(correlation, whole, title=title)
-        for path in paths:
-            save_figure(figure, path)
+    whole = [layer.correlation for layer in layers if not layer.flagged]
+    for path in paths:
+        save_figure(correlation_figure(correlation, whole, title=title), path)
 
 
 def _number(value: float) -> str:
