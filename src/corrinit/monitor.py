@@ -1,11 +1,12 @@
 """Gradient sign changes and magnitudes during training, in anyone's loop.
 
-A monitor hooks an optimizer: before each step it looks at the gradients the step will use. It keeps one byte
-per parameter, the sign of the last gradient, and waits for no device until it is read.
+A monitor hooks an optimizer: before each step it looks at the gradients that the step will use. It keeps one
+byte per parameter, the sign of the last gradient, and waits for no device until it is read.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -19,6 +20,9 @@ from corrinit.estimation import estimate
 
 Table = NDArray[np.float64]
 
+_BUCKET = 1 << 24
+"""Parameters looked at together: a bound on the memory that looking takes, 4 bytes for each."""
+
 
 @dataclass(frozen=True, eq=False)
 class GradientHistory:
@@ -28,7 +32,7 @@ class GradientHistory:
         names: of the parameter tensors, P.
         sizes: numbers of elements, shape (P,).
         sign_changes: GradientSignChanges per tensor, shape (T, P), in [0, 1]: the mean of
-            |sign g_t − sign g_(t−1)| / 2 (Section 6 of the paper); NaN where there is no earlier gradient.
+            |sign g_t − sign g_(t−1)| / 2 (Section 6 of the paper); NaN without a gradient at t and at t−1.
         mean_abs: mean |g|, shape (T, P); NaN where a tensor had no gradient.
         l2: Euclidean norm of g, shape (T, P); NaN where a tensor had no gradient.
     """
@@ -41,13 +45,13 @@ class GradientHistory:
 
     @property
     def total_sign_changes(self) -> Table:
-        """GradientSignChanges over all parameters, shape (T,)."""
-        return _weighted_mean(self.sign_changes, self.sizes)
+        """GradientSignChanges over all parameters, shape (T,); NaN for the first update."""
+        return _mean_by_size(self.sign_changes, self.sizes)
 
     @property
     def total_mean_abs(self) -> Table:
         """Mean |g| over all parameters, shape (T,)."""
-        return _weighted_mean(self.mean_abs, self.sizes)
+        return _mean_by_size(self.mean_abs, self.sizes)
 
     @property
     def total_l2(self) -> Table:
@@ -56,14 +60,17 @@ class GradientHistory:
 
 
 class GradientMonitor:
-    """Watch the gradients that an optimizer uses.
+    """Watch the gradients that an optimizer uses, until `remove` or the end of a `with` block.
+
+    Gradients are seen as they are when `optimizer.step` is called: clipped, averaged over workers, and
+    unscaled by a `GradScaler`. An update that a scaler skips is not seen, except in fused optimizers.
 
     Args:
-        model: its parameters give the names; only those that the optimizer updates are watched.
+        parameters: a model, or pairs of names and parameters; those that the optimizer updates are watched.
         optimizer: any `torch.optim.Optimizer`.
 
     Raises:
-        CorrInitError: if the optimizer updates no parameter of the model.
+        CorrInitError: if the optimizer updates none of them, or one is lazy.
 
     >>> model = nn.Linear(2, 1)
     >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -76,32 +83,51 @@ class GradientMonitor:
     [nan, 1.0]
     """
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(
+        self, parameters: nn.Module | Iterable[tuple[str, Tensor]], optimizer: torch.optim.Optimizer
+    ) -> None:
+        named = parameters.named_parameters() if isinstance(parameters, nn.Module) else parameters
         updated = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        watched = {name: p for name, p in model.named_parameters() if id(p) in updated}
+        watched = {name: p for name, p in named if id(p) in updated}
         if not watched:
-            raise CorrInitError("the optimizer updates no parameter of the model; build it on the same one")
+            raise CorrInitError("the optimizer updates none of the parameters; build it on the same model")
+        for name, parameter in watched.items():
+            if nn.parameter.is_lazy(parameter):
+                raise CorrInitError(f"parameter {name} is lazy: run one forward pass of the model first")
         self._names = tuple(watched)
-        self._parameters = list(watched.values())
-        self._signs: list[Tensor | None] = [None] * len(watched)
-        self._updates: list[Tensor] = []
+        self._buckets = [_Bucket(bucket) for bucket in _split(list(watched.values()))]
+        self._present: list[list[bool]] = []
+        self._sums: list[list[Tensor]] = []
+        self._present_before = [False] * len(watched)
         self._handle = optimizer.register_step_pre_hook(self._observe)
 
     def read(self) -> GradientHistory:
         """Everything seen since the last reading, which is then forgotten."""
-        shape = (0, len(self._names), 3)
-        seen = torch.stack(self._updates).double().cpu().numpy() if self._updates else np.empty(shape)
-        self._updates = []
-        sizes = np.array([p.numel() for p in self._parameters])
-        return GradientHistory(self._names, sizes, seen[..., 0], seen[..., 1], seen[..., 2])
+        updates, count = len(self._sums), len(self._names)
+        by_bucket = [torch.stack(sums).cpu().numpy() for sums in zip(*self._sums, strict=True)]
+        sums = np.concatenate(by_bucket, axis=2, dtype=np.float64) if updates else np.empty((0, 3, count))
+        present = np.array([self._present_before, *self._present])
+        self._present_before, self._present, self._sums = present[-1].tolist(), [], []
+        now, before = present[1:], present[:-1]
+        sizes = np.array([size for bucket in self._buckets for size in bucket.sizes])
+        return GradientHistory(
+            self._names,
+            sizes,
+            sign_changes=np.where(now & before, sums[:, 0] / (2 * sizes), np.nan),
+            mean_abs=np.where(now, sums[:, 1] / sizes, np.nan),
+            l2=np.where(now, sums[:, 2], np.nan),
+        )
 
-    def state(self) -> list[Tensor | None]:
-        """The signs of the last gradients, to continue after a restart with `restore`."""
-        return list(self._signs)
+    def state_dict(self) -> dict[str, list[Tensor] | list[bool]]:
+        """The signs of the last gradients, to go on after a restart; what was not read is not part of it."""
+        present = self._present[-1] if self._present else self._present_before
+        return {"signs": [bucket.signs for bucket in self._buckets], "present": present}
 
-    def restore(self, signs: list[Tensor | None]) -> None:
-        """Continue from the signs of an earlier monitor of the same parameters."""
-        self._signs = list(signs)
+    def load_state_dict(self, state: dict[str, list]) -> None:
+        """Go on from the signs that an earlier monitor of the same parameters saw last."""
+        for bucket, signs in zip(self._buckets, state["signs"], strict=True):
+            bucket.signs.copy_(signs)
+        self._present_before = list(state["present"])
 
     def remove(self) -> None:
         """Stop watching."""
@@ -116,35 +142,64 @@ class GradientMonitor:
         self.remove()
 
     @torch.no_grad()
-    def _observe(self, *_: object) -> None:
-        present = [i for i, p in enumerate(self._parameters) if p.grad is not None]
-        update = torch.full((len(self._parameters), 3), torch.nan, device=self._parameters[0].device)
-        if present:
-            gradients = [self._parameters[i].grad for i in present]
-            l1 = torch.stack([torch.linalg.vector_norm(g, 1) for g in gradients])
-            l2 = torch.stack([torch.linalg.vector_norm(g, 2) for g in gradients])
-            sizes = torch.tensor([self._parameters[i].numel() for i in present], device=l1.device)
-            changes = [self._sign_changes(i) for i in present]
-            update[present] = torch.stack([torch.stack(changes) / (2 * sizes), l1 / sizes, l2], dim=1)
-        self._updates.append(update)
+    def _observe(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
+        scale = getattr(optimizer, "grad_scale", None)  # set by GradScaler for fused optimizers
+        self._present.append([p.grad is not None for bucket in self._buckets for p in bucket.parameters])
+        self._sums.append([bucket.observe(scale) for bucket in self._buckets])
 
-    def _sign_changes(self, index: int) -> Tensor:
-        """Σ |sign g_t − sign g_(t−1)| of one tensor; remembers sign g_t."""
-        gradient = self._parameters[index].grad
-        assert gradient is not None
-        sign = gradient.sign().to(torch.int8)
-        before, self._signs[index] = self._signs[index], sign
-        if before is None:
-            return torch.tensor(torch.nan, device=gradient.device)
-        return (sign - before).abs_().sum().float()
+
+class _Bucket:
+    """Parameters that are looked at together, in few operations on one flat copy of their gradients."""
+
+    def __init__(self, parameters: list[Tensor]) -> None:
+        self.parameters = parameters
+        self.sizes = [p.numel() for p in parameters]
+        self.signs = torch.zeros(sum(self.sizes), dtype=torch.int8, device=parameters[0].device)
+
+    def observe(self, scale: Tensor | None) -> Tensor:
+        """Σ |sign g_t − sign g_(t−1)|, Σ |g| and √Σ g² of each tensor, shape (3, P); remembers sign g_t.
+
+        Where there is no gradient it counts as 0.
+        """
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients]).float()
+        if scale is not None:
+            flat /= scale.to(flat.device)
+        signs = (flat > 0).view(torch.int8) - (flat < 0).view(torch.int8)
+        changes = (signs - self.signs).float()
+        self.signs.copy_(signs)
+        return torch.stack([self._norms(changes, 1), self._norms(flat, 1), self._norms(flat, 2)])
+
+    def _norms(self, flat: Tensor, order: int) -> Tensor:
+        """The norm of each tensor's part of a flat one, shape (P,)."""
+        norms = torch._foreach_norm(flat.split(self.sizes), order)  # pyright: ignore[reportPrivateImportUsage]
+        return torch.stack(norms)
 
 
 def weight_correlation(model: nn.Module) -> float:
-    """Mean off-diagonal correlation of the filters of a model, of its most frequent kernel size."""
+    """Mean off-diagonal correlation of the filters of a model, of its most frequent kernel size.
+
+    Raises:
+        WeightsError: if the model has no convolution of more than one tap, or holds NaN.
+    """
     return estimate(model).mean
 
 
-def _weighted_mean(values: Table, sizes: NDArray[np.int64]) -> Table:
-    weights = np.where(np.isnan(values), 0.0, sizes)
+def _split(parameters: list[Tensor]) -> list[list[Tensor]]:
+    """Runs of tensors on one device, of at most `_BUCKET` elements or a single tensor."""
+    buckets: list[list[Tensor]] = []
+    room = 0
+    for parameter in parameters:
+        if not buckets or parameter.numel() > room or parameter.device != buckets[-1][0].device:
+            buckets.append([])
+            room = _BUCKET
+        buckets[-1].append(parameter)
+        room -= parameter.numel()
+    return buckets
+
+
+def _mean_by_size(values: Table, sizes: NDArray[np.int64]) -> Table:
+    """Mean over the tensors that have a value, weighted by their sizes; NaN where none has one."""
+    weights = np.where(np.isnan(values), 0, sizes)
     with np.errstate(invalid="ignore"):
         return np.nansum(values * sizes, axis=1) / weights.sum(axis=1)
