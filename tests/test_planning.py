@@ -316,7 +316,8 @@ def test_a_late_mistake_leaves_the_model_untouched():
         ({"nonlinearity": "swish"}, "nonlinearity is 'swish'"),
         ({"inputs": "white"}, "inputs is 'white'"),
         ({"strength": -1}, "strength is -1"),
-        ({"correlation": []}, "correlation is empty"),
+        ({"correlation": []}, "correlation: it is empty"),
+        ({"correlation": "resnet1"}, "no preset is called .resnet1."),
     ],
 )
 def test_impossible_options_are_refused(options, message):

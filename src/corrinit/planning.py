@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Literal, TypeAlias, TypedDict, get_args
 
 import torch
@@ -16,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 from typing_extensions import Unpack
 
-from corrinit.correlation import SpatialCorrelation, default_correlation, format_size
+from corrinit.correlation import SpatialCorrelation, format_size
+from corrinit.correlation_source import CorrelationSource, MissingSize, correlation_lookup
 from corrinit.errors import CorrelationError, PlanError
 from corrinit.init import FanMode, draw_
 from corrinit.layers import own_parameters, reason_to_keep, require_materialized, writing_weight
@@ -24,8 +24,6 @@ from corrinit.scale import Inputs, amplification, scale_for, transposed_amplific
 from corrinit.seeding import canonical_name, layer_generator
 from corrinit.selectors import Selectors, select
 
-CorrelationSource: TypeAlias = SpatialCorrelation | Iterable[SpatialCorrelation] | None
-MissingSize: TypeAlias = Literal["error", "resize", "independent"]
 Bias: TypeAlias = Literal["zeros", "keep"]
 
 
@@ -180,7 +178,8 @@ def plan(
 
     Args:
         model: any module.
-        correlation: R, or several of different kernel sizes; default: `default_correlation`.
+        correlation: R, several of different kernel sizes, or the name of a preset; default:
+            `default_correlation`.
         strength: α, factor on the off-diagonal entries of R.
         inputs: M, the correlation of the inputs within a patch, see `corrinit.signal_scale`.
         include: the layers to initialize; default: all.
@@ -208,7 +207,10 @@ def plan(
     included = select(model, include, "include") if include is not None else None
     excluded = select(model, exclude, "exclude")
     uncorrelated = select(model, independent, "independent")
-    correlation_for = _correlation_lookup(correlation, strength, missing)
+    try:
+        correlation_for = correlation_lookup(correlation, strength, missing)
+    except CorrelationError as error:
+        raise PlanError(f"correlation: {error}") from error
     gain = _gain(nonlinearity, a)
     layers: list[LayerPlan] = []
     owner_of: dict[Tensor, str] = {}
@@ -275,37 +277,6 @@ def _drawn(
     return replace(
         layer, rule=rule, reason=reason, std=scale_for(factor, channels, gain), correlation=correlation
     )
-
-
-def _correlation_lookup(
-    source: CorrelationSource, strength: float, missing: MissingSize
-) -> Callable[[tuple[int, ...]], SpatialCorrelation | None]:
-    """A function from kernel size to R at the given strength, or None for independent taps."""
-    if isinstance(source, SpatialCorrelation):
-        source = (source,)
-    given = None if source is None else {correlation.kernel_size: correlation for correlation in source}
-    if given is not None and not given:
-        raise PlanError("correlation is empty; give at least one SpatialCorrelation, or None for the default")
-
-    @cache
-    def lookup(kernel_size: tuple[int, ...]) -> SpatialCorrelation | None:
-        if given is None:
-            return default_correlation(kernel_size).with_strength(strength)
-        if kernel_size in given:
-            return given[kernel_size].with_strength(strength)
-        if missing == "independent":
-            return None
-        alike = [r for size, r in given.items() if len(size) == len(kernel_size)]
-        if missing == "resize" and alike:
-            return alike[0].resize(kernel_size).with_strength(strength)
-        raise CorrelationError(
-            f"no correlation of a {format_size(kernel_size)} kernel is given, only of "
-            f"{', '.join(map(format_size, given))}; give one, "
-            + ('or set missing="resize", ' if alike else "or ")
-            + 'set missing="independent" or exclude the layer'
-        )
-
-    return lookup
 
 
 def _gain(nonlinearity: str, a: float) -> float:

@@ -35,6 +35,7 @@ from tomlkit.exceptions import TOMLKitError
 from corrinit.correlation import SpatialCorrelation, default_correlation
 from corrinit.correlation_io import load_correlation
 from corrinit.errors import ConfigError, CorrelationError
+from corrinit.presets import load_preset, preset_names
 
 PROTOCOL = 1
 """Part of every run id: raise it when an unchanged configuration would give another result."""
@@ -83,7 +84,7 @@ class Initialization:
     Args:
         method: a name in `corrinit.methods.METHODS`.
         scale: standard deviation per tap: the method's `"own"`, `"he"`, or that of the `"correlated"` method.
-        correlation: `"default"`, or the path of a correlation file.
+        correlation: `"default"`, the name of a preset, or the path of a correlation file.
         strength: α, factor on the off-diagonal entries of the correlation.
     """
 
@@ -109,12 +110,14 @@ class Initialization:
         """
         if self.correlation == "default":
             return None
+        if self.correlation in preset_names():
+            return load_preset(self.correlation)
         try:
             return load_correlation(self.correlation)
         except CorrelationError as error:
             raise ConfigError(
-                f"initialization.correlation is {self.correlation!r}; it is 'default' or the path of a "
-                f"correlation file: {error}"
+                f"initialization.correlation is {self.correlation!r}; it is 'default', a preset or the path "
+                f"of a correlation file: {error}"
             ) from error
 
     def identity(self) -> dict[str, object]:
