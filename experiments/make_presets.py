@@ -18,7 +18,7 @@ from corrinit.lab.data import load
 from corrinit.lab.environment import describe
 from corrinit.lab.train import Training
 
-EPOCHS = {"resnet10": 15, "vgg8": 20}
+EPOCHS = {"resnet10": 10, "vgg8": 10}
 CHECKPOINTS = Path("runs/presets")
 PRESETS = Path(corrinit.__file__).parent / "presets"
 
