@@ -15,7 +15,15 @@ from numpy.typing import ArrayLike
 
 from corrinit import spd
 from corrinit.errors import CorrelationError, CorrInitWarning
-from corrinit.kernels import Matrix, Metric, exponential, mean_off_diagonal, tap_distances, tap_offsets
+from corrinit.kernels import (
+    Matrix,
+    Metric,
+    exponential,
+    mean_off_diagonal,
+    number_of_taps,
+    tap_distances,
+    tap_offsets,
+)
 
 
 class ProfilePoint(NamedTuple):
@@ -57,8 +65,8 @@ class SpatialCorrelation:
         provenance: Mapping[str, str] | None = None,
     ) -> None:
         valid = spd.validate(matrix)
-        size = _square_kernel(len(valid)) if kernel_size is None else tuple(int(k) for k in kernel_size)
-        if (taps := len(tap_offsets(size))) != len(valid):
+        size = _square_kernel(len(valid)) if kernel_size is None else tuple(kernel_size)
+        if (taps := number_of_taps(size)) != len(valid):
             n = len(valid)
             raise CorrelationError(
                 f"the correlation is {n}×{n}; a {format_size(size)} kernel needs {taps}×{taps}"
@@ -66,13 +74,14 @@ class SpatialCorrelation:
             )
         valid.setflags(write=False)
         object.__setattr__(self, "matrix", valid)
-        object.__setattr__(self, "kernel_size", size)
-        object.__setattr__(self, "provenance", MappingProxyType(dict(provenance or {})))
+        object.__setattr__(self, "kernel_size", tuple(int(k) for k in size))
+        text = {str(name): str(value) for name, value in (provenance or {}).items()}
+        object.__setattr__(self, "provenance", MappingProxyType(text))
 
     @classmethod
     def identity(cls, kernel_size: Sequence[int]) -> SpatialCorrelation:
         """Independent taps, R = I."""
-        return cls(np.eye(len(tap_offsets(kernel_size))), kernel_size, {"source": "independent"})
+        return cls(np.eye(number_of_taps(kernel_size)), kernel_size, {"source": "independent"})
 
     @classmethod
     def nearest(
@@ -120,7 +129,7 @@ class SpatialCorrelation:
         """Raise a `CorrelationError` unless this is a correlation of a kernel of that size."""
         wanted = tuple(kernel_size)
         if wanted != self.kernel_size:
-            n, taps = len(self.matrix), len(tap_offsets(wanted))
+            n, taps = len(self.matrix), number_of_taps(wanted)
             raise CorrelationError(
                 f"the correlation is {n}×{n}, of a {format_size(self.kernel_size)} kernel; "
                 f"a {format_size(wanted)} kernel needs {taps}×{taps}"
@@ -232,7 +241,7 @@ class SpatialCorrelation:
         )
 
     def __hash__(self) -> int:
-        return hash((self.kernel_size, self.matrix.tobytes()))
+        return hash((self.kernel_size, (self.matrix + 0.0).tobytes()))  # +0.0: −0.0 equals 0.0
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.matrix, self.kernel_size, dict(self.provenance))

@@ -8,6 +8,7 @@ mean off-diagonal correlation it shall produce.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -32,12 +33,22 @@ def tap_offsets(kernel_size: Sequence[int]) -> NDArray[np.int64]:
     >>> tap_offsets((2, 2)).tolist()
     [[0, 0], [0, 1], [1, 0], [1, 1]]
     """
+    number_of_taps(kernel_size)
+    return np.indices(tuple(kernel_size)).reshape(len(kernel_size), -1).T
+
+
+def number_of_taps(kernel_size: Sequence[int]) -> int:
+    """How many taps a kernel has, n = k_1 ⋯ k_d.
+
+    Raises:
+        CorrelationError: if this is no kernel size.
+    """
     size = tuple(kernel_size)
-    if not size or any(k < 1 for k in size):
+    if not size or not all(isinstance(k, (int, np.integer)) and k > 0 for k in size):
         raise CorrelationError(
             f"kernel size is {size}; it needs one positive number per axis, such as (3, 3)"
         )
-    return np.indices(size).reshape(len(size), -1).T
+    return math.prod(size)
 
 
 def tap_distances(kernel_size: Sequence[int], metric: Metric = "cityblock") -> Matrix:
@@ -140,7 +151,7 @@ def constant(kernel_size: Sequence[int], mean: float) -> Matrix:
         kernel_size: taps per axis.
         mean: the off-diagonal entry, in [−1/(n−1), 1]; 0 gives the identity, 1 perfectly correlated taps.
     """
-    n = len(tap_offsets(kernel_size))
+    n = number_of_taps(kernel_size)
     lowest = -1 / (n - 1) if n > 1 else -1.0
     if not lowest <= mean <= 1:
         raise CorrelationError(f"mean is {mean}; {n} taps can share a correlation from {lowest:.3g} to 1")

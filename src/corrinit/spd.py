@@ -57,12 +57,14 @@ def nearest_correlation(matrix: ArrayLike, *, max_iterations: int = 1000) -> Nea
 
     Args:
         matrix: n × n, finite and symmetric.
-        max_iterations: limit on the projections.
+        max_iterations: limit on the projections, at least 1.
 
     >>> nearest_correlation([[1, 2], [2, 1]]).matrix.round(6)
     array([[1., 1.],
            [1., 1.]])
     """
+    if max_iterations < 1:
+        raise CorrelationError(f"max_iterations is {max_iterations}; the projection needs at least 1")
     original = _finite_square(matrix)
     current, correction = original.copy(), np.zeros_like(original)
     for _ in range(max_iterations):
@@ -113,7 +115,10 @@ def _project_psd(matrix: Matrix) -> Matrix:
 
 
 def _finite_square(matrix: ArrayLike) -> Matrix:
-    matrix = np.array(matrix, dtype=np.float64)
+    try:
+        matrix = np.array(matrix, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise CorrelationError(f"the matrix does not consist of rows of real numbers: {error}") from error
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
         raise CorrelationError(f"the matrix has shape {matrix.shape}; a correlation of n taps is n × n")
     if bad := int((~np.isfinite(matrix)).sum()):
