@@ -21,9 +21,7 @@ def seconds(*command: str) -> float:
 def main() -> None:
     interpreter = seconds(sys.executable, "-c", "pass")
     answer = seconds(sys.executable, "-m", "corrinit", "--help")
-    print(
-        f"corrinit --help: measured {answer:.3f} s, of which the interpreter {interpreter:.3f} s; target {TARGET} s"
-    )
+    print(f"corrinit --help: measured {answer:.3f} s (bare Python {interpreter:.3f} s); target {TARGET} s")
 
 
 if __name__ == "__main__":
