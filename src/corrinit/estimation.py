@@ -74,7 +74,7 @@ def estimate_inputs(images: Tensor, kernel_size: Sequence[int]) -> SpatialCorrel
         kernel_size: of the patch, one number per spatial axis.
 
     Raises:
-        DataError: if the images are smaller than the patch, zero, or hold NaN.
+        DataError: if the images are smaller than the patch, constant, or hold NaN.
 
     >>> import torch
     >>> images = torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -88,12 +88,14 @@ def estimate_inputs(images: Tensor, kernel_size: Sequence[int]) -> SpatialCorrel
             f"the images have shape {shape}; a {format_size(size)} patch needs images, channels and "
             f"{len(size)} spatial axes at least as long as the patch"
         )
+    if images.amin() == images.amax():
+        raise DataError("all pixels of all images are equal; a correlation needs images that differ")
     moments = pixel_moments(images, size)
     power = moments.diagonal()
     if not np.isfinite(moments).all():
         raise DataError("the images hold NaN or infinite values; replace them")
     if not power.all():
-        raise DataError("the images are zero in every patch at some pixel, so it has no correlation")
+        raise DataError("one pixel of the patch is zero wherever the patch lies; give larger images")
     provenance = {"source": f"{shape[0]} images of {format_size(shape[1:])}"}
     return SpatialCorrelation(moments / np.sqrt(np.outer(power, power)), size, provenance)
 

@@ -1,7 +1,6 @@
 """Means and second moments over the filters of a layer, or over the patches of images.
 
-Products are taken in float32, block by block as the cache holds them, and added up in float64: no copy of
-the whole is made.
+Products are taken block by block, so that no copy of the whole is made, and added up in float64.
 """
 
 from __future__ import annotations
@@ -19,11 +18,12 @@ from corrinit.kernels import Matrix
 
 Vector: TypeAlias = NDArray[np.float64]
 
-_BLOCK = 1 << 18
+_BLOCK = 1 << 20
 """Values in a block."""
 
-_NARROW = 16
-"""Products of matrices with fewer columns leave much of a processor idle."""
+_FEW_TAPS = 9
+"""Up to so many taps the products are taken in float32, which makes entries of a correlation exact to about
+1e-6. In larger matrices such errors add up to eigenvalues below the tolerance, so there it is float64."""
 
 
 class Moments(NamedTuple):
@@ -90,7 +90,7 @@ def pixel_moments(images: Tensor, size: Sequence[int]) -> Matrix:
     products = torch.zeros(taps, taps, dtype=torch.float64)
     for planes in patches.split(max(1, _BLOCK // (prod(positions) * taps))):
         for strip in planes.split(max(1, _BLOCK // (prod(positions[1:]) * taps)), dim=1):
-            products += _products(_as_float(strip).reshape(-1, taps))
+            products += _products(_as_float(strip, taps).reshape(-1, taps))
     return (products / (len(patches) * prod(positions))).numpy()
 
 
@@ -99,7 +99,7 @@ def _moments_about(weight: Tensor, centre: Vector | None) -> Moments:
     sums = torch.zeros(inputs * taps, dtype=torch.float64)
     products = torch.zeros(taps, taps, dtype=torch.float64)
     for block in _blocks(weight, centre):
-        sums += block.sum(dim=0)
+        sums += torch.ones(len(block), dtype=block.dtype) @ block
         products += _products(block.view(-1, taps))
     filters = outputs * inputs
     offset = (sums.view(inputs, taps).sum(dim=0) / filters).numpy()
@@ -109,9 +109,13 @@ def _moments_about(weight: Tensor, centre: Vector | None) -> Moments:
 
 
 def _products(rows: Tensor) -> Tensor:
-    """Σ x xᵀ over rows x; of narrow ones two side by side, and the products across them left out."""
+    """Σ x xᵀ over rows x.
+
+    Matrices of few columns leave much of a processor idle, so two such rows are set side by side and the
+    products across them left out.
+    """
     count, n = rows.shape
-    if n >= _NARROW or count % 2:
+    if n > _FEW_TAPS or count % 2:
         return rows.T @ rows
     pairs = rows.view(count // 2, 2 * n)
     products = pairs.T @ pairs
@@ -119,14 +123,15 @@ def _products(rows: Tensor) -> Tensor:
 
 
 def _blocks(weight: Tensor, centre: Vector | None) -> Iterator[Tensor]:
-    """Some output channels at a time, one a row, as float32 or float64; less `centre`, shape (n,)."""
+    """Some output channels at a time, one a row; less `centre`, shape (n,)."""
     rows = weight.detach().reshape(len(weight), -1)
     for block in rows.split(max(1, _BLOCK // rows.shape[1])):
-        block = _as_float(block)
+        block = _as_float(block, prod(weight.shape[2:]))
         if centre is not None:
             block = block - torch.tensor(centre, dtype=block.dtype).repeat(weight.shape[1])
         yield block
 
 
-def _as_float(values: Tensor) -> Tensor:
-    return values.to("cpu", torch.float64 if values.dtype == torch.float64 else torch.float32)
+def _as_float(values: Tensor, taps: int) -> Tensor:
+    precise = values.dtype == torch.float64 or taps > _FEW_TAPS
+    return values.to("cpu", torch.float64 if precise else torch.float32)
