@@ -21,9 +21,13 @@ Vector: TypeAlias = NDArray[np.float64]
 _BLOCK = 1 << 20
 """Values in a block."""
 
+_STRETCH = 128
+"""Pairs of rows whose products are added up in float32."""
+
 _FEW_TAPS = 9
-"""Up to so many taps the products are taken in float32, which makes entries of a correlation exact to about
-1e-6. In larger matrices such errors add up to eigenvalues below the tolerance, so there it is float64."""
+_MANY_VALUES = 1 << 17
+"""Kernels of few taps in layers of many values are worked on in float32: entries of their correlation are
+exact to about 1e-6. Elsewhere rounding would show in the smallest eigenvalues, so there it is float64."""
 
 
 class Moments(NamedTuple):
@@ -46,7 +50,7 @@ def tap_moments(weight: Tensor) -> Moments:
         The moments; NaN if the weight holds a value that is not finite, or is too large to be squared.
     """
     about_zero = _moments_about(weight, None)
-    if (np.square(about_zero.mean) > about_zero.covariance.diagonal()).any():
+    if (np.abs(about_zero.mean) > np.sqrt(about_zero.covariance.diagonal().clip(min=0))).any():
         return _moments_about(weight, about_zero.mean)
     return about_zero
 
@@ -87,10 +91,11 @@ def pixel_moments(images: Tensor, size: Sequence[int]) -> Matrix:
     for axis, k in enumerate(size, start=1):
         patches = patches.unfold(axis, k, 1)
     positions = patches.shape[1 : 1 + len(size)]
+    precise = _needs_float64(images, taps)
     products = torch.zeros(taps, taps, dtype=torch.float64)
     for planes in patches.split(max(1, _BLOCK // (prod(positions) * taps))):
         for strip in planes.split(max(1, _BLOCK // (prod(positions[1:]) * taps)), dim=1):
-            products += _products(_as_float(strip, taps).reshape(-1, taps))
+            products += _products(_as_float(strip, precise).reshape(-1, taps))
     return (products / (len(patches) * prod(positions))).numpy()
 
 
@@ -103,35 +108,39 @@ def _moments_about(weight: Tensor, centre: Vector | None) -> Moments:
         products += _products(block.view(-1, taps))
     filters = outputs * inputs
     offset = (sums.view(inputs, taps).sum(dim=0) / filters).numpy()
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         covariance = (products / filters).numpy() - np.outer(offset, offset)
     return Moments(offset if centre is None else centre + offset, covariance)
 
 
 def _products(rows: Tensor) -> Tensor:
-    """Σ x xᵀ over rows x.
+    """Σ x xᵀ over rows x; those in float32 over short stretches, and over the stretches in float64.
 
     Matrices of few columns leave much of a processor idle, so two such rows are set side by side and the
     products across them left out.
     """
-    count, n = rows.shape
-    if n > _FEW_TAPS or count % 2:
+    if rows.dtype == torch.float64:
         return rows.T @ rows
-    pairs = rows.view(count // 2, 2 * n)
-    products = pairs.T @ pairs
-    return products[:n, :n] + products[n:, n:]
+    n, whole = rows.shape[1], len(rows) - len(rows) % (2 * _STRETCH)
+    pairs = rows[:whole].view(-1, _STRETCH, 2 * n)
+    products = (pairs.mT @ pairs).sum(dim=0, dtype=torch.float64)
+    rest = rows[whole:].double()
+    return products[:n, :n] + products[n:, n:] + rest.T @ rest
 
 
 def _blocks(weight: Tensor, centre: Vector | None) -> Iterator[Tensor]:
     """Some output channels at a time, one a row; less `centre`, shape (n,)."""
-    rows = weight.detach().reshape(len(weight), -1)
+    rows, precise = weight.detach().reshape(len(weight), -1), _needs_float64(weight, prod(weight.shape[2:]))
     for block in rows.split(max(1, _BLOCK // rows.shape[1])):
-        block = _as_float(block, prod(weight.shape[2:]))
+        block = _as_float(block, precise)
         if centre is not None:
             block = block - torch.tensor(centre, dtype=block.dtype).repeat(weight.shape[1])
         yield block
 
 
-def _as_float(values: Tensor, taps: int) -> Tensor:
-    precise = values.dtype == torch.float64 or taps > _FEW_TAPS
+def _needs_float64(values: Tensor, taps: int) -> bool:
+    return values.dtype == torch.float64 or taps > _FEW_TAPS or values.numel() < _MANY_VALUES
+
+
+def _as_float(values: Tensor, precise: bool) -> Tensor:
     return values.to("cpu", torch.float64 if precise else torch.float32)

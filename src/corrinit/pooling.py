@@ -104,6 +104,9 @@ class LayerCorrelations:
     def pooled(self, pooling: Pooling = "filters") -> SpatialCorrelation:
         """One correlation for the whole network.
 
+        Flagged taps are left to the layers where they vary. What is left may then be no correlation; the
+        nearest one is taken, and the distance is warned of.
+
         Args:
             pooling: `"filters"`: the taps of each layer are standardized, then all filters are pooled;
                 `"layers"`: the mean of the layers' correlations; `"raw"`: all filters are pooled as they
@@ -126,7 +129,8 @@ class LayerCorrelations:
         }
         if flagged := [layer.name for layer in self.layers if layer.flagged]:
             provenance["taps that hardly vary in"] = ", ".join(flagged)
-        return SpatialCorrelation.nearest(matrix, self.kernel_size, provenance)
+            return SpatialCorrelation.nearest(matrix, self.kernel_size, provenance)
+        return SpatialCorrelation(matrix, self.kernel_size, provenance)
 
     def mean_interval(
         self,
