@@ -1,14 +1,18 @@
 """Run records: one folder a run, read without torch.
 
 A folder named by the run's id holds `config.json` from the start, `metrics.jsonl` (a line per epoch) and, at
-the end, `updates.npz` (totals per update) and `result.json`. Every file is replaced whole, and
-`result.json` comes last: where it stands, the run is finished.
+the end, `updates.npz` (totals per update) and `result.json`; the trained weights too, if they were asked
+for. Every file is replaced whole, and `result.json` comes last: where it stands, the run is finished.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import math
+import warnings
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,10 +24,14 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from corrinit.atomic import replacing
-from corrinit.errors import CorrInitError
-from corrinit.lab.config import RunConfig, from_dict
+from corrinit.errors import ConfigError, CorrInitError, CorrInitWarning
+from corrinit.lab.config import RunConfig, from_dict, to_dict
 
 Metrics = Mapping[str, float]
+
+CHECKPOINT = "checkpoint.pt"
+WEIGHTS = "weights.safetensors"
+LOCK = ".lock"
 
 
 class RecordError(CorrInitError):
@@ -41,7 +49,7 @@ class RunRecord:
     Args:
         path: its folder.
         config: what determined it.
-        metrics: one mapping per epoch.
+        metrics: one mapping per epoch; what could not be measured is NaN.
         result: what came out; empty while the run is not finished.
     """
 
@@ -61,84 +69,137 @@ class RunRecord:
         return bool(self.result)
 
     def updates(self) -> dict[str, NDArray[np.float32]]:
-        """Totals per update by name, each of shape (number of updates,)."""
+        """Totals per update by name, each of shape (number of updates,).
+
+        Raises:
+            RecordError: if the run is not finished, or the file is damaged.
+        """
+        file = self.path / "updates.npz"
         try:
-            with np.load(self.path / "updates.npz") as arrays:
+            with np.load(file) as arrays:
                 return {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError) as error:
-            raise RecordError(f"{self.path / 'updates.npz'} cannot be read: {error}") from error
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise RecordError(f"{file} cannot be read: {error}") from error
 
 
 def read_run(path: Path) -> RunRecord:
-    """Read one record.
+    """Read one record, finished or not.
 
     Raises:
         RecordError: if a file is missing or damaged, naming it.
     """
-    config = _read_json(path / "config.json")
-    lines = path / "metrics.jsonl"
     try:
-        metrics = tuple(json.loads(line) for line in lines.read_text().splitlines()) if lines.exists() else ()
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{lines} cannot be read: {error}; delete {path} to run it again") from error
+        config = from_dict(_read_json(path / "config.json"))
+    except ConfigError as error:
+        raise RecordError(f"{path / 'config.json'} holds no configuration: {error}") from error
+    metrics = _read_metrics(path / "metrics.jsonl") if (path / "metrics.jsonl").exists() else ()
     result = _read_json(path / "result.json") if (path / "result.json").exists() else {}
-    return RunRecord(path, from_dict(config), metrics, result)
+    if result and not result.get("diverged") and len(metrics) != config.epochs:
+        raise RecordError(f"{path / 'metrics.jsonl'} holds {len(metrics)} of {config.epochs} epochs")
+    return RunRecord(path, config, metrics, result)
 
 
 def read_runs(root: Path) -> tuple[list[RunRecord], list[RecordError]]:
-    """All records below a folder, ordered by run id, and what is wrong with those that cannot be read."""
+    """All records below a folder, ordered by path, and what is wrong with those that cannot be read."""
     records, faults = [], []
     for config in sorted(root.glob("**/config.json")):
         try:
             records.append(read_run(config.parent))
-        except CorrInitError as error:
-            faults.append(RecordError(str(error)))
+        except RecordError as error:
+            faults.append(error)
     return records, faults
 
 
-def finished_run(root: Path, config: RunConfig) -> RunRecord | None:
-    """The finished record of a configuration, or None; a damaged one counts as not finished."""
-    try:
-        record = read_run(root / config.run_id)
-    except CorrInitError:
+def finished_run(root: Path, config: RunConfig, *, with_weights: bool = False) -> RunRecord | None:
+    """The finished record of a configuration, or None.
+
+    A damaged record is warned of (`CorrInitWarning`) and counts as not finished, so the run is made again.
+
+    Args:
+        root: the folder of all runs.
+        config: the run.
+        with_weights: a record without the trained weights does not count.
+
+    Raises:
+        ConfigError: if the correlation file of the configuration cannot be read.
+    """
+    path = root / config.run_id
+    if not (path / "result.json").exists() or (with_weights and not (path / WEIGHTS).exists()):
         return None
-    return record if record.finished else None
+    try:
+        record = read_run(path)
+        record.updates()
+    except RecordError as error:
+        warnings.warn(f"{error}; the run is made again", CorrInitWarning, stacklevel=2)
+        return None
+    return record
 
 
 @contextmanager
-def claimed(root: Path, config: RunConfig) -> Iterator[Path]:
+def claimed(root: Path, config: RunConfig, *, wait: bool = False) -> Iterator[Path]:
     """The folder of a run, held by this process alone while it works on it.
 
     The operating system frees the claim when the process ends, however it ends.
 
+    Args:
+        root: the folder of all runs.
+        config: the run.
+        wait: if another process holds it, wait until that is done.
+
     Raises:
-        RunBusyError: if another process holds it.
+        RunBusyError: if another process holds it, unless told to wait.
+        CorrInitError: if the folder cannot be made.
     """
     path = root / config.run_id
-    path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path / ".lock", timeout=0)
     try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path / LOCK, timeout=-1 if wait else 0)
         lock.acquire()
     except Timeout as error:
         raise RunBusyError(f"run {config.run_id} is being made by another process") from error
+    except OSError as error:
+        raise CorrInitError(f"{path} cannot be written: {error.strerror or error}") from error
     try:
         yield path
     finally:
+        if (path / "result.json").exists():  # nobody writes here any more, so nobody needs the lock
+            (path / LOCK).unlink(missing_ok=True)
         lock.release()
 
 
+def start(path: Path, config: RunConfig) -> None:
+    """Begin a record, or go on with an unfinished one; whatever else is there is cleared away.
+
+    That is what a killed process was writing, or what is left of a damaged record.
+    """
+    finished = (path / "result.json").exists()
+    kept = {LOCK} if finished else {LOCK, CHECKPOINT, "metrics.jsonl"}
+    for file in path.iterdir():
+        if file.name not in kept:
+            file.unlink()
+    write_json(path / "config.json", to_dict(config))
+
+
 def write_metrics(path: Path, metrics: Sequence[Metrics]) -> None:
-    """Replace the metrics of a run."""
+    """Replace the metrics of a run; NaN and infinite values become null."""
+    lines = [json.dumps({name: _finite(value) for name, value in row.items()}) + "\n" for row in metrics]
     with replacing(path / "metrics.jsonl") as file:
-        file.write("".join(json.dumps(row) + "\n" for row in metrics).encode())
+        file.write("".join(lines).encode())
 
 
-def write_updates(path: Path, updates: Mapping[str, NDArray[np.floating]]) -> None:
-    """Replace the totals per update of a run, in single precision."""
+def finish(path: Path, updates: Mapping[str, NDArray[np.floating]], result: Mapping[str, Any]) -> None:
+    """Complete a record whose metrics are written: the totals per update, then the result."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{name: values.astype(np.float32) for name, values in updates.items()})  # pyright: ignore[reportArgumentType]
+    arrays: dict[str, Any] = {name: values.astype(np.float32) for name, values in updates.items()}
+    np.savez_compressed(buffer, **arrays)
     with replacing(path / "updates.npz") as file:
         file.write(buffer.getvalue())
+    (path / CHECKPOINT).unlink(missing_ok=True)
+    write_json(path / "result.json", {name: _finite(value) for name, value in result.items()})
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -148,10 +209,26 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    return _parse(_read_text(path), path)
+
+
+def _read_metrics(path: Path) -> tuple[Metrics, ...]:
+    rows = [_parse(line, path) for line in _read_text(path).splitlines()]
+    return tuple({name: math.nan if v is None else v for name, v in row.items()} for row in rows)
+
+
+def _parse(text: str, path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path} cannot be read: {error}; delete {path.parent} to run it again") from error
+        value = json.loads(text)
+    except ValueError as error:
+        raise RecordError(f"{path} is damaged: {error}") from error
     if not isinstance(value, dict):
-        raise RecordError(f"{path} holds no JSON object; delete {path.parent} to run it again")
+        raise RecordError(f"{path} is damaged: it holds {type(value).__name__}, no JSON object")
     return value
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path} cannot be read: {error}") from error

@@ -1,7 +1,7 @@
 """Many runs: what is finished is kept, what is left is made, here or in worker processes.
 
-Every run has a process of its own, so one that is killed takes nothing along. Records and checkpoints are on
-disk at all times: a sweep stopped in any way goes on where it stood.
+With several jobs every run has a process of its own, so one that is killed takes nothing along. Records and
+checkpoints are on disk at all times: a sweep stopped in any way goes on where it stood.
 """
 
 from __future__ import annotations
@@ -9,21 +9,38 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import traceback
+import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import TypedDict
 
 import torch
+from typing_extensions import Unpack
 
 from corrinit.errors import ConfigError, CorrInitError
 from corrinit.lab.config import RunConfig
-from corrinit.lab.records import Metrics, RunRecord, finished_run
-from corrinit.lab.train import train
+from corrinit.lab.data import load
+from corrinit.lab.records import Metrics, RunBusyError, RunRecord, finished_run
+from corrinit.lab.run import run
 
 OnEpoch = Callable[[RunConfig, Metrics], object]
+Failure = tuple[RunConfig, str]
+
+
+class RunOptions(TypedDict, total=False):
+    """The options of `corrinit.lab.run.run`, which documents them, as `sweep` passes them on."""
+
+    checkpoint_every: int
+    keep_weights: bool
 
 
 @dataclass(frozen=True)
@@ -36,19 +53,28 @@ class Sweep:
     """
 
     records: tuple[RunRecord, ...]
-    failures: tuple[tuple[RunConfig, str], ...]
+    failures: tuple[Failure, ...]
 
 
 def sweep(
-    configs: Sequence[RunConfig], runs: Path, *, jobs: int = 1, on_epoch: OnEpoch | None = None
+    configs: Sequence[RunConfig],
+    runs: Path,
+    *,
+    jobs: int = 1,
+    on_epoch: OnEpoch | None = None,
+    **options: Unpack[RunOptions],
 ) -> Sweep:
     """Bring all runs to their end.
+
+    A run that fails is reported, and the others go on. Runs that another sweep is making are left for last,
+    and waited for.
 
     Args:
         configs: what to run; the same configuration twice is run once.
         runs: the folder of all runs.
         jobs: runs at a time; with more than one, each in its own process with its share of the cores.
         on_epoch: called in this process with the configuration and metrics of each epoch as it ends.
+        options: see `corrinit.lab.run.run`.
 
     Raises:
         ConfigError: if `jobs` is not positive.
@@ -56,41 +82,49 @@ def sweep(
     """
     if jobs < 1:
         raise ConfigError(f"jobs is {jobs}; it is the number of runs at a time, at least 1")
-    wanted = list(dict.fromkeys(configs))
-    left = [config for config in wanted if finished_run(runs, config) is None]
+    weights = options.get("keep_weights", False)
+    wanted = list({config.run_id: config for config in configs}.values())
+    left = [config for config in wanted if finished_run(runs, config, with_weights=weights) is None]
     report = on_epoch or (lambda config, metrics: None)
-    failures = list(_sequential(left, runs, report) if jobs == 1 else _parallel(left, runs, jobs, report))
-    records = (finished_run(runs, config) for config in wanted)
-    return Sweep(tuple(record for record in records if record is not None), tuple(failures))
+    if jobs == 1:
+        failures = tuple(_make_here(left, runs, report, options))
+    else:
+        failures = tuple(_make_in_workers(left, runs, report, options, jobs))
+    records = (finished_run(runs, config, with_weights=weights) for config in wanted)
+    return Sweep(tuple(record for record in records if record is not None), failures)
 
 
-def _sequential(
-    configs: Sequence[RunConfig], runs: Path, on_epoch: OnEpoch
-) -> Iterator[tuple[RunConfig, str]]:
-    for config in configs:
+def _make_here(
+    configs: Sequence[RunConfig], runs: Path, on_epoch: OnEpoch, options: RunOptions
+) -> Iterator[Failure]:
+    queue = deque((config, False) for config in configs)
+    while queue:
+        config, patient = queue.popleft()
         try:
-            train(config, runs, on_epoch=lambda metrics, config=config: on_epoch(config, metrics))
+            run(config, runs, wait=patient, on_epoch=partial(on_epoch, config), **options)
+        except RunBusyError:
+            queue.append((config, True))
         except CorrInitError as error:
             yield config, str(error)
 
 
-def _parallel(
-    configs: Sequence[RunConfig], runs: Path, jobs: int, on_epoch: OnEpoch
-) -> Iterator[tuple[RunConfig, str]]:
-    posix = os.name == "posix"
-    context = multiprocessing.get_context("forkserver" if posix else "spawn")
-    if posix:
-        context.set_forkserver_preload([__name__])
+def _make_in_workers(
+    configs: Sequence[RunConfig], runs: Path, on_epoch: OnEpoch, options: RunOptions, jobs: int
+) -> Iterator[Failure]:
+    for data in {config.data for config in configs}:
+        with suppress(CorrInitError):  # which the runs will meet again
+            load(data)  # decodes it once, where the workers would all do so
+    context = _context()
     threads = max(1, torch.get_num_threads() // jobs)
-    waiting = list(reversed(configs))
+    queue = deque((config, False) for config in configs)
     working: dict[Connection, tuple[BaseProcess, RunConfig]] = {}
     try:
-        while waiting or working:
-            while waiting and len(working) < jobs:
-                config = waiting.pop()
+        while queue or working:
+            while queue and len(working) < jobs:
+                config, patient = queue.popleft()
                 messages, end = context.Pipe(duplex=False)
                 worker = context.Process(  # pyright: ignore[reportAttributeAccessIssue]
-                    target=_work, args=(config, runs, threads, end), daemon=True
+                    target=_work, args=(config, runs, threads, patient, options, end), daemon=True
                 )
                 worker.start()
                 end.close()
@@ -102,11 +136,16 @@ def _parallel(
                     message = messages.recv()
                 except (EOFError, OSError):
                     del working[messages]
+                    messages.close()
                     worker.join()
                     if worker.exitcode:
                         yield config, _ending(worker.exitcode)
                     continue
-                if isinstance(message, str):
+                if isinstance(message, RunBusyError):
+                    queue.append((config, True))
+                elif isinstance(message, Warning):
+                    warnings.warn(message, stacklevel=2)
+                elif isinstance(message, str):
                     yield config, message
                 else:
                     on_epoch(config, message)
@@ -116,20 +155,41 @@ def _parallel(
             worker.join()
 
 
-def _work(config: RunConfig, runs: Path, threads: int, messages: Connection) -> None:
-    """What a worker process does: one run, sending the metrics of each epoch, or why it failed."""
+def _context() -> BaseContext:
+    """How processes start: forked from one that has imported everything, which takes seconds, or anew."""
+    if os.name != "posix":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "torch._dynamo"])  # which the first optimizer imports
+    return context
+
+
+def _work(
+    config: RunConfig, runs: Path, threads: int, patient: bool, options: RunOptions, messages: Connection
+) -> None:
+    """What a worker process does: one run, sending the metrics of each epoch, warnings, and why it failed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
+    warnings.showwarning = lambda message, *_, **__: messages.send(message)
     try:
-        train(config, runs, on_epoch=lambda metrics: messages.send(dict(metrics)))
+        run(config, runs, wait=patient, on_epoch=lambda metrics: messages.send(dict(metrics)), **options)
+    except RunBusyError as error:
+        messages.send(error)
     except CorrInitError as error:
         messages.send(str(error))
     except Exception:
         messages.send(traceback.format_exc())
 
 
+def _end_with_parent() -> None:
+    """End this process as soon as the one that started it is gone, so that its run is free at once."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)
+
+
 def _ending(exit_code: int) -> str:
-    how = (
-        f"was killed ({signal.Signals(-exit_code).name})" if exit_code < 0 else f"ended with code {exit_code}"
-    )
-    return f"its process {how}; repeat the command to continue the run"
+    if exit_code < 0:
+        return f"its process was killed ({signal.Signals(-exit_code).name}); repeat the command to go on"
+    return f"its process ended with code {exit_code}; repeat the command to go on"

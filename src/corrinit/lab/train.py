@@ -1,9 +1,10 @@
-"""One training run: from a configuration to a finished record.
+"""The training of one network, epoch by epoch.
 
 SGD with momentum and a constant learning rate, cross-entropy, no augmentation (Section 6.1 of the paper). All
 images live on the device as bytes and are standardized batch by batch. Their order depends on the seed and
 the epoch alone: runs of one seed are paired, and a run continued from its checkpoint ends with the weights of
-an undisturbed one. The images left over after the last full batch of an epoch sit it out.
+an undisturbed one, bit for bit, on the same machine with the same number of threads. The images left over
+after the last full batch of an epoch sit it out.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import io
 import math
 import pickle
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -24,89 +25,45 @@ from torch.nn.functional import cross_entropy
 
 from corrinit import methods
 from corrinit.atomic import replacing
-from corrinit.correlation_io import load_correlation
-from corrinit.lab import environment, records
-from corrinit.lab.config import RunConfig, to_dict
-from corrinit.lab.data import Dataset, load
+from corrinit.errors import WeightsError
+from corrinit.lab import environment
+from corrinit.lab.config import RunConfig
+from corrinit.lab.data import Dataset
 from corrinit.lab.models import build
-from corrinit.lab.records import Metrics, RecordError, RunRecord
+from corrinit.lab.records import Metrics, RecordError
 from corrinit.monitor import GradientMonitor, weight_correlation
 from corrinit.seeding import layer_generator
 
-_EVALUATION_BATCH = 1000
-
-
-def train(
-    config: RunConfig,
-    runs: Path,
-    *,
-    checkpoint_every: int = 1,
-    on_epoch: Callable[[Metrics], object] | None = None,
-) -> RunRecord:
-    """Make one run, or continue it where it stood, or return it if it is finished.
-
-    Args:
-        config: what to run.
-        runs: the folder of all runs.
-        checkpoint_every: epochs between checkpoints.
-        on_epoch: called with the metrics of each epoch as it ends.
-
-    Raises:
-        RunBusyError: if another process is working on the run.
-    """
-    with records.claimed(runs, config) as path:
-        if (finished := records.finished_run(runs, config)) is not None:
-            return finished
-        records.write_json(path / "config.json", to_dict(config))
-        training = Training(config, load(config.data, train_subset=config.train_subset))
-        checkpoint = path / "checkpoint.pt"
-        if checkpoint.exists():
-            training.restore(checkpoint)
-        while training.epoch < config.epochs and not training.diverged:
-            metrics = training.run_epoch()
-            if training.epoch % checkpoint_every == 0:
-                training.save(checkpoint)
-            records.write_metrics(path, training.metrics)
-            if on_epoch is not None:
-                on_epoch(metrics)
-        records.write_updates(
-            path, {name: torch.cat(parts).numpy() for name, parts in training.updates.items()}
-        )
-        records.write_json(path / "result.json", training.result())
-        checkpoint.unlink(missing_ok=True)
-        return records.read_run(path)
+EVALUATION_BATCH = 1000
 
 
 class Training:
-    """A model on its way through the epochs of a configuration.
+    """A model on its way through the epochs of a configuration, on the GPU if there is one.
 
     Args:
         config: what to run.
         dataset: its data.
-        monitored: watch the gradients and the correlation of the weights.
+        monitored: watch the gradients, and the correlation of the weights.
     """
 
     def __init__(self, config: RunConfig, dataset: Dataset, *, monitored: bool = True) -> None:
         self.config = config
-        self.dataset = dataset
-        self.monitored = monitored
+        self.provenance = dataset.provenance
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
-        self.images, self.labels = self._on_device(dataset.train_images, dataset.train_labels)
+        self.images = torch.tensor(dataset.train_images, device=self.device)
+        self.labels = torch.tensor(dataset.train_labels, device=self.device)
+        self.test_images = torch.tensor(dataset.test_images, device=self.device)
+        self.test_labels = torch.tensor(dataset.test_labels, device=self.device)
         self.mean, self.std = channel_moments(self.images)
-        self.model = initialized_model(config, dataset).to(self.device, memory_format=self.layout)  # pyright: ignore
+        self.model = initialized_model(config, dataset).to(self.device)
+        self.model.to(memory_format=self.layout)  # pyright: ignore[reportCallIssue]
         self.optimizer = torch.optim.SGD(
             self.model.parameters(), config.lr, momentum=config.momentum, weight_decay=config.l2
         )
-        self.monitor = GradientMonitor(self.model, self.optimizer)
-        if not monitored:
-            self.monitor.remove()
+        self.monitor = GradientMonitor(self.model, self.optimizer) if monitored else None
         self.metrics: list[Metrics] = []
-        self.updates: dict[str, list[Tensor]] = {
-            "sign_changes": [],
-            "gradient_mean_abs": [],
-            "gradient_l2": [],
-        }
+        self.updates: list[dict[str, Tensor]] = []
 
     @property
     def epoch(self) -> int:
@@ -119,37 +76,39 @@ class Training:
         return bool(self.metrics) and not math.isfinite(self.metrics[-1]["train_loss"])
 
     def run_epoch(self) -> Metrics:
-        """Train on all images once, then test; returns the metrics of the epoch."""
+        """Train on all images once, then test; returns the metrics of the epoch.
+
+        Loss and accuracy in training are means over the updates, each before its step. `seconds` are those
+        of training alone.
+        """
         started = time.perf_counter()
-        losses, correct, seen = [], [], 0
-        self.model.train()
-        for images, labels in self.batches():
-            scores, loss = self.step(images, labels)
-            losses.append(loss.detach())
-            correct.append((scores.argmax(1) == labels).sum())
-            seen += len(labels)
-        metrics: dict[str, float] = {
-            "epoch": self.epoch + 1,
-            "train_loss": torch.stack(losses).mean().item(),
-            "train_accuracy": torch.stack(correct).sum().item() / seen,
-        }
-        trained = time.perf_counter()
-        metrics["images_per_second"] = seen / (trained - started)
-        metrics |= self.evaluate()
-        if self.monitored:
-            metrics |= self._read_monitor(finite=math.isfinite(metrics["train_loss"]))
-        metrics["seconds"] = time.perf_counter() - started
+        metrics = {"epoch": self.epoch + 1, **self.train_once()}
+        seconds = time.perf_counter() - started
+        metrics = {**metrics, **self.evaluate(), "seconds": seconds}
         self.metrics.append(metrics)
         return metrics
 
+    def train_once(self) -> dict[str, float]:
+        """One pass over the training images; nothing waits for the device before its end."""
+        self.model.train()
+        losses, hits = [], []
+        for images, labels in self.batches():
+            scores, loss = self.step(images, labels)
+            losses.append(loss.detach())
+            hits.append((scores.detach().argmax(1) == labels).float().mean())
+        metrics = {
+            "train_loss": torch.stack(losses).mean().item(),
+            "train_accuracy": torch.stack(hits).mean().item(),
+        }
+        return metrics if self.monitor is None else metrics | self._read_monitor(self.monitor)
+
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of the coming epoch: images (B, C, H, W) in float32, and labels (B,)."""
+        """The batches of the coming epoch: standardized images (B, C, H, W) and labels (B,)."""
         count = len(self.images)
         size = min(self.config.batch_size, count)
         order = torch.randperm(count, generator=layer_generator(self.config.seed, f"epoch {self.epoch}"))
-        for chosen in order.to(self.device).split(size):
-            if len(chosen) == size:
-                yield self._standardized(self.images[chosen]), self.labels[chosen]
+        for chosen in order[: count - count % size].to(self.device).split(size):
+            yield self._standardized(self.images[chosen]), self.labels[chosen]
 
     def step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """One update; returns the scores (B, classes) and the loss before it."""
@@ -164,26 +123,31 @@ class Training:
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """Loss and accuracy on all test images."""
-        images, labels = self._on_device(self.dataset.test_images, self.dataset.test_labels)
         self.model.eval()
-        loss, correct = 0.0, 0
-        for chosen in torch.arange(len(labels), device=self.device).split(_EVALUATION_BATCH):
+        losses, hits = [], []
+        for images, labels in zip(
+            self.test_images.split(EVALUATION_BATCH), self.test_labels.split(EVALUATION_BATCH), strict=True
+        ):
             with self._precision():
-                scores = self.model(self._standardized(images[chosen]))
-                loss += cross_entropy(scores, labels[chosen], reduction="sum").item()
-            correct += int((scores.argmax(1) == labels[chosen]).sum())
-        return {"test_loss": loss / len(labels), "test_accuracy": correct / len(labels)}
+                scores = self.model(self._standardized(images))
+            losses.append(cross_entropy(scores.float(), labels, reduction="sum"))
+            hits.append((scores.argmax(1) == labels).sum())
+        count = len(self.test_labels)
+        return {
+            "test_loss": torch.stack(losses).sum().item() / count,
+            "test_accuracy": torch.stack(hits).sum().item() / count,
+        }
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, replacing the one before."""
-        buffer = io.BytesIO()
         state = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "signs": self.monitor.state(),
+            "monitor": self.monitor.state_dict() if self.monitor is not None else None,
             "metrics": self.metrics,
             "updates": self.updates,
         }
+        buffer = io.BytesIO()
         torch.save(state, buffer)
         with replacing(path) as file:
             file.write(buffer.getbuffer())
@@ -192,84 +156,100 @@ class Training:
         """Continue from a checkpoint.
 
         Raises:
-            RecordError: if it cannot be read.
+            RecordError: if it is damaged; nothing can be said of the state of the training then.
         """
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise RecordError(f"{path} cannot be read: {error}; delete it to start the run anew") from error
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.monitor.restore(state["signs"])
-        self.metrics, self.updates = state["metrics"], state["updates"]
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.monitor is not None:
+                self.monitor.load_state_dict(state["monitor"])
+            self.metrics, self.updates = state["metrics"], state["updates"]
+        except (OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError) as error:
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise RecordError(f"{path} is damaged: {reason}") from error
+        except pickle.UnpicklingError as error:
+            raise RecordError(f"{path} is no checkpoint") from error
+
+    def weights(self) -> dict[str, Tensor]:
+        """The state of the model, contiguous, on the CPU."""
+        return {name: tensor.cpu().contiguous() for name, tensor in self.model.state_dict().items()}
+
+    def updates_so_far(self) -> dict[str, np.ndarray]:
+        """What the monitor saw, in total per update."""
+        names = self.updates[0] if self.updates else {}
+        return {name: torch.cat([epoch[name] for epoch in self.updates]).numpy() for name in names}
 
     def result(self) -> dict[str, Any]:
         """What came out, and what it was made with."""
+        seconds = sum(epoch["seconds"] for epoch in self.metrics)
+        size = min(self.config.batch_size, len(self.images))
+        images = self.epoch * (len(self.images) // size) * size
         cuda = self.device.type == "cuda"
         return {
             "test_accuracy": self.metrics[-1]["test_accuracy"],
             "diverged": self.diverged,
             "epochs": self.epoch,
-            "seconds": sum(row["seconds"] for row in self.metrics),
-            "images_per_second": float(np.median([row["images_per_second"] for row in self.metrics])),
+            "seconds": seconds,
+            "images_per_second": images / seconds,
             "parameters": sum(p.numel() for p in self.model.parameters()),
-            "data": self.dataset.provenance,
+            "data": self.provenance,
             "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "threads": torch.get_num_threads(),
             "device": torch.cuda.get_device_name() if cuda else "CPU",
+            "threads": torch.get_num_threads(),
             **environment.describe(),
         }
 
-    def _read_monitor(self, *, finite: bool) -> dict[str, float]:
-        seen = self.monitor.read()
+    def _read_monitor(self, monitor: GradientMonitor) -> dict[str, float]:
+        seen = monitor.read()
         totals = {
             "sign_changes": seen.total_sign_changes,
             "gradient_mean_abs": seen.total_mean_abs,
             "gradient_l2": seen.total_l2,
         }
-        for name, values in totals.items():
-            self.updates[name].append(torch.from_numpy(values).float())
-        means = {name: float(np.mean(values[~np.isnan(values)])) for name, values in totals.items()}
-        return {**means, "weight_correlation": weight_correlation(self.model) if finite else math.nan}
-
-    def _on_device(self, images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
-        return torch.tensor(images, device=self.device), torch.tensor(labels, device=self.device)
+        self.updates.append({name: torch.from_numpy(values).float() for name, values in totals.items()})
+        means = {name: _mean(values) for name, values in totals.items()}
+        try:
+            return {**means, "weight_correlation": weight_correlation(self.model)}
+        except WeightsError:  # weights of a diverging run, or of layers too narrow to tell
+            return {**means, "weight_correlation": math.nan}
 
     def _standardized(self, images: Tensor) -> Tensor:
         return ((images.float() - self.mean) / self.std).contiguous(memory_format=self.layout)
 
     def _precision(self) -> torch.autocast:
-        return torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16", cache_enabled=True
-        )
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
 
 
 def initialized_model(config: RunConfig, dataset: Dataset) -> nn.Module:
     """The model of a run with the weights it starts from."""
     _, channels, height, width = dataset.train_images.shape
-    model = build(
-        config.model,
-        classes=len(dataset.classes),
-        in_channels=channels,
-        image_size=(height, width),
-        width=config.width,
-        batch_norm=config.batch_norm,
-    )
-    chosen = config.initialization
-    correlation = None if chosen.correlation == "default" else load_correlation(Path(chosen.correlation))
+    with torch.random.fork_rng(devices=()):  # layers draw weights when they are made
+        model = build(
+            config.model,
+            classes=len(dataset.classes),
+            in_channels=channels,
+            image_size=(height, width),
+            width=config.width,
+            batch_norm=config.batch_norm,
+        )
+    arm = config.initialization
     methods.initialize(
         model,
-        chosen.method,
+        arm.method,
         seed=config.seed,
-        correlation=correlation,
-        strength=chosen.strength,
-        scale=chosen.scale,
+        correlation=arm.load_correlation(),
+        strength=arm.strength,
+        scale=arm.scale,
     )
     return model
 
 
 def channel_moments(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel of uint8 images (N, C, H, W), both of shape (C, 1, 1)."""
+    """Mean and standard deviation of each channel of uint8 images (N, C, H, W), both of shape (C, 1, 1).
+
+    From the histogram of the 256 levels, exact in float64; the deviation of a constant channel counts as 1.
+    """
     levels = torch.arange(256, dtype=torch.float64, device=images.device)
     counts = torch.stack([torch.bincount(c.reshape(-1), minlength=256) for c in images.unbind(1)]).double()
     shares = counts / counts.sum(1, keepdim=True)
@@ -277,3 +257,9 @@ def channel_moments(images: Tensor) -> tuple[Tensor, Tensor]:
     variance = (shares * (levels - mean[:, None]) ** 2).sum(1)
     std = variance.sqrt().where(variance > 0, torch.ones_like(variance))
     return mean.float().view(-1, 1, 1), std.float().view(-1, 1, 1)
+
+
+def _mean(values: np.ndarray) -> float:
+    """Mean of the values that are not NaN; NaN if there are none."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if defined.size else math.nan

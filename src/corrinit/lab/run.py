@@ -1,0 +1,75 @@
+"""One run: from a configuration to a finished record, continued where it stood."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import safetensors.torch
+
+from corrinit.atomic import replacing
+from corrinit.errors import ConfigError, CorrInitWarning
+from corrinit.lab import records
+from corrinit.lab.config import RunConfig
+from corrinit.lab.data import load
+from corrinit.lab.records import Metrics, RecordError, RunRecord
+from corrinit.lab.train import Training
+
+
+def run(
+    config: RunConfig,
+    runs: Path,
+    *,
+    checkpoint_every: int = 5,
+    keep_weights: bool = False,
+    wait: bool = False,
+    on_epoch: Callable[[Metrics], object] | None = None,
+) -> RunRecord:
+    """Make one run, or continue it where it stood, or return it if it is finished.
+
+    A run whose loss becomes NaN or infinite ends with that epoch, and is recorded as diverged.
+
+    Args:
+        config: what to run.
+        runs: the folder of all runs.
+        checkpoint_every: epochs between checkpoints: what an interruption costs at most.
+        keep_weights: keep the trained weights in the record, as `weights.safetensors`.
+        wait: if another process is working on the run, wait for it.
+        on_epoch: called with the metrics of each epoch as it ends.
+
+    Raises:
+        ConfigError: if there is no such network, method or data set, or `checkpoint_every` is not positive.
+        DataError: if the data cannot be read.
+        RunBusyError: if another process is working on the run, and `wait` is not set.
+    """
+    if checkpoint_every < 1:
+        raise ConfigError(f"checkpoint_every is {checkpoint_every}; it is a number of epochs, at least 1")
+    if (finished := records.finished_run(runs, config, with_weights=keep_weights)) is not None:
+        return finished
+    dataset = load(config.data, train_subset=config.train_subset)
+    training = Training(config, dataset)
+    with records.claimed(runs, config, wait=wait) as path:
+        if (finished := records.finished_run(runs, config, with_weights=keep_weights)) is not None:
+            return finished
+        records.start(path, config)
+        checkpoint = path / records.CHECKPOINT
+        if checkpoint.exists():
+            try:
+                training.restore(checkpoint)
+            except RecordError as error:
+                warnings.warn(f"{error}; the run starts anew", CorrInitWarning, stacklevel=2)
+                training = Training(config, dataset)
+        while training.epoch < config.epochs and not training.diverged:
+            metrics = training.run_epoch()
+            if training.epoch % checkpoint_every == 0:
+                records.write_metrics(path, training.metrics)
+                training.save(checkpoint)
+            if on_epoch is not None:
+                on_epoch(metrics)
+        if keep_weights:
+            with replacing(path / records.WEIGHTS) as file:
+                file.write(safetensors.torch.save(training.weights()))
+        records.write_metrics(path, training.metrics)
+        records.finish(path, training.updates_so_far(), training.result())
+        return records.read_run(path)
