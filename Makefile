@@ -32,4 +32,4 @@ bench: $(READY)
 	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf $(VENV) runs reports .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) runs report.html .pytest_cache .ruff_cache .hypothesis
