@@ -1,0 +1,135 @@
+"""From the paper's cells to runs: how much of its protocol is run, and on which data.
+
+The defaults of `RunConfig` are the paper's protocol. A scale shrinks it: `paper` is all of it, `cpu` fits two
+cores and a night, and `smoke` runs through every table in minutes, with networks and data that stand in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from corrinit.errors import ConfigError
+from corrinit.lab.config import Precision, RunConfig
+from corrinit.lab.paper import DATA, MODELS, Column, Experiment, Row
+
+ScaleName: TypeAlias = Literal["smoke", "cpu", "paper"]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of the protocol is run; the defaults are all of it.
+
+    Args:
+        seeds: runs per cell.
+        epochs: share of the paper's epochs.
+        width: share of the paper's channels.
+        train_subset: training images; None for all.
+        batch_size: images per update.
+        precision: as in `RunConfig`.
+        channels_last: as in `RunConfig`.
+        models: networks that stand in for the paper's, by its names; the others are the paper's.
+        data: data sets that stand in for the paper's, by its names; the others are the paper's.
+    """
+
+    seeds: int = 5
+    epochs: float = 1.0
+    width: float = 1.0
+    train_subset: int | None = None
+    batch_size: int = 256
+    precision: Precision = "float32"
+    channels_last: bool = False
+    models: Mapping[str, str] = field(default_factory=dict)
+    data: Mapping[str, str] = field(default_factory=dict)
+
+
+SCALES: dict[ScaleName, Scale] = {
+    "smoke": Scale(
+        seeds=2,
+        epochs=1 / 20,
+        width=1 / 4,
+        train_subset=256,
+        batch_size=64,
+        models={"vgg8": "small", "vgg16": "small", "vgg19": "small"},
+        data={"cifar10": "digits", "cifar100": "digits"},
+    ),
+    "cpu": Scale(seeds=3, epochs=1 / 2, train_subset=10_000, precision="bfloat16", channels_last=True),
+    "paper": Scale(),
+}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The paper's protocol at a scale, on data at hand.
+
+    Args:
+        scale: how much of it is run.
+        data: where the paper's data sets come from, by its names: `{"cifar10": "parquet:DIR"}`; None leaves
+            one out. Those not named are as the scale says.
+        models: the paper's networks to run; empty for all.
+
+    Raises:
+        ConfigError: if the paper has no such network.
+    """
+
+    scale: ScaleName = "paper"
+    data: Mapping[str, str | None] = field(default_factory=dict)
+    models: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for model in self.models:
+            if model not in MODELS:
+                raise ConfigError(f"the paper has no network {model!r}; it has {', '.join(MODELS)}")
+
+    def cell(self, row: Row, column: Column, lr: float) -> tuple[RunConfig, ...]:
+        """The runs behind one cell, a seed each; none if its network or data set is left out.
+
+        >>> from corrinit.lab.paper import experiments
+        >>> row = experiments("table3")[0].rows[0]
+        >>> runs = Protocol("cpu").cell(row, Column("vgg8", "cifar10"), 0.1)
+        >>> [(run.seed, run.epochs, run.train_subset) for run in runs]
+        [(0, 20, 10000), (1, 20, 10000), (2, 20, 10000)]
+        """
+        scale = SCALES[self.scale]
+        data = {**scale.data, **self.data}.get(column.data, column.data)
+        if data is None or (self.models and column.model not in self.models):
+            return ()
+        return tuple(
+            RunConfig(
+                data=data,
+                train_subset=scale.train_subset,
+                model=scale.models.get(column.model, column.model),
+                width=row.width * scale.width,
+                initialization=row.initialization,
+                epochs=round(row.epochs * scale.epochs),
+                batch_size=scale.batch_size,
+                lr=lr,
+                l2=row.l2,
+                precision=scale.precision,
+                channels_last=scale.channels_last,
+                seed=seed,
+            )
+            for seed in range(scale.seeds)
+        )
+
+    def runs(self, experiments: Iterable[Experiment]) -> tuple[RunConfig, ...]:
+        """All runs behind experiments, each once; those of the first seeds come first in each experiment."""
+        found = []
+        for experiment in experiments:
+            cells = [
+                self.cell(row, column, lr)
+                for lr in experiment.learning_rates
+                for column in experiment.columns
+                for row in experiment.rows
+            ]
+            found += sorted((run for cell in cells for run in cell), key=lambda run: run.seed)
+        return tuple(dict.fromkeys(found))
+
+    def stand_ins(self) -> dict[str, str]:
+        """What is run in place of the paper's networks and data sets, by the paper's titles."""
+        scale = SCALES[self.scale]
+        data = {name: spec for name, spec in {**scale.data, **self.data}.items() if spec not in (None, name)}
+        return {MODELS[name]: model for name, model in scale.models.items()} | {
+            DATA[name]: str(spec) for name, spec in data.items()
+        }
