@@ -82,6 +82,23 @@ class TestAtomicWrite:
         assert path.read_bytes() == b"old"
         assert list(path.parent.iterdir()) == [path], "a temporary file was left behind"
 
+    def test_write_that_the_system_refuses_keeps_the_old_file(self, path, correlation):
+        resource = pytest.importorskip("resource")
+        path.write_bytes(b"old")
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+        try:
+            with pytest.raises(CorrInitError, match="cannot be written: File too large"):
+                save_correlation(path, correlation)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert path.read_bytes() == b"old"
+        assert list(path.parent.iterdir()) == [path]
+
+    def test_name_that_no_file_can_have_is_a_clear_error(self, tmp_path, correlation):
+        with pytest.raises(CorrInitError, match="cannot be written: File name too long"):
+            save_correlation(tmp_path / ("R" * 300), correlation)
+
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device here")
     def test_device_is_not_replaced(self, correlation):
         with pytest.raises(CorrInitError, match="no regular file"):

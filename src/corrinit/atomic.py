@@ -22,10 +22,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         CorrInitError: if the folder cannot be written, the disk is full, or `path` is a folder or a device;
             what was there is then as it was.
     """
-    if path.exists() and not path.is_file():
-        raise CorrInitError(f"{path} is no regular file; choose the name of a file to write")
     temporary = None
     try:
+        if path.exists() and not path.is_file():
+            raise CorrInitError(f"{path} is no regular file; choose the name of a file to write")
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         temporary = Path(name)
