@@ -1,0 +1,1 @@
+"""The theory page and the tables of the documents: `corrinit.theory` evaluated on real images."""
