@@ -51,7 +51,7 @@ def write(name: str, training: Training) -> None:
         "network": f"{config.model}, width {config.width}",
         "training": f"{config.epochs} epochs of SGD, lr {config.lr}, momentum {config.momentum}, "
         f"batch {config.batch_size}, no L2, from independent taps at He's scale",
-        "data": training.dataset.provenance,
+        "data": training.provenance,
         "test accuracy": f"{training.metrics[-1]['test_accuracy']:.4f}",
         "corrinit": describe()["version"],
     }
