@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
@@ -15,6 +15,7 @@ from corrinit.lab.comparison import Arm, Comparison, canonical, compare, label
 from corrinit.lab.figures import PALETTE, Dots, Series, Style
 from corrinit.lab.findings import INTRODUCTION, arm_table, count, effect_tables, findings
 from corrinit.lab.page import Figure, Section, Table, write_page
+from corrinit.lab.provenance import distinct, provenance
 from corrinit.lab.records import RunRecord
 
 KERNEL = (3, 3)
@@ -56,8 +57,9 @@ def write_report(records: Sequence[RunRecord], path: str | PathLike[str], *, com
         _configuration(comparisons, names),
         _runs(comparisons, names),
     ]
+    counted = [record for comparison in comparisons for record in comparison.records]
     title = f"Correlated initialization: {names[0] if len(names) == 1 else f'{len(names)} settings'}"
-    return write_page(path, title, sections, provenance=_provenance(comparisons, command))
+    return write_page(path, title, sections, provenance=provenance(counted, command))
 
 
 def _names(comparisons: Sequence[Comparison]) -> list[str]:
@@ -80,7 +82,7 @@ def _summary(comparisons: Sequence[Comparison], names: Sequence[str]) -> Section
 def _results(comparison: Comparison, name: str) -> Section:
     if not comparison.arms:
         return Section(name, ("No run of this setting is finished.",))
-    data = " / ".join(_distinct(comparison.records, "data"))
+    data = " / ".join(distinct(comparison.records, "data"))
     notes = (
         f"Data: {data}.",
         *(
@@ -223,20 +225,3 @@ def _run_table(comparison: Comparison, name: str) -> Table:
         for seed, record in sorted(arm.runs.items())
     )
     return Table(name, ("initialization", "seed", "accuracy (%)", "seconds", "images/s", "run"), rows)
-
-
-def _provenance(comparisons: Sequence[Comparison], command: str) -> Mapping[str, str]:
-    """What all finished runs were made with; where they differ, every value."""
-    records = [record for comparison in comparisons for record in comparison.records]
-    facts = {"command": command}
-    if records:
-        names = ("data", "version", "commit", "hardware", "device", "threads", "torch")
-        facts |= {name: "; ".join(_distinct(records, name)) for name in names}
-        seconds = sum(record.result["seconds"] for record in records)
-        facts["training"] = f"{count(len(records), 'run')}, {seconds:,.0f} seconds in all"
-        facts["date"] = max(record.result["finished"] for record in records)
-    return facts
-
-
-def _distinct(records: Sequence[RunRecord], key: str) -> list[str]:
-    return sorted({str(record.result[key]) for record in records})
