@@ -160,7 +160,7 @@ def _context() -> BaseContext:
     if os.name != "posix":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "torch._dynamo"])  # which the first optimizer imports
+    context.set_forkserver_preload([__name__, "torch._dynamo", "sklearn.datasets"])  # also those used late
     return context
 
 
