@@ -1,0 +1,192 @@
+"""The paper's claims (i) to (v), each held against recorded runs (Section 6 of the paper).
+
+Every claim is read twice. As the paper compares: correlated taps at their small scale against independent
+taps at He's scale. At equal scale: against independent taps at the same small scale, so that the scale cannot
+be what makes the difference.
+
+A claim has one or two measures; each gives a paired difference in every setting (network, data set, learning
+rate, λ) that has the runs. A measure is supported if, with p-values Holm-corrected over all differences of
+the claim in that reading, at least one has p < 0.05 in the claimed direction and none has in the other;
+contradicted if it is the other way round; undecided otherwise; not tested without any difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from corrinit.lab.comparison import BASELINE, Comparison, canonical
+from corrinit.lab.config import Initialization
+from corrinit.lab.measures import (
+    Measure,
+    Pair,
+    Values,
+    all_sign_changes,
+    early_sign_changes,
+    epochs_to_reach,
+    final_accuracy,
+    gain_over_l2,
+    gain_over_learning_rates,
+    mean_accuracy,
+    pairs_of,
+    weight_correlation_over_l2,
+    within,
+)
+from corrinit.lab.stats import PairedDifference, holm, paired_difference
+
+LEVEL = 0.05
+Verdict: TypeAlias = Literal["supported", "contradicted", "undecided", "not tested"]
+Reading: TypeAlias = Literal["as the paper compares", "at equal scale"]
+READINGS: tuple[Reading, ...] = ("as the paper compares", "at equal scale")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper, and how it is measured."""
+
+    number: str
+    text: str
+    measures: tuple[Measure, ...]
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A paired difference in one setting; `p` is Holm-corrected over the claim in its reading."""
+
+    setting: str
+    difference: PairedDifference
+    p: float
+
+    def direction(self) -> int:
+        """The sign of the difference if it is significant, else 0."""
+        return int(np.sign(self.difference.mean)) if self.p < LEVEL else 0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the runs say of a claim by one measure in one reading."""
+
+    claim: Claim
+    measure: Measure
+    reading: Reading
+    contrasts: tuple[Contrast, ...]
+
+    @property
+    def in_favour(self) -> int:
+        """Number of settings with a significant difference in the claimed direction."""
+        return sum(contrast.direction() == self.measure.sign for contrast in self.contrasts)
+
+    @property
+    def against(self) -> int:
+        """Number of settings with a significant difference in the other direction."""
+        return sum(contrast.direction() == -self.measure.sign for contrast in self.contrasts)
+
+    @property
+    def verdict(self) -> Verdict:
+        """By the criterion at the head of this module."""
+        if not self.contrasts:
+            return "not tested"
+        if self.in_favour and not self.against:
+            return "supported"
+        return "contradicted" if self.against and not self.in_favour else "undecided"
+
+
+def judge(comparisons: Sequence[Comparison], correlated: Initialization) -> tuple[Finding, ...]:
+    """Hold all claims against runs, by measure and reading.
+
+    Args:
+        comparisons: the runs, by setting.
+        correlated: the initialization that the claims are about.
+    """
+    arm = canonical(correlated)
+    references: dict[Reading, Initialization] = {
+        "as the paper compares": BASELINE,
+        "at equal scale": replace(arm, method="independent"),
+    }
+    return tuple(
+        finding
+        for claim in CLAIMS
+        for reading, reference in references.items()
+        for finding in _judge(claim, reading, list(pairs_of(comparisons, arm, reference)))
+    )
+
+
+def _judge(claim: Claim, reading: Reading, pairs: Sequence[Pair]) -> Iterator[Finding]:
+    tested = [
+        (measure, setting, difference)
+        for measure in claim.measures
+        for setting, values in measure.differences(pairs)
+        if (difference := _paired(values)) is not None
+    ]
+    adjusted = holm([difference.p for _, _, difference in tested])
+    for measure in claim.measures:
+        contrasts = tuple(
+            Contrast(setting, difference, p)
+            for (tested_measure, setting, difference), p in zip(tested, adjusted, strict=True)
+            if tested_measure is measure
+        )
+        yield Finding(claim, measure, reading, contrasts)
+
+
+def _paired(values: Values) -> PairedDifference | None:
+    finite = [value for value in values.values() if np.isfinite(value)]
+    return paired_difference(finite, np.zeros(len(finite))) if finite else None
+
+
+CLAIMS = (
+    Claim(
+        "(i)",
+        "Generalization is better for correlated initialization.",
+        (Measure("test accuracy after training", "points", 100, 1, within(final_accuracy)),),
+    ),
+    Claim(
+        "(ii)",
+        "Convergence is slower for uncorrelated initialization.",
+        (
+            Measure(
+                "epochs to 95 % of the uncorrelated run's final accuracy",
+                "epochs",
+                1,
+                -1,
+                within(epochs_to_reach),
+            ),
+            Measure("test accuracy averaged over all epochs", "points", 100, 1, within(mean_accuracy)),
+        ),
+    ),
+    Claim(
+        "(iii)",
+        "Gradients change their signs less often with correlated initialization.",
+        (
+            Measure(
+                "sign changes in the first tenth of the epochs",
+                "points",
+                100,
+                -1,
+                within(early_sign_changes),
+            ),
+            Measure("sign changes over all epochs", "points", 100, -1, within(all_sign_changes)),
+        ),
+    ),
+    Claim(
+        "(iv)",
+        "Large learning rates diminish the returns of correlated initialization.",
+        (Measure("gain at the lower minus at the higher rate", "points", 100, 1, gain_over_learning_rates),),
+    ),
+    Claim(
+        "(v)",
+        "L2 regularization diminishes the returns of correlated initialization.",
+        (
+            Measure("gain without minus with L2 regularization", "points", 100, 1, gain_over_l2),
+            Measure(
+                "correlation of the uncorrelated run's weights, with minus without L2 regularization",
+                "(correlation)",
+                1,
+                1,
+                weight_correlation_over_l2,
+            ),
+        ),
+    ),
+)
