@@ -54,6 +54,19 @@ app.command(
     help_epilogue="Example: corrinit demo --data cifar10 --model vgg8 --train-subset 10000",
 )
 app.command(
+    "corrinit.cli.reproduce:reproduce",
+    help="Repeat a figure or table of the paper, and lay the results beside it.\n\n"
+    "Trains what is not recorded yet, then writes a report with the paper's numbers, ours, controls that "
+    "the paper lacks, and a verdict on each of its claims. A stopped reproduction is taken up where it "
+    "stood.",
+    help_epilogue="Example: corrinit reproduce table3 --scale smoke",
+)
+app.command(
+    "corrinit.cli.report:report",
+    help="Write a report from recorded runs alone; nothing is trained.",
+    help_epilogue="Example: corrinit report results --paper figure5 --scale cpu --markdown reproduction.md",
+)
+app.command(
     "corrinit.cli.runs:runs",
     help="List recorded runs, or export them.",
     help_epilogue="Example: corrinit runs model=vgg8 lr=0.1 --output runs.csv",

@@ -133,3 +133,12 @@ class Protocol:
         return {MODELS[name]: model for name, model in scale.models.items()} | {
             DATA[name]: str(spec) for name, spec in data.items()
         }
+
+
+def data_sources(**sources: str | None) -> dict[str, str | None]:
+    """`Protocol.data` from what a user says: `none` leaves a data set out, None leaves it to the scale.
+
+    >>> data_sources(cifar10="parquet:DIR", cifar100="none")
+    {'cifar10': 'parquet:DIR', 'cifar100': None}
+    """
+    return {name: None if spec == "none" else spec for name, spec in sources.items() if spec is not None}

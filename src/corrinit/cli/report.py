@@ -1,0 +1,62 @@
+"""`corrinit report`: reports from recorded runs, without training and without torch."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+from corrinit.errors import ConfigError
+from corrinit.lab.paper_report import write_paper_report
+from corrinit.lab.protocol import Protocol, ScaleName, data_sources
+from corrinit.lab.records import RunRecord, read_runs
+from corrinit.lab.report import write_report
+
+
+def report(
+    *folders: Path,
+    paper: str | None = None,
+    scale: ScaleName = "smoke",
+    cifar10: str | None = None,
+    cifar100: str | None = None,
+    models: tuple[str, ...] = (),
+    output: Path = Path("report.html"),
+    markdown: Path | None = None,
+) -> None:
+    """Write a report from recorded runs alone.
+
+    Args:
+        folders: Where the records are, at any depth.
+        paper: Lay the runs beside this figure or table of the paper, or beside all. Without it, the report
+            compares the initializations of every setting, as that of `corrinit demo` does.
+        scale: Of the paper's protocol at which the runs were made: smoke, cpu or paper.
+        cifar10: Where CIFAR-10 came from, as in `corrinit reproduce`.
+        cifar100: The same for CIFAR-100.
+        models: Only these networks of the paper.
+        output: The report, one HTML file.
+        markdown: With --paper, write its text and tables to this file as well.
+    """
+    if not folders:
+        raise ConfigError("no folder of run records is named; write, for example, corrinit report runs")
+    if markdown is not None and paper is None:
+        raise ConfigError("--markdown needs --paper: say which figure or table, or all")
+    command = shlex.join(["corrinit", *sys.argv[1:]])
+    records = _read(folders)
+    if paper is None:
+        written = write_report(records, output, command=command)
+    else:
+        protocol = Protocol(scale, data_sources(cifar10=cifar10, cifar100=cifar100), models)
+        written = write_paper_report(paper, protocol, records, output, command=command, markdown=markdown)
+    sys.stdout.write(f"{written}\n")
+
+
+def _read(folders: tuple[Path, ...]) -> list[RunRecord]:
+    records = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(f"there is no folder {folder}; name the folders of run records")
+        found, faults = read_runs(folder)
+        records += found
+        for fault in faults:
+            sys.stderr.write(f"warning: {fault}\n")
+    return records

@@ -1,0 +1,249 @@
+"""The report that lays our runs beside the paper: claims, tables and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from corrinit.lab.claims import LEVEL, READINGS, Contrast, Finding, judge
+from corrinit.lab.comparison import compare, problem
+from corrinit.lab.findings import count, interval, p_value, points
+from corrinit.lab.markdown import write_markdown
+from corrinit.lab.measured import Cell, Measured, measure
+from corrinit.lab.page import Section, Table, write_page
+from corrinit.lab.paper import CORRELATED, FIGURE_1, MEAN_CORRELATIONS, Printed, experiments
+from corrinit.lab.paper_figures import preset_figure, training_figures
+from corrinit.lab.protocol import SCALES, Protocol
+from corrinit.lab.provenance import distinct, provenance
+from corrinit.lab.records import RunRecord
+from corrinit.presets import load_preset, preset_names
+
+
+def write_paper_report(
+    name: str,
+    protocol: Protocol,
+    records: Sequence[RunRecord],
+    path: Path,
+    *,
+    command: str,
+    markdown: Path | None = None,
+) -> Path:
+    """Write our numbers beside the paper's as one HTML file; the same records and command, the same bytes.
+
+    Args:
+        name: a figure or table, as in `corrinit.lab.paper.experiments`, or `all`.
+        protocol: which runs stand behind a cell.
+        records: any; those that belong to no cell are ignored, cells without records are shown as not run.
+        path: the HTML file.
+        command: what the user typed to get it.
+        markdown: write text and tables to this file as well.
+
+    Returns:
+        The path of the HTML file.
+
+    Raises:
+        ConfigError: if the paper has no such figure or table.
+        CorrInitError: if a file cannot be written.
+    """
+    measured = [measure(experiment, protocol, records) for experiment in experiments(name)]
+    used = list({record.path: record for part in measured for record in part.records}.values())
+    sections = [
+        _scope(protocol, measured, used),
+        *([_claims(used)] if measured else []),
+        *([_figure_1()] if name in (FIGURE_1, "all") else []),
+        *(_results(part) for part in measured),
+        *_left_out(measured),
+    ]
+    title = f"The paper beside our runs: {'all figures and tables' if name == 'all' else name}"
+    foot = provenance(used, command)
+    if markdown is not None:
+        write_markdown(markdown, title, sections, provenance=foot)
+    return write_page(path, title, sections, provenance=foot)
+
+
+def _scope(protocol: Protocol, measured: Sequence[Measured], used: Sequence[RunRecord]) -> Section:
+    scale = SCALES[protocol.scale]
+    planned = len(protocol.runs(part.experiment for part in measured))
+    subset = f"{scale.train_subset:,} training images" if scale.train_subset else "all training images"
+    notes = [
+        f"Scale “{protocol.scale}”: {count(scale.seeds, 'seed')}, {100 * scale.epochs:g} % of the paper's "
+        f"epochs, {100 * scale.width:g} % of its channels, {subset}, batches of {scale.batch_size}, "
+        f"{scale.precision}. {len(used)} of {count(planned, 'planned run')} finished. Otherwise the protocol "
+        "is the paper's: SGD with momentum 0.8, a constant learning rate, no augmentation. The computations "
+        "of Figures 2 and 3 and Table 1 train no network: `corrinit theory` makes them.",
+    ]
+    if stand_ins := protocol.stand_ins():
+        told = ", ".join(f"{ours} for {theirs}" for theirs, ours in stand_ins.items())
+        notes.append(f"What is run in place of the paper's networks and data: {told}.")
+    if protocol.scale == "smoke":
+        notes.append(
+            "This scale shows that everything runs. Its numbers say nothing about the paper's, which are "
+            "printed beside them all the same."
+        )
+    if used:
+        notes.append(f"Data: {' / '.join(distinct(used, 'data'))}.")
+    return Section("What was run", tuple(notes))
+
+
+def _claims(used: Sequence[RunRecord]) -> Section:
+    found = judge(compare(used), CORRELATED)
+    criterion = (
+        "Each claim is read twice: as the paper compares, correlated taps at their small scale against "
+        "independent taps at He's scale; and at equal scale, against independent taps at the same small "
+        f"scale. A measure is supported if at least one of its paired differences has p < {LEVEL:g} "
+        "(Holm-corrected over the differences of the claim in that reading) in the claimed direction and none has in the "
+        "other, contradicted if it is the other way round, undecided otherwise, and not tested without runs."
+    )
+    by_measure: dict[tuple[str, str], list[Finding]] = {}
+    for finding in found:
+        by_measure.setdefault((finding.claim.number, finding.measure.name), []).append(finding)
+    rows = tuple(
+        (f"{number} {findings[0].claim.text}", name, *(finding.verdict for finding in findings))
+        for (number, name), findings in by_measure.items()
+    )
+    details = tuple(
+        (finding.claim.number, finding.measure.name, finding.reading, *_contrast(finding, contrast))
+        for finding in found
+        for contrast in finding.contrasts
+    )
+    header = ("claim", "difference in", "reading", "setting", "difference", "95 % interval", "pairs", "p")
+    return Section(
+        "The paper's claims",
+        (criterion, *(_in_words(findings) for findings in by_measure.values())),
+        (
+            Table("Verdicts", ("claim", "measured by", *READINGS), rows),
+            *([Table("Every difference behind the verdicts", header, details)] if details else []),
+        ),
+    )
+
+
+def _in_words(findings: Sequence[Finding]) -> str:
+    first = findings[0]
+    told = "; ".join(f"{finding.reading}, {finding.verdict}{_numbers(finding)}" for finding in findings)
+    return f"{first.claim.number} {first.claim.text} By {first.measure.name}: {told}."
+
+
+def _numbers(finding: Finding) -> str:
+    if not finding.contrasts:
+        return ""
+    unit = finding.measure.unit
+    if len(finding.contrasts) == 1:
+        setting, difference, low_to_high, pairs, p = _contrast(finding, finding.contrasts[0])
+        return f" ({setting}: {difference}, 95 % interval {low_to_high}, {pairs} pairs, p {p})"
+    means = [finding.measure.factor * contrast.difference.mean for contrast in finding.contrasts]
+    return (
+        f" ({_signed(min(means))} to {_signed(max(means))} {unit} in {len(means)} settings, of which "
+        f"{finding.in_favour} significantly as claimed and {finding.against} significantly the other way)"
+    )
+
+
+def _contrast(finding: Finding, contrast: Contrast) -> tuple[str, str, str, str, str]:
+    """Setting, difference, interval, number of pairs and p of a contrast."""
+    difference, factor = contrast.difference, finding.measure.factor
+    bounds = f"{_signed(factor * difference.low)} to {_signed(factor * difference.high)}"
+    return (
+        contrast.setting,
+        f"{_signed(factor * difference.mean)} {finding.measure.unit}",
+        "n = 1" if difference.n == 1 else bounds,
+        str(difference.n),
+        p_value(contrast.p),
+    )
+
+
+def _signed(value: float) -> str:
+    return points(value / 100)
+
+
+def _figure_1() -> Section:
+    present = [name for name in MEAN_CORRELATIONS if name in preset_names()]
+    rows = tuple(
+        (name, f"{load_preset(name).mean:.3f}" if name in present else "not packaged", f"{printed:.2f}")
+        for name, printed in MEAN_CORRELATIONS.items()
+    )
+    sources = tuple(f"{name}: {load_preset(name).provenance.get('source', 'a preset')}." for name in present)
+    return Section(
+        "Figure 1: correlation of taps in trained networks",
+        sources,
+        (
+            Table("Mean off-diagonal correlation", ("preset", "ours", "paper"), rows),
+            *(preset_figure(name, f"Correlation in {name}, by distance and layer") for name in present),
+        ),
+    )
+
+
+def _results(measured: Measured) -> Section:
+    experiment = measured.experiment
+    accuracies = tuple(
+        _accuracy_table(measured, lr, f"Test accuracy (%), learning rate {lr:g}")
+        for lr in experiment.learning_rates
+    )
+    drawn = training_figures(measured) if experiment.name.startswith("figure") else ()
+    return Section(experiment.title, (), (*accuracies, _difference_table(measured), *drawn))
+
+
+def _accuracy_table(measured: Measured, lr: float, title: str) -> Table:
+    columns = measured.experiment.columns
+    header = ("", *(text for column in columns for text in (column.label, "paper")))
+    rows = []
+    for row in measured.experiment.rows:
+        cells = [measured.cells[row, column, lr] for column in columns]
+        rows.append((row.label, *(text for cell in cells for text in (_ours(cell), _printed(cell.printed)))))
+    caption = (
+        "Mean ± standard deviation (number of seeds). Rows without a value of the paper are ours: controls "
+        "of the scale, and what comparisons need."
+    )
+    return Table(title, header, tuple(rows), caption)
+
+
+def _difference_table(measured: Measured) -> Table:
+    experiment = measured.experiment
+    several = len(experiment.learning_rates) > 1
+    rows = tuple(
+        (row.label, column.label, *([f"{lr:g}"] if several else []), *_difference(cell))
+        for (row, column, lr), cell in measured.cells.items()
+        if row != experiment.reference(row)
+    )
+    rate = ("lr",) if several else ()
+    return Table(
+        "Differences from the uncorrelated row",
+        ("", "network and data", *rate, "points", "95 % interval", "pairs", "p", "paper"),
+        rows,
+        "In percentage points, paired by seed, with Student's t interval; p of the paired t test, "
+        "Holm-corrected over this table.",
+    )
+
+
+def _ours(cell: Cell) -> str:
+    if cell.arm is None:
+        return "none finished" if cell.left_out else "not run"
+    described = cell.arm.summary
+    sd = f" ± {100 * described.sd:.2f}" if described.n > 1 else ""
+    return f"{100 * described.mean:.2f}{sd} ({described.n})"
+
+
+def _printed(value: Printed | None) -> str:
+    return "–" if value is None else f"{100 * value.mean:.1f} ± {100 * value.sd:.1f}"
+
+
+def _difference(cell: Cell) -> tuple[str, ...]:
+    paper = "–" if cell.printed_difference is None else f"{100 * cell.printed_difference:+.1f}"
+    paper = paper.replace("-", "−")
+    difference = cell.difference
+    if difference is None:
+        return ("not run", "–", "–", "–", paper)
+    return (points(difference.mean), interval(difference), str(difference.n), p_value(cell.p), paper)
+
+
+def _left_out(measured: Sequence[Measured]) -> list[Section]:
+    """Runs that are recorded but take no part, once each."""
+    found = {
+        record.path: (row.label, column.label, str(record.config.seed), str(problem(record)), record.run_id)
+        for part in measured
+        for (row, column, _), cell in part.cells.items()
+        for record in cell.left_out
+    }
+    if not found:
+        return []
+    header = ("initialization", "network and data", "seed", "reason", "run")
+    note = "Means over the runs that remain can flatter an initialization whose other runs diverged."
+    return [Section("Runs left out", (note,), (Table("Reasons", header, tuple(found.values())),))]
