@@ -137,7 +137,7 @@ def _print(tables: list[Table] | tuple[Table, ...]) -> None:
     for table in tables:
         printed = RichTable(title=Text(table.title), title_justify="left", box=box.SIMPLE_HEAD)
         for name, numeric in zip(table.header, table.numeric, strict=True):
-            printed.add_column(Text(name), justify="right" if numeric else "left")
+            printed.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
         for row in table.rows:
             printed.add_row(*(Text(cell) for cell in row))
         console.print(printed)

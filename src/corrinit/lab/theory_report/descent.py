@@ -14,6 +14,9 @@ from corrinit.lab.theory_report.setting import Setting, gaussian
 from corrinit.theory import Descent, Samples, descend, dynamics, second_moment
 from corrinit.theory.samples import Array
 
+SHOWN = (0, 10, 100, 1000)
+"""Updates after which the table shows the expected error."""
+
 HALF_LIMIT = 0.5
 """The learning rate as a fraction of its limit 1/h_max; above it the first direction zig-zags."""
 
@@ -107,8 +110,8 @@ def spectrum_table(result: Spectrum) -> Table:
         ),
         tuple(rows),
         "Eigenvectors of H = E[X Xᵀ] of real patches, at half the largest stable learning rate. An "
-        "independent start has variance 1 in every direction; a correlated one has more in the fast "
-        "directions and less in the slow ones.",
+        "independent start has variance 1 in every direction; a correlated one has most in the fastest and "
+        "least in the slowest.",
     )
 
 
@@ -136,7 +139,7 @@ def over_time(setting: Setting, samples: int = 64, starts: int = 1000, updates: 
     rng = np.random.default_rng(34)
     chosen = setting.sample_sets(1, samples, rng)
     moment = second_moment(chosen)[0]
-    steps = np.unique(np.geomspace(1, updates + 1, 60).astype(int)) - 1
+    steps = np.union1d(np.geomspace(1, updates + 1, 60).astype(int) - 1, SHOWN)
     distance, loss, simulated = {}, {}, {}
     recorded = np.zeros(0, dtype=np.int64)
     prior = setting.correlation.matrix
@@ -158,10 +161,10 @@ def over_time(setting: Setting, samples: int = 64, starts: int = 1000, updates: 
 def over_time_table(result: OverTime) -> Table:
     """Distance and loss on the way."""
     rows = []
-    for t in (0, 10, 100, 1000):
-        i = int(np.abs(result.steps - t).argmin())
+    for t in SHOWN:
+        i = int(np.searchsorted(result.steps, t))
         cells = [f"{part[name][i]:.3g}" for part in (result.distance, result.loss) for name in part]
-        rows.append((str(result.steps[i]), *cells))
+        rows.append((str(t), *cells))
     return Table(
         "Expected error while training on 64 real patches, starts of equal scale",
         (

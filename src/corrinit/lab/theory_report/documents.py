@@ -28,8 +28,7 @@ Eq. (4) and Table 1 can be evaluated beside it (`corrinit.theory.dynamics.printe
 
 *Wrong*: does not hold. *Needs a condition*: holds only under conditions that the paper does not give.
 *Misprint*: meant right. This page is written by `corrinit theory --all --markdown docs`; real images are
-those of {name}.
-"""
+those of {name}."""
 
 
 def markdown_table(table: Table) -> str:

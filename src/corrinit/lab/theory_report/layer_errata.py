@@ -129,7 +129,7 @@ def algorithm_1(setting: Setting) -> tuple[Table, ...]:
             channels=signal.CHANNELS,
             depth=signal.DEPTH,
             std=gain * scale,
-            networks=200,
+            networks=100,
             seed=9,
         ).second_moments.mean(axis=0)[-1]
         / gain**2
@@ -195,8 +195,7 @@ LAYER_ERRATA = (
         "Table 1, case (C)",
         "wrong",
         "Uncorrelated inputs, perfectly correlated weights: k² per layer, as in (B) and (D).",
-        "k² in the first layer only; then ⟨R, M⟩ with M from ReLU outputs: 50.1 in layer 2 for k = 3, "
-        "towards k⁴ = 81.",
+        "k² in the first layer only; then ⟨R, M⟩ with M from ReLU outputs, which rises layer by layer to k⁴.",
         "ReLU outputs have a mean, E[x]²/E[x²] = 1/π, so the cross terms E[x_t x_t′] E[w_t w_t′] do not "
         "vanish. And correlated weights correlate neighbouring outputs, whose patches overlap.",
         "Correlated weights raise the variance whatever the inputs are: (C) becomes (A) with depth. That "

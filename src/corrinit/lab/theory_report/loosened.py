@@ -35,7 +35,7 @@ def leaning_table(distance: float = 0.5) -> Table:
             )
         )
     return Table(
-        "Assumption 2: samples that lean to one side of w*",
+        "Assumption 2: samples that lean to one side",
         (
             "share on one side, π",
             "slowest rate ÷ symmetric",
@@ -98,7 +98,7 @@ def noise_table(deviation: float = 0.1, repeats: int = 1000) -> Table:
     )
 
 
-def active_table(distance: float, starts: int = 8000, updates: int = 400) -> Table:
+def active_table(distance: float, starts: int = 5000, updates: int = 400) -> Table:
     """Assumption 4: random starts by the share of samples that are active at first."""
     rng = np.random.default_rng(43)
     samples = Samples.symmetric([distance / 2, distance, distance, distance])
@@ -122,12 +122,12 @@ def active_table(distance: float, starts: int = 8000, updates: int = 400) -> Tab
                 f"{chosen.mean():.2f}",
                 f"{active[chosen].mean() / n:.2f}",
                 f"{np.median(ratio[chosen]):.2f}",
-                "never" if np.isinf(median) else f"{median:.0f}",
+                "∞" if np.isinf(median) else f"{median:.0f}",
                 f"{descent.dead[0, chosen].mean():.2f}",
             )
         )
     return Table(
-        f"Assumption 4: samples active at the start, d_i = {distance:g}",
+        f"Assumption 4: samples active at the start, d_i = {distance:g}, d_0 = {distance / 2:g}",
         (
             f"active of {n}",
             "share of starts",

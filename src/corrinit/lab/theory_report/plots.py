@@ -186,7 +186,7 @@ def cases_figure(results: tuple[signal.Case, ...]) -> Plot:
             label="random networks",
         )
         axes.set(yscale="log", xticks=layers)
-        axes.set_title(f"({case.name})  inputs {case.inputs}, weights {case.weights}")
+        axes.set_title(f"({case.name})  inputs {case.inputs} correlated, weights {case.weights}")
     for axes in grid[1]:
         axes.set_xlabel("layer l")
     for axes in grid[:, 0]:

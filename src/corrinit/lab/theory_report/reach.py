@@ -174,7 +174,7 @@ def rectified_table(results: list[Rectified]) -> Table:
             f"{dead.mean():.2f}",
             f"{result.distance[name][~dead].mean():.2f}",
             f"{result.unseen[name][~dead].mean():.2f}",
-            f"{result.unseen[name].mean():.2f}",
+            f"{result.unseen[name].mean():.2f} ± {2 * result.unseen[name].std() / len(dead) ** 0.5:.2f}",
         )
         for result in results
         for name, dead in result.dead.items()
@@ -184,12 +184,12 @@ def rectified_table(results: list[Rectified]) -> Table:
         ("n", "start", "dead", "‖w − w*‖², alive", "unseen error, alive", "unseen error, all"),
         tuple(rows),
         f"{len(next(iter(results[0].dead.values())))} random teachers y = max(w*·X, 0) with w* ~ N(0, R). "
-        "Unseen error is relative to the mean of y². Correlated starts die more often, because on positive "
-        "samples a smooth filter is active on all of them or on none.",
+        "Unseen error is relative to the mean of y², ± 2 standard errors. Correlated starts die more often, "
+        "because on positive samples a smooth filter is active on all of them or on none.",
     )
 
 
-def dead_table(setting: Setting, sets: int = 3000) -> Table:
+def dead_table(setting: Setting, sets: int = 1000) -> Table:
     """The probability that a start is inactive on all of n patches: closed form, and drawn."""
     rng = np.random.default_rng(35)
     rows = []

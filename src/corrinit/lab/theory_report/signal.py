@@ -32,7 +32,7 @@ class Case:
 
     Args:
         name: A, B, C or D.
-        weights: "perfectly correlated" or "uncorrelated".
+        weights: how correlated: "perfectly" or "not".
         inputs: likewise.
         printed_table: Table 1 as printed, relative to Var[y_1].
         printed_equation: Eqs. (14) and (16).
@@ -51,9 +51,9 @@ class Case:
     half_width: Array
 
 
-def cases(networks: int = 200) -> tuple[Case, ...]:
+def cases(networks: int = 120) -> tuple[Case, ...]:
     """The four cases, 3×3 kernels, networks of 64 channels."""
-    perfect, none = "perfectly correlated", "uncorrelated"
+    perfect, none = "perfectly", "not"
     identical, independent = variance.identical_field(TORUS), variance.independent_field(TORUS)
     cells = (
         ("A", perfect, perfect, ALIKE, identical),
@@ -113,7 +113,15 @@ def cases_table(results: tuple[Case, ...], layer: int = DEPTH) -> Table:
     ]
     return Table(
         f"Table 1 at layer {layer}: variance relative to the first layer, k = 3, He's scale",
-        ("case", "inputs", "weights", "Table 1", "Eqs. (14), (16)", "algebra", "random networks"),
+        (
+            "case",
+            "inputs correlated",
+            "weights correlated",
+            "Table 1",
+            "Eqs. (14), (16)",
+            "algebra",
+            "random networks",
+        ),
         tuple(rows),
         f"E[y_l²] / E[y_1²]. Networks of {CHANNELS} channels with circular padding; ± is the half-width of "
         f"the {LEVEL:.0%} confidence interval of the mean.",
