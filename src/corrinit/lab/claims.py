@@ -132,8 +132,12 @@ def _judge(claim: Claim, reading: Reading, pairs: Sequence[Pair]) -> Iterator[Fi
 
 
 def _paired(values: Values) -> PairedDifference | None:
+    """The mean difference; None without any. Equal differences have no spread to test against: p is NaN."""
     finite = [value for value in values.values() if np.isfinite(value)]
-    return paired_difference(finite, np.zeros(len(finite))) if finite else None
+    if not finite:
+        return None
+    difference = paired_difference(finite, np.zeros(len(finite)))
+    return difference if difference.sd > 1e-12 else replace(difference, p=float("nan"))
 
 
 CLAIMS = (

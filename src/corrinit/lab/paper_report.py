@@ -70,7 +70,7 @@ def _scope(protocol: Protocol, measured: Sequence[Measured], used: Sequence[RunR
         f"epochs, {100 * scale.width:g} % of its channels, {subset}, batches of {scale.batch_size}, "
         f"{scale.precision}. {len(used)} of {count(planned, 'planned run')} finished. Otherwise the protocol "
         "is the paper's: SGD with momentum 0.8, a constant learning rate, no augmentation. The computations "
-        "of Figures 2 and 3 and Table 1 train no network: `corrinit theory` makes them.",
+        "of Figures 2 and 3 and Table 1 train no network: “corrinit theory” makes them.",
     ]
     if stand_ins := protocol.stand_ins():
         told = ", ".join(f"{ours} for {theirs}" for theirs, ours in stand_ins.items())

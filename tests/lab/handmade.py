@@ -1,0 +1,37 @@
+"""Run records written by hand, in memory."""
+
+from pathlib import Path
+
+from corrinit.lab.records import RunRecord
+
+FACTS = {
+    "version": "0.1.0",
+    "commit": "0123456789ab",
+    "hardware": "A processor",
+    "device": "CPU",
+    "threads": 1,
+    "torch": "2.13.0",
+    "data": "digits: embedded in scikit-learn",
+    "finished": "2030-01-01T00:00:00+00:00",
+    "seconds": 2.0,
+}
+
+
+def handmade(config, accuracy, *, curve=None, sign_changes=0.4, weight_correlation=0.1, loss=0.5):
+    """A finished run; `curve` and `sign_changes` are one value, or one per epoch."""
+    epochs = range(config.epochs)
+    curve = list(curve or [accuracy * (epoch + 1) / config.epochs for epoch in epochs])
+    changes = sign_changes if isinstance(sign_changes, list) else [sign_changes] * config.epochs
+    metrics = tuple(
+        {
+            "epoch": epoch + 1,
+            "train_loss": loss,
+            "test_loss": loss,
+            "test_accuracy": curve[epoch],
+            "sign_changes": changes[epoch],
+            "gradient_mean_abs": 1e-3,
+            "weight_correlation": weight_correlation,
+        }
+        for epoch in epochs
+    )
+    return RunRecord(Path(str(hash(config))), config, metrics, {"test_accuracy": accuracy, **FACTS})

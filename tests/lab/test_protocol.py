@@ -1,0 +1,94 @@
+"""From cells of the paper to runs."""
+
+import pytest
+
+from corrinit.errors import ConfigError
+from corrinit.lab.config import RunConfig
+from corrinit.lab.models import NAMES
+from corrinit.lab.paper import CORRELATED, EXPERIMENTS, MODELS, Column, experiments
+from corrinit.lab.protocol import SCALES, Protocol, data_sources
+
+COLUMN = Column("vgg8", "cifar10")
+
+
+def row(name, label, part=0):
+    return next(row for row in experiments(name)[part].rows if row.label == label)
+
+
+class TestCell:
+    def test_paper_scale_is_the_papers_protocol(self):
+        runs = Protocol().cell(row("table3", "kaiming-normal (correlated)"), COLUMN, 0.1)
+        expected = {
+            "data": "cifar10", "model": "vgg8", "width": 0.5, "initialization": CORRELATED, "epochs": 40,
+            "batch_size": 256, "lr": 0.1, "momentum": 0.8, "l2": 0.0, "batch_norm": True,
+        }  # fmt: skip
+        assert runs == tuple(RunConfig(**expected, seed=seed) for seed in range(5))
+
+    def test_l2_and_width_rows(self):
+        regularized = Protocol().cell(row("table2", "λ = 0.001, correlated"), COLUMN, 0.1)[0]
+        assert (regularized.l2, regularized.epochs) == (0.001, 80)
+        assert Protocol().cell(row("table6", "correlated", part=1), COLUMN, 0.1)[0].width == 1.5
+
+    def test_cpu_scale(self):
+        runs = Protocol("cpu").cell(row("table2", "λ = 0.001, correlated"), COLUMN, 0.1)
+        assert len(runs) == 3
+        assert {(run.train_subset, run.epochs, run.precision, run.channels_last) for run in runs} == {
+            (10_000, 40, "bfloat16", True)
+        }
+        plain = Protocol("cpu").cell(row("table2", "λ = 0, correlated"), COLUMN, 0.1)[0]
+        assert (plain.epochs, plain.width, plain.batch_size) == (20, 0.5, 256)
+
+    def test_smoke_needs_no_download_and_keeps_the_ratio_of_widths(self):
+        protocol = Protocol("smoke")
+        assert {run.data for run in protocol.runs(EXPERIMENTS)} == {"digits"}
+        wide = protocol.cell(row("table6", "correlated", part=1), COLUMN, 0.1)[0]
+        assert wide.width == 3 * protocol.cell(row("table6", "correlated"), COLUMN, 0.1)[0].width
+
+    def test_data_from_elsewhere_and_left_out(self):
+        protocol = Protocol("cpu", data_sources(cifar10="parquet:DIR", cifar100="none"))
+        correlated = row("table3", "kaiming-normal (correlated)")
+        assert {run.data for run in protocol.cell(correlated, COLUMN, 0.1)} == {"parquet:DIR"}
+        assert protocol.cell(correlated, Column("vgg8", "cifar100"), 0.1) == ()
+
+    def test_networks_left_out(self):
+        protocol = Protocol("paper", models=("vgg8",))
+        assert {run.model for run in protocol.runs(EXPERIMENTS)} == {"vgg8"}
+
+    def test_unknown_network(self):
+        with pytest.raises(ConfigError, match="no network 'vgg9'; it has resnet10"):
+            Protocol(models=("vgg9",))
+
+
+class TestRuns:
+    @pytest.mark.parametrize("scale", list(SCALES))
+    def test_tables_share_runs(self, scale):
+        protocol = Protocol(scale)
+        runs = protocol.runs(EXPERIMENTS)
+        assert len(set(runs)) == len(runs) < sum(len(protocol.runs([part])) for part in EXPERIMENTS)
+
+    @pytest.mark.parametrize("scale", list(SCALES))
+    def test_models_exist(self, scale):
+        assert {run.model for run in Protocol(scale).runs(EXPERIMENTS)} <= set(NAMES)
+
+    def test_a_stopped_experiment_has_whole_seeds(self):
+        seeds = [run.seed for run in Protocol().runs(experiments("table3"))]
+        assert seeds == sorted(seeds)
+
+    def test_figures_have_both_learning_rates_and_four_arms(self):
+        runs = Protocol("paper").runs(experiments("figure5"))
+        assert len(runs) == 2 * 4 * 5
+        assert {run.lr for run in runs} == {0.005, 0.1}
+
+
+class TestStandIns:
+    def test_smoke_names_them(self):
+        stand_ins = Protocol("smoke").stand_ins()
+        assert stand_ins["CIFAR-10"] == stand_ins["CIFAR-100"] == "digits"
+        assert stand_ins["VGG-8"] == "small"
+
+    def test_paper_has_none(self):
+        assert Protocol("paper", {"cifar100": None}).stand_ins() == {}
+
+
+def test_every_network_of_the_paper_can_be_built():
+    assert set(MODELS) <= set(NAMES)
