@@ -1,0 +1,175 @@
+"""The paper beside our runs: what a reader finds in the report, and the commands that write it."""
+
+import html
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from handmade import handmade
+
+from corrinit.cli import main
+from corrinit.lab.measured import measure
+from corrinit.lab.paper import CORRELATED, INDEPENDENT, Column, experiments
+from corrinit.lab.paper_report import write_paper_report
+from corrinit.lab.protocol import Protocol
+from corrinit.lab.stats import holm, paired_difference
+
+PROTOCOL = Protocol("smoke")
+COLUMN = Column("vgg8", "cifar10")
+(TABLE_3,) = experiments("table3")
+
+
+def recorded(accuracy):
+    """A record for every run of Table 3; `accuracy` of its configuration, None for a run not made."""
+    return [
+        handmade(config, value)
+        for config in PROTOCOL.runs([TABLE_3])
+        if (value := accuracy(config)) is not None
+    ]
+
+
+def gain(config):
+    """Correlated initialization is worth 2 points in one seed and 3 in the other."""
+    if config.initialization == CORRELATED:
+        return 0.82 + 0.01 * config.seed
+    return 0.80
+
+
+def text_of(path):
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", path.read_text())))
+
+
+class TestMeasure:
+    def test_difference_and_its_p(self):
+        measured = measure(TABLE_3, PROTOCOL, recorded(gain))
+        row = TABLE_3.rows[0]
+        cell = measured.cells[row, COLUMN, 0.1]
+        assert cell.difference == paired_difference([0.82, 0.83], [0.80, 0.80])
+        p = [part.difference.p if part.difference else float("nan") for part in measured.cells.values()]
+        assert cell.p == pytest.approx(dict(zip(measured.cells, holm(p), strict=True))[row, COLUMN, 0.1])
+        assert cell.printed_difference == pytest.approx(0.827 - 0.815)
+
+    def test_the_uncorrelated_row_is_not_compared_with_itself(self):
+        measured = measure(TABLE_3, PROTOCOL, recorded(gain))
+        assert measured.cells[TABLE_3.rows[1], COLUMN, 0.1].difference is None
+
+    def test_pairs_need_both_runs(self):
+        records = recorded(lambda c: None if c.seed == 1 and c.initialization == INDEPENDENT else gain(c))
+        difference = measure(TABLE_3, PROTOCOL, records).cells[TABLE_3.rows[0], COLUMN, 0.1].difference
+        assert difference is not None
+        assert (difference.n, difference.mean) == (1, pytest.approx(0.02))
+
+    def test_a_run_that_diverged_does_not_count(self):
+        diverged = [handmade(run.config, 0.1, loss=float("nan")) for run in recorded(gain)]
+        cell = measure(TABLE_3, PROTOCOL, diverged).cells[TABLE_3.rows[0], COLUMN, 0.1]
+        assert cell.arm is None
+        assert len(cell.left_out) == 2
+
+    def test_an_initialization_may_be_written_in_two_ways(self):
+        named = [
+            handmade(replace(run.config, initialization=replace(CORRELATED, scale="correlated")), 0.9)
+            for run in recorded(gain)
+            if run.config.initialization == CORRELATED
+        ]
+        assert measure(TABLE_3, PROTOCOL, named).cells[TABLE_3.rows[0], COLUMN, 0.1].arm is not None
+
+
+class TestReport:
+    def test_ours_beside_the_papers(self, tmp_path):
+        path = write_paper_report(
+            "table3", PROTOCOL, recorded(gain), tmp_path / "r.html", command="a command"
+        )
+        text = text_of(path)
+        assert "82.50 ± 0.71 (2)" in text
+        assert "82.7 ± 0.2" in text
+        assert "a command" in text
+        assert "0123456789ab" in text
+        for row in TABLE_3.rows:
+            assert row.label in text
+
+    def test_without_records_every_cell_is_not_run(self, tmp_path):
+        text = text_of(write_paper_report("all", PROTOCOL, [], tmp_path / "r.html", command="c"))
+        cells = sum(len(e.rows) * len(e.columns) * len(e.learning_rates) for e in experiments("all"))
+        assert text.count("not run") >= cells
+        assert "not tested" in text
+        for experiment in experiments("all"):
+            assert experiment.title in text
+
+    def test_figure_has_a_panel_per_quantity_and_learning_rate(self, tmp_path):
+        records = [handmade(config, 0.5) for config in PROTOCOL.runs(experiments("figure5"))]
+        page = write_paper_report("figure5", PROTOCOL, records, tmp_path / "r.html", command="c")
+        assert page.read_text().count("<svg") == 6
+
+    def test_figure_1_shows_the_presets(self, tmp_path):
+        text = text_of(write_paper_report("figure1", PROTOCOL, [], tmp_path / "r.html", command="c"))
+        assert re.search(r"resnet10-cifar10 (0\.\d{3}|not packaged) 0\.26", text)
+
+    def test_same_input_same_bytes(self, tmp_path):
+        pages = [
+            write_paper_report("table3", PROTOCOL, recorded(gain), tmp_path / name, command="c").read_bytes()
+            for name in ("a.html", "b.html")
+        ]
+        assert pages[0] == pages[1]
+
+    def test_markdown_holds_the_same_tables(self, tmp_path):
+        markdown = tmp_path / "docs" / "r.md"
+        write_paper_report(
+            "table3", PROTOCOL, recorded(gain), tmp_path / "r.html", command="a *command*", markdown=markdown
+        )
+        lines = markdown.read_text().splitlines()
+        (row,) = (
+            line for line in lines if line.startswith("| kaiming-normal (correlated) |") and "82.6" in line
+        )
+        assert "| 82.50 ± 0.71 (2) | 82.7 ± 0.2 |" in row
+        assert r"| command | a \*command\* |" in lines
+
+
+def test_reproduce_end_to_end(tmp_path, monkeypatch, capsys):
+    arguments = ("table3", "--scale", "smoke", "--models", "vgg8")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["reproduce", *arguments])
+    assert ended.value.code in (0, None), capsys.readouterr().err
+    text = text_of(Path("reproduction.html"))
+    assert "12 of 12 planned runs finished" in text
+    for row in TABLE_3.rows:
+        assert row.label in text
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["reproduce", *arguments])
+    assert "12 of 12 runs are finished already" in capsys.readouterr().err
+
+    # The records alone give the same tables, without torch.
+    code = (
+        "import sys; sys.argv[0] = 'corrinit'\nfrom corrinit.cli import main\n"
+        "try: main(sys.argv[1:])\nfinally: print('torch' in sys.modules)"
+    )
+    again = ["report", "runs", "--paper", "table3", "--models", "vgg8", "--output", "again.html"]
+    printed = subprocess.run([sys.executable, "-c", code, *again], capture_output=True, text=True, check=True)
+    assert printed.stdout == "again.html\nFalse\n"
+    cells = re.compile(r"\d\d\.\d\d ± \d+\.\d\d \(2\)")
+    assert cells.findall(text_of(Path("again.html"))) == cells.findall(text) != []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["reproduce", "table1"], "corrinit theory"),
+        (["reproduce", "table9"], "no 'table9'"),
+        (["reproduce", "table3", "--models", "vgg9"], "no network 'vgg9'"),
+        (["report"], "no folder of run records"),
+        (["report", "missing"], "there is no folder missing"),
+        (["report", ".", "--markdown", "r.md"], "--markdown needs --paper"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
