@@ -52,8 +52,10 @@ class TestEveryExperiment:
         for row in experiment.rows:
             arm = row.initialization
             if (arm.method, arm.scale) == ("correlated", "own"):
-                for method, scale in (("independent", "correlated"), ("correlated", "he")):
-                    control = Initialization(method, scale, arm.correlation, arm.strength)
+                for control in (
+                    Initialization("independent", "correlated", arm.correlation, arm.strength),
+                    Initialization("correlated", "he", arm.correlation, arm.strength),
+                ):
                     assert (control, row.l2, row.epochs, row.width) in arms
 
     def test_rows_are_told_apart_by_label(self, experiment):

@@ -103,6 +103,13 @@ class TestReport:
         page = write_paper_report("figure5", PROTOCOL, records, tmp_path / "r.html", command="c")
         assert page.read_text().count("<svg") == 6
 
+    def test_another_correlation_is_named_and_judged(self, tmp_path):
+        protocol = Protocol("smoke", correlation="default")
+        records = [handmade(config, 0.8 + 0.01 * config.seed) for config in protocol.runs([TABLE_3])]
+        text = text_of(write_paper_report("table3", protocol, records, tmp_path / "r.html", command="c"))
+        assert "R is “default”, with a mean off-diagonal correlation of 0.260" in text
+        assert "not tested" not in text.split("(ii)")[0].partition("(i) Generalization")[2]
+
     def test_figure_1_shows_the_presets(self, tmp_path):
         text = text_of(write_paper_report("figure1", PROTOCOL, [], tmp_path / "r.html", command="c"))
         assert re.search(r"resnet10-cifar10 (0\.\d{3}|not packaged) 0\.26", text)

@@ -1,5 +1,7 @@
 """From cells of the paper to runs."""
 
+from dataclasses import replace
+
 import pytest
 
 from corrinit.errors import ConfigError
@@ -49,6 +51,13 @@ class TestCell:
         correlated = row("table3", "kaiming-normal (correlated)")
         assert {run.data for run in protocol.cell(correlated, COLUMN, 0.1)} == {"parquet:DIR"}
         assert protocol.cell(correlated, Column("vgg8", "cifar100"), 0.1) == ()
+
+    def test_another_correlation_replaces_that_of_resnet10_alone(self):
+        runs = Protocol(correlation="default").runs(experiments("table4"))
+        assert {run.initialization.correlation for run in runs} == {"default", "vgg8-cifar10"}
+        strong = row("table5", "α = 1.5")
+        (cell, *_) = Protocol(correlation="R.safetensors").cell(strong, COLUMN, 0.1)
+        assert cell.initialization == replace(CORRELATED, correlation="R.safetensors", strength=1.5)
 
     def test_networks_left_out(self):
         protocol = Protocol("paper", models=("vgg8",))

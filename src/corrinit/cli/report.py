@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from corrinit.errors import ConfigError
+from corrinit.lab.paper import RESNET_10
 from corrinit.lab.paper_report import write_paper_report
 from corrinit.lab.protocol import Protocol, ScaleName, data_sources
 from corrinit.lab.records import RunRecord, read_runs
@@ -20,6 +21,7 @@ def report(
     cifar10: str | None = None,
     cifar100: str | None = None,
     models: tuple[str, ...] = (),
+    correlation: str = RESNET_10,
     output: Path = Path("report.html"),
     markdown: Path | None = None,
 ) -> None:
@@ -33,6 +35,7 @@ def report(
         cifar10: Where CIFAR-10 came from, as in `corrinit reproduce`.
         cifar100: The same for CIFAR-100.
         models: Only these networks of the paper.
+        correlation: R of the correlated rows, as in `corrinit reproduce`.
         output: The report, one HTML file.
         markdown: With --paper, write its text and tables to this file as well.
     """
@@ -45,7 +48,7 @@ def report(
     if paper is None:
         written = write_report(records, output, command=command)
     else:
-        protocol = Protocol(scale, data_sources(cifar10=cifar10, cifar100=cifar100), models)
+        protocol = Protocol(scale, data_sources(cifar10=cifar10, cifar100=cifar100), models, correlation)
         written = write_paper_report(paper, protocol, records, output, command=command, markdown=markdown)
     sys.stdout.write(f"{written}\n")
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from corrinit.cli.progress import carry_out, require_success
-from corrinit.lab.paper import experiments
+from corrinit.lab.paper import RESNET_10, experiments
 from corrinit.lab.paper_report import write_paper_report
 from corrinit.lab.protocol import Protocol, ScaleName, data_sources
 
@@ -19,6 +19,7 @@ def reproduce(
     cifar10: str | None = None,
     cifar100: str | None = None,
     models: tuple[str, ...] = (),
+    correlation: str = RESNET_10,
     jobs: int = 1,
     runs: Path = Path("runs"),
     output: Path = Path("reproduction.html"),
@@ -35,12 +36,14 @@ def reproduce(
         cifar10: Where CIFAR-10 comes from: cifar10, parquet:DIR, or none to leave it out.
         cifar100: The same for CIFAR-100.
         models: Only these networks of the paper, such as vgg8 or resnet10.
+        correlation: R where the paper takes that of its ResNet-10: a preset, default (the exponential kernel
+            with the mean that the paper prints), or a correlation file.
         jobs: Runs at a time, each in its own process.
         runs: Folder of the run records.
         output: The report, one HTML file.
         markdown: Write its text and tables to this file as well.
     """
-    protocol = Protocol(scale, data_sources(cifar10=cifar10, cifar100=cifar100), models)
+    protocol = Protocol(scale, data_sources(cifar10=cifar10, cifar100=cifar100), models, correlation)
     outcome = carry_out(protocol.runs(experiments(name)), runs, jobs=jobs)
     command = shlex.join(["corrinit", *sys.argv[1:]])
     report = write_paper_report(name, protocol, outcome.records, output, command=command, markdown=markdown)

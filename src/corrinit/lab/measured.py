@@ -87,7 +87,7 @@ def _cell(
     printed = experiment.printed(row, column)
     baseline = experiment.printed(experiment.reference(row), column)
     return Cell(
-        arm=Arm(row.initialization, finished) if finished else None,
+        arm=Arm(canonical(configs[0].initialization), finished) if finished else None,
         planned=len(configs),
         left_out=left_out,
         printed=printed,

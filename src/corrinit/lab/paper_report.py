@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from corrinit.correlation import default_correlation
 from corrinit.lab.claims import LEVEL, READINGS, Contrast, Finding, judge
 from corrinit.lab.comparison import compare, problem
+from corrinit.lab.config import Initialization
 from corrinit.lab.findings import count, interval, p_value, points
 from corrinit.lab.markdown import write_markdown
 from corrinit.lab.measured import Cell, Measured, measure
 from corrinit.lab.page import Section, Table, write_page
-from corrinit.lab.paper import CORRELATED, FIGURE_1, MEAN_CORRELATIONS, Printed, experiments
+from corrinit.lab.paper import CORRELATED, FIGURE_1, MEAN_CORRELATIONS, RESNET_10, Printed, experiments
 from corrinit.lab.paper_figures import preset_figure, training_figures
 from corrinit.lab.protocol import SCALES, Protocol
 from corrinit.lab.provenance import distinct, provenance
 from corrinit.lab.records import RunRecord
 from corrinit.presets import load_preset, preset_names
+
+KERNEL = (3, 3)
+"""The kernel of all layers of the networks that R applies to."""
 
 
 def write_paper_report(
@@ -49,7 +54,7 @@ def write_paper_report(
     used = list({record.path: record for part in measured for record in part.records}.values())
     sections = [
         _scope(protocol, measured, used),
-        *([_claims(used)] if measured else []),
+        *([_claims(used, protocol)] if measured else []),
         *([_figure_1()] if name in (FIGURE_1, "all") else []),
         *(_results(part) for part in measured),
         *_left_out(measured),
@@ -80,19 +85,32 @@ def _scope(protocol: Protocol, measured: Sequence[Measured], used: Sequence[RunR
             "This scale shows that everything runs. Its numbers say nothing about the paper's, which are "
             "printed beside them all the same."
         )
+    if measured:
+        notes.append(_correlation_in_words(protocol.initialization(CORRELATED)))
     if used:
         notes.append(f"Data: {' / '.join(distinct(used, 'data'))}.")
     return Section("What was run", tuple(notes))
 
 
-def _claims(used: Sequence[RunRecord]) -> Section:
-    found = judge(compare(used), CORRELATED)
+def _correlation_in_words(correlated: Initialization) -> str:
+    """How strong the R of the correlated rows is, beside the paper's."""
+    correlation = correlated.load_correlation() or default_correlation(KERNEL)
+    independent, total = len(correlation.matrix), float(correlation.matrix.sum())
+    return (
+        f"R is “{correlated.correlation}”, with a mean off-diagonal correlation of {correlation.mean:.3f}, "
+        f"and {MEAN_CORRELATIONS[RESNET_10]:.2f} in the paper. Its small scale is "
+        f"{(independent / total) ** 0.5:.3f} times He's."
+    )
+
+
+def _claims(used: Sequence[RunRecord], protocol: Protocol) -> Section:
+    found = judge(compare(used), protocol.initialization(CORRELATED))
     criterion = (
         "Each claim is read twice: as the paper compares, correlated taps at their small scale against "
         "independent taps at He's scale; and at equal scale, against independent taps at the same small "
         f"scale. A measure is supported if at least one of its paired differences has p < {LEVEL:g} "
-        "(Holm-corrected over the differences of the claim in that reading) in the claimed direction and none has in the "
-        "other, contradicted if it is the other way round, undecided otherwise, and not tested without runs."
+        "(Holm-corrected over the differences of the claim in that reading) in the claimed direction and "
+        "none has in the other, contradicted if it is the other way round, undecided otherwise, and not tested without runs."
     )
     by_measure: dict[tuple[str, str], list[Finding]] = {}
     for finding in found:
@@ -160,7 +178,7 @@ def _figure_1() -> Section:
         (name, f"{load_preset(name).mean:.3f}" if name in present else "not packaged", f"{printed:.2f}")
         for name, printed in MEAN_CORRELATIONS.items()
     )
-    sources = tuple(f"{name}: {load_preset(name).provenance.get('source', 'a preset')}." for name in present)
+    sources = tuple(_preset_in_words(name) for name in present)
     return Section(
         "Figure 1: correlation of taps in trained networks",
         sources,
@@ -169,6 +187,12 @@ def _figure_1() -> Section:
             *(preset_figure(name, f"Correlation in {name}, by distance and layer") for name in present),
         ),
     )
+
+
+def _preset_in_words(name: str) -> str:
+    facts = load_preset(name).provenance
+    told = "; ".join(facts[key] for key in ("network", "training", "data") if key in facts)
+    return f"{name}: {told}; test accuracy {facts.get('test accuracy', 'unknown')}."
 
 
 def _results(measured: Measured) -> Section:

@@ -7,12 +7,12 @@ cores and a night, and `smoke` runs through every table in minutes, with network
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from corrinit.errors import ConfigError
-from corrinit.lab.config import Precision, RunConfig
-from corrinit.lab.paper import DATA, MODELS, Column, Experiment, Row
+from corrinit.lab.config import Initialization, Precision, RunConfig
+from corrinit.lab.paper import DATA, MODELS, RESNET_10, Column, Experiment, Row
 
 ScaleName: TypeAlias = Literal["smoke", "cpu", "paper"]
 
@@ -68,6 +68,7 @@ class Protocol:
         data: where the paper's data sets come from, by its names: `{"cifar10": "parquet:DIR"}`; None leaves
             one out. Those not named are as the scale says.
         models: the paper's networks to run; empty for all.
+        correlation: R of every row for which the paper takes that of its ResNet-10, as in `Initialization`.
 
     Raises:
         ConfigError: if the paper has no such network.
@@ -76,6 +77,7 @@ class Protocol:
     scale: ScaleName = "paper"
     data: Mapping[str, str | None] = field(default_factory=dict)
     models: tuple[str, ...] = ()
+    correlation: str = RESNET_10
 
     def __post_init__(self) -> None:
         for model in self.models:
@@ -101,7 +103,7 @@ class Protocol:
                 train_subset=scale.train_subset,
                 model=scale.models.get(column.model, column.model),
                 width=row.width * scale.width,
-                initialization=row.initialization,
+                initialization=self.initialization(row.initialization),
                 epochs=round(row.epochs * scale.epochs),
                 batch_size=scale.batch_size,
                 lr=lr,
@@ -112,6 +114,10 @@ class Protocol:
             )
             for seed in range(scale.seeds)
         )
+
+    def initialization(self, paper: Initialization) -> Initialization:
+        """An initialization of the paper with the R that is chosen here."""
+        return replace(paper, correlation=self.correlation) if paper.correlation == RESNET_10 else paper
 
     def runs(self, experiments: Iterable[Experiment]) -> tuple[RunConfig, ...]:
         """All runs behind experiments, each once; those of the first seeds come first in each experiment."""
