@@ -110,7 +110,8 @@ def _claims(used: Sequence[RunRecord], protocol: Protocol) -> Section:
         "independent taps at He's scale; and at equal scale, against independent taps at the same small "
         f"scale. A measure is supported if at least one of its paired differences has p < {LEVEL:g} "
         "(Holm-corrected over the differences of the claim in that reading) in the claimed direction and "
-        "none has in the other, contradicted if it is the other way round, undecided otherwise, and not tested without runs."
+        "none has in the other, contradicted if it is the other way round, undecided otherwise, and not tested "
+        "without runs."
     )
     by_measure: dict[tuple[str, str], list[Finding]] = {}
     for finding in found:
