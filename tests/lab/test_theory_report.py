@@ -11,8 +11,8 @@ from matplotlib.image import imread
 
 from corrinit.cli import main
 from corrinit.errors import ConfigError
-from corrinit.lab.page import Table
-from corrinit.lab.theory_report import contents, descent, documents, loosened, reach, signal
+from corrinit.lab.page import Section, Table
+from corrinit.lab.theory_report import contents, descent, documents, loosened, plots, reach, signal
 from corrinit.lab.theory_report.setting import real
 from corrinit.theory import dynamics
 
@@ -96,6 +96,21 @@ def test_an_erratum_is_shown_on_the_command_line(capsys, monkeypatch):
     code, out, _ = run(capsys, "theory", "errata")
     assert code == 0
     assert all(erratum.key in out for erratum in contents.ERRATA)
+
+
+@pytest.mark.parametrize(("command", "part"), [("single-filter", "single_filter"), ("variance", "layers")])
+def test_a_section_alone_makes_a_page_of_its_own(capsys, monkeypatch, tmp_path, command, part):
+    table = Table("Sums", ("n", "sum"), (("1", "2"),))
+    drawn = plots.two_weights_figure(descent.two_weights())
+    alone = contents.Contents((Section("Only this", (), (table,)),), {"drawn": drawn}, {"sums": table})
+    monkeypatch.setattr(contents, part, lambda _: alone)
+    page = tmp_path / "page.html"
+    code, out, _ = run(capsys, "theory", command, "--output", page, "--png", tmp_path / "figures")
+    assert code == 0
+    assert "Sums" in out
+    assert out.endswith(f"{page}\n")
+    assert "Only this" in page.read_text(encoding="utf-8")
+    assert imread(tmp_path / "figures" / "drawn.png").std() > 0.05
 
 
 @pytest.mark.parametrize(

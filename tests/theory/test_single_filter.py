@@ -9,7 +9,7 @@ from corrinit.theory import Samples, descend, stability_limit
 
 
 def naive_descent(inputs, targets, start, learning_rate, steps, cyclic=False):
-    """Eqs. (1) and (2), transcribed sample by sample."""
+    """Eqs. (1) and (2), transcribed sample by sample: the weights and the gradient before each update."""
     w, path, gradients = np.array(start, dtype=float), [], []
     for step in range(steps + 1):
         used = [step % len(inputs)] if cyclic else range(len(inputs))
@@ -20,8 +20,7 @@ def naive_descent(inputs, targets, start, learning_rate, steps, cyclic=False):
         path.append(w.copy())
         gradients.append(gradient)
         w = w - learning_rate * gradient
-    signs = np.sign(gradients)
-    return np.array(path), np.abs(np.diff(signs, axis=0)).mean(axis=1) / 2
+    return np.array(path), np.array(gradients)
 
 
 def random_samples(seed, sets=3, n=5, p=4, noise=0.3):
@@ -39,11 +38,14 @@ def test_the_vectorized_descent_is_the_one_written_sample_by_sample(order, seed,
     descent = descend(samples, starts, learning_rate, 12, order=order)
     for s in range(3):
         for m in range(6):
-            path, changes = naive_descent(
+            path, gradients = naive_descent(
                 samples.inputs[s], samples.targets[s], starts[s, m], learning_rate, 12, order == "cyclic"
             )
             np.testing.assert_allclose(descent.weights[:, s, m], path, atol=1e-10)
-            np.testing.assert_allclose(descent.sign_changes[:, s, m], changes, atol=1e-12)
+            clear = (gradients == 0) | (np.abs(gradients) > 1e-9)
+            if clear.all():  # rounding does not decide any sign
+                changes = np.abs(np.diff(np.sign(gradients), axis=0)).mean(axis=1) / 2
+                np.testing.assert_allclose(descent.sign_changes[:, s, m], changes, atol=1e-12)
 
 
 def test_the_step_is_autograd_of_the_paper_s_loss():

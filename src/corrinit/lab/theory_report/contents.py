@@ -78,9 +78,10 @@ def single_filter(setting: Setting) -> Contents:
             "If w(0) and w* are independent, E‖w(∞) − w*‖² = tr P⊥(S + R): the start's covariance S and "
             "the optimum's R add up, so which start is better does not depend on w*, but on how much of S "
             "the samples cannot reach.",
-            "Real patches are smooth, so they reach the directions in which correlated starts vary most. "
-            "At equal scale the correlated start ends nearer to w*. Its error on unseen patches is larger "
-            "for few samples and smaller for more; and a smaller start beats both.",
+            f"Real patches, here of {setting.name} with inputs in [0, 1], are smooth, so they reach the "
+            "directions in which correlated starts vary most. At equal scale the correlated start ends "
+            "nearer to w*. Its error on unseen patches is larger for few samples and smaller for more; and "
+            "a smaller start beats both.",
         ),
         (
             Figure(
