@@ -186,8 +186,8 @@ CLAIMS = (
             Measure("gain without minus with L2 regularization", "points", 100, 1, gain_over_l2),
             Measure(
                 "correlation of the uncorrelated run's weights, with minus without L2 regularization",
-                "(correlation)",
-                1,
+                "hundredths",
+                100,
                 1,
                 weight_correlation_over_l2,
             ),

@@ -52,11 +52,13 @@ def write_paper_report(
     """
     measured = [measure(experiment, protocol, records) for experiment in experiments(name)]
     used = list({record.path: record for part in measured for record in part.records}.values())
+    findings = judge(compare(used), protocol.initialization(CORRELATED))
     sections = [
         _scope(protocol, measured, used),
-        *([_claims(used, protocol)] if measured else []),
+        *([_claims(findings)] if measured else []),
         *([_figure_1()] if name in (FIGURE_1, "all") else []),
         *(_results(part) for part in measured),
+        *_evidence(findings),
         *_left_out(measured),
     ]
     title = f"The paper beside our runs: {'all figures and tables' if name == 'all' else name}"
@@ -103,42 +105,46 @@ def _correlation_in_words(correlated: Initialization) -> str:
     )
 
 
-def _claims(used: Sequence[RunRecord], protocol: Protocol) -> Section:
-    found = judge(compare(used), protocol.initialization(CORRELATED))
+def _claims(findings: Sequence[Finding]) -> Section:
     criterion = (
         "Each claim is read twice: as the paper compares, correlated taps at their small scale against "
         "independent taps at He's scale; and at equal scale, against independent taps at the same small "
         f"scale. A measure is supported if at least one of its paired differences has p < {LEVEL:g} "
         "(Holm-corrected over the differences of the claim in that reading) in the claimed direction and "
-        "none has in the other, contradicted if it is the other way round, undecided otherwise, and not tested "
-        "without runs."
+        "none has in the other, contradicted if it is the other way round, undecided otherwise, and not "
+        "tested without runs."
     )
     by_measure: dict[tuple[str, str], list[Finding]] = {}
-    for finding in found:
+    for finding in findings:
         by_measure.setdefault((finding.claim.number, finding.measure.name), []).append(finding)
     rows = tuple(
-        (f"{number} {findings[0].claim.text}", name, *(finding.verdict for finding in findings))
-        for (number, name), findings in by_measure.items()
+        (f"{number} {readings[0].claim.text}", name, *(finding.verdict for finding in readings))
+        for (number, name), readings in by_measure.items()
     )
-    details = tuple(
-        (finding.claim.number, finding.measure.name, finding.reading, *_contrast(finding, contrast))
-        for finding in found
-        for contrast in finding.contrasts
-    )
-    header = ("claim", "difference in", "reading", "setting", "difference", "95 % interval", "pairs", "p")
     return Section(
         "The paper's claims",
-        (criterion, *(_in_words(findings) for findings in by_measure.values())),
-        (
-            Table("Verdicts", ("claim", "measured by", *READINGS), rows),
-            *([Table("Every difference behind the verdicts", header, details)] if details else []),
-        ),
+        (criterion, *(_in_words(readings) for readings in by_measure.values())),
+        (Table("Verdicts", ("claim", "measured by", *READINGS), rows),),
     )
 
 
-def _in_words(findings: Sequence[Finding]) -> str:
-    first = findings[0]
-    told = "; ".join(f"{finding.reading}, {finding.verdict}{_numbers(finding)}" for finding in findings)
+def _evidence(findings: Sequence[Finding]) -> list[Section]:
+    """Every difference behind the verdicts."""
+    rows = tuple(
+        (finding.claim.number, finding.measure.name, finding.reading, *_contrast(finding, contrast))
+        for finding in findings
+        for contrast in finding.contrasts
+    )
+    if not rows:
+        return []
+    header = ("claim", "difference in", "reading", "setting", "difference", "95 % interval", "pairs", "p")
+    return [Section("Evidence for the claims", (), (Table("Differences by setting", header, rows),))]
+
+
+def _in_words(readings: Sequence[Finding]) -> str:
+    """A paragraph on one measure of a claim."""
+    first = readings[0]
+    told = "; ".join(f"{finding.reading}, {finding.verdict}{_numbers(finding)}" for finding in readings)
     return f"{first.claim.number} {first.claim.text} By {first.measure.name}: {told}."
 
 
