@@ -20,6 +20,7 @@ from corrinit.lab import comparison
 from corrinit.lab.config import Initialization, RunConfig
 from corrinit.lab.records import read_run, write_json, write_metrics
 from corrinit.lab.report import write_report
+from corrinit.presets import load_preset
 
 INDEPENDENT_HE = Initialization("independent", "he")
 INDEPENDENT_SMALL = Initialization("independent", "correlated")
@@ -268,17 +269,26 @@ def test_each_strength_and_correlation_has_its_own_design(tmp_path):
     source = tmp_path / "mine.safetensors"
     save_correlation(source, SpatialCorrelation(np.eye(9) / 2 + 0.5))
     records = two_by_two(tmp_path / "runs")
-    for variant in ({"strength": 0.5}, {"correlation": str(source)}):
+    preset = load_preset("vgg8-cifar10")
+    for variant in ({"strength": 0.5}, {"correlation": str(source)}, {"correlation": "vgg8-cifar10"}):
         for arm in (INDEPENDENT_SMALL, CORRELATED_HE, CORRELATED_SMALL):
             for seed in SEEDS:
                 accuracy = float(ACCURACY[arm][seed])
                 records.append(record(tmp_path / "runs", replace(arm, **variant), seed, accuracy))
     page, text = report(records, tmp_path)
-    for suffix in ("", ", α = 0.5", ", R of mine"):
+    for suffix in ("", ", α = 0.5", ", R of mine", ", R of vgg8-cifar10"):
         assert f"digits, small{suffix} (5 paired seeds)" in text
     assert 'aria-label="R: mine"' in page
-    assert "mean off-diagonal correlation of 0.50 on a 3×3 kernel" in text
-    assert "mean off-diagonal correlation of 0.13 on a 3×3 kernel" in text
+    for mean in (0.26, 0.13, 0.5, preset.mean):
+        assert f"mean off-diagonal correlation of {mean:.2f} on a 3×3 kernel" in text
+
+
+def test_a_correlation_file_that_is_gone_is_named(tmp_path):
+    source = tmp_path / "mine.safetensors"
+    save_correlation(source, SpatialCorrelation(np.eye(9) / 2 + 0.5))
+    records = [record(tmp_path / "runs", Initialization("correlated", correlation=str(source)), 0, 0.8)]
+    source.unlink()
+    assert "The correlation mine cannot be shown" in words(records, tmp_path)
 
 
 def test_other_methods_are_compared_with_the_baseline(tmp_path):
@@ -313,6 +323,7 @@ sys.modules["torch"] = None
 from pathlib import Path
 from corrinit.lab.records import read_run
 from corrinit.lab.report import write_report
+from corrinit.presets import load_preset
 records = [read_run(path) for path in sorted(Path({str(tmp_path / "runs")!r}).iterdir())]
 write_report(records, {str(tmp_path / "report.html")!r}, command="c")
 """

@@ -8,7 +8,6 @@ from os import PathLike
 from pathlib import Path
 
 from corrinit.correlation import SpatialCorrelation, default_correlation, format_size
-from corrinit.correlation_io import load_correlation
 from corrinit.errors import CorrInitError
 from corrinit.lab import figures
 from corrinit.lab.comparison import Arm, Comparison, canonical, compare, label
@@ -137,7 +136,7 @@ def _styles(arms: Sequence[Arm]) -> list[Style]:
 
 def _correlations(comparisons: Sequence[Comparison]) -> list[Section]:
     used = {
-        (arm.initialization.correlation, arm.initialization.strength)
+        (arm.initialization.correlation, arm.initialization.strength): arm.initialization
         for comparison in comparisons
         for arm in comparison.arms
         if arm.initialization.depends_on_correlation
@@ -145,11 +144,10 @@ def _correlations(comparisons: Sequence[Comparison]) -> list[Section]:
     if not used:
         return []
     notes, items = [], []
-    for source, strength in sorted(used):
-        name = "default" if source == "default" else Path(source).stem
-        name += "" if strength == 1 else f", α = {strength:g}"
+    for (source, strength), initialization in sorted(used.items(), key=lambda entry: entry[0]):
+        name = Path(source).stem + ("" if strength == 1 else f", α = {strength:g}")
         try:
-            correlation = default_correlation(KERNEL) if source == "default" else load_correlation(source)
+            correlation = initialization.load_correlation() or default_correlation(KERNEL)
             correlation = correlation.with_strength(strength)
         except CorrInitError as error:
             notes.append(f"The correlation {name} cannot be shown: {error}.")
