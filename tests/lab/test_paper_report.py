@@ -154,7 +154,7 @@ def test_reproduce_end_to_end(tmp_path, monkeypatch, capsys):
         "import sys; sys.argv[0] = 'corrinit'\nfrom corrinit.cli import main\n"
         "try: main(sys.argv[1:])\nfinally: print('torch' in sys.modules)"
     )
-    again = ["report", "runs", "--paper", "table3", "--models", "vgg8", "--output", "again.html"]
+    again = ["report", "runs", "--paper", "table3", "--models", "vgg8", "-o", "again.html"]
     printed = subprocess.run([sys.executable, "-c", code, *again], capture_output=True, text=True, check=True)
     assert printed.stdout == "again.html\nFalse\n"
     cells = re.compile(r"\d\d\.\d\d ± \d+\.\d\d \(2\)")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from corrinit.errors import ConfigError
 from corrinit.lab.paper import RESNET_10
@@ -22,7 +25,7 @@ def report(
     cifar100: str | None = None,
     models: tuple[str, ...] = (),
     correlation: str = RESNET_10,
-    output: Path = Path("report.html"),
+    output: Annotated[Path, Parameter(alias="-o")] = Path("report.html"),
     markdown: Path | None = None,
 ) -> None:
     """Write a report from recorded runs alone.

@@ -5,6 +5,9 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from corrinit.cli.progress import carry_out, require_success
 from corrinit.lab.paper import RESNET_10, experiments
@@ -22,7 +25,7 @@ def reproduce(
     correlation: str = RESNET_10,
     jobs: int = 1,
     runs: Path = Path("runs"),
-    output: Path = Path("reproduction.html"),
+    output: Annotated[Path, Parameter(alias="-o")] = Path("reproduction.html"),
     markdown: Path | None = None,
 ) -> None:
     """Repeat a figure or table of the paper, and lay the results beside it.
