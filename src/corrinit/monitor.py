@@ -21,7 +21,9 @@ from corrinit.estimation import estimate
 Table = NDArray[np.float64]
 
 _BUCKET = 1 << 24
-"""Parameters looked at together: a bound on the memory that looking takes, 4 bytes for each."""
+"""Parameters looked at together: a bound on the memory that looking takes, some 10 bytes for each."""
+
+_BLOCK = 1 << 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +107,7 @@ class GradientMonitor:
         """Everything seen since the last reading, which is then forgotten."""
         updates, count = len(self._sums), len(self._names)
         by_bucket = [torch.stack(sums).cpu().numpy() for sums in zip(*self._sums, strict=True)]
-        sums = np.concatenate(by_bucket, axis=2, dtype=np.float64) if updates else np.empty((0, 3, count))
+        sums = np.concatenate(by_bucket, axis=1, dtype=np.float64) if updates else np.empty((0, count, 3))
         present = np.array([self._present_before, *self._present])
         self._present_before, self._present, self._sums = present[-1].tolist(), [], []
         now, before = present[1:], present[:-1]
@@ -113,9 +115,9 @@ class GradientMonitor:
         return GradientHistory(
             self._names,
             sizes,
-            sign_changes=np.where(now & before, sums[:, 0] / (2 * sizes), np.nan),
-            mean_abs=np.where(now, sums[:, 1] / sizes, np.nan),
-            l2=np.where(now, sums[:, 2], np.nan),
+            sign_changes=np.where(now & before, sums[..., 0] / (2 * sizes), np.nan),
+            mean_abs=np.where(now, sums[..., 1] / sizes, np.nan),
+            l2=np.where(now, np.sqrt(sums[..., 2]), np.nan),
         )
 
     def state_dict(self) -> dict[str, list[Tensor] | list[bool]]:
@@ -149,31 +151,48 @@ class GradientMonitor:
 
 
 class _Bucket:
-    """Parameters that are looked at together, in few operations on one flat copy of their gradients."""
+    """Parameters that are looked at together, in few operations on one flat copy of their gradients.
+
+    Each gradient lies there in the memory order of its parameter, padded with zeros to whole blocks; sums
+    are first taken over blocks, then over the blocks of each tensor.
+    """
 
     def __init__(self, parameters: list[Tensor]) -> None:
+        device = parameters[0].device
         self.parameters = parameters
         self.sizes = [p.numel() for p in parameters]
-        self.signs = torch.zeros(sum(self.sizes), dtype=torch.int8, device=parameters[0].device)
+        self._orders = [sorted(range(p.dim()), key=p.stride, reverse=True) for p in parameters]
+        blocks = [-(-size // _BLOCK) for size in self.sizes]
+        self._blocks = torch.tensor(blocks, device=device)
+        self._gaps = [
+            torch.zeros(count * _BLOCK - size, device=device)
+            for count, size in zip(blocks, self.sizes, strict=True)
+        ]
+        self.signs = torch.zeros(sum(blocks) * _BLOCK, dtype=torch.int8, device=device)
 
     def observe(self, scale: Tensor | None) -> Tensor:
-        """Σ |sign g_t − sign g_(t−1)|, Σ |g| and √Σ g² of each tensor, shape (3, P); remembers sign g_t.
+        """Σ |sign g_t − sign g_(t−1)|, Σ |g| and Σ g² of each tensor, shape (P, 3); remembers sign g_t.
 
         Where there is no gradient it counts as 0.
         """
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
-        flat = torch.cat([gradient.reshape(-1) for gradient in gradients]).float()
+        flat = self._flat()
         if scale is not None:
             flat /= scale.to(flat.device)
-        signs = (flat > 0).view(torch.int8) - (flat < 0).view(torch.int8)
-        changes = (signs - self.signs).float()
+        signs = flat.sign().to(torch.int8)
+        changes = (signs - self.signs).abs_()
         self.signs.copy_(signs)
-        return torch.stack([self._norms(changes, 1), self._norms(flat, 1), self._norms(flat, 2)])
+        by_block = [
+            values.view(-1, _BLOCK).sum(1, dtype=flat.dtype)
+            for values in (changes, flat.abs(), flat.square())
+        ]
+        return torch.segment_reduce(torch.stack(by_block, 1), "sum", lengths=self._blocks, unsafe=True)
 
-    def _norms(self, flat: Tensor, order: int) -> Tensor:
-        """The norm of each tensor's part of a flat one, shape (P,)."""
-        norms = torch._foreach_norm(flat.split(self.sizes), order)  # pyright: ignore[reportPrivateImportUsage]
-        return torch.stack(norms)
+    def _flat(self) -> Tensor:
+        pieces = []
+        for parameter, order, gap in zip(self.parameters, self._orders, self._gaps, strict=True):
+            gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            pieces += [gradient.permute(order).reshape(-1), gap]
+        return torch.cat(pieces)
 
 
 def weight_correlation(model: nn.Module) -> float:
