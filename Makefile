@@ -18,7 +18,7 @@ demo: $(READY)
 
 ## test: run all tests
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses 2 --quiet
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --quiet
 
 ## lint: style, types and the direction of imports
 lint: $(READY)

@@ -209,3 +209,29 @@ def test_draws_commute_with_flips_of_a_symmetric_correlation():
     """The symmetric root, unlike a Cholesky factor, singles out no corner of the kernel."""
     flipped = np.arange(9).reshape(3, 3)[::-1].ravel()
     assert np.allclose(R3.root[np.ix_(flipped, flipped)], R3.root)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("inputs", ["identical", "measured"])
+def test_signal_survives_ten_layers_for_the_matching_inputs(inputs):
+    """E[y²] through 10 conv + ReLU layers stays within 10 %, over 1,000 networks of 64 channels.
+
+    The networks are the groups of one wide convolution. 10 % is at least 2.5 standard errors of their mean,
+    which is checked: false alarms below 2 in 100, for seeds that are fixed.
+    """
+    networks, channels = 1000, 64
+    random = generator(0)
+    x = torch.randn(1, networks * channels, 4, 4, generator=random)
+    if inputs == "identical":
+        x = x[..., :1, :1].expand_as(x)
+    weight = torch.empty(networks * channels, channels, 3, 3)
+    for _ in range(10):
+        seen = torch.nn.functional.pad(torch.relu(x), (1, 1, 1, 1), mode="circular")
+        matching = "identical" if inputs == "identical" else corrinit.estimate_inputs(seen, (3, 3))
+        corrinit.correlated_kaiming_normal_(
+            weight, R3, nonlinearity="relu", inputs=matching, generator=random
+        )
+        x = torch.nn.functional.conv2d(seen, weight, groups=networks)
+    power = x.square().reshape(networks, -1).mean(1)
+    assert power.std() / math.sqrt(networks) < 0.1 / 2.5
+    assert power.mean().item() == pytest.approx(1.0, rel=0.1)
