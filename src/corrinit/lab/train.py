@@ -108,7 +108,7 @@ class Training:
         size = min(self.config.batch_size, count)
         order = torch.randperm(count, generator=layer_generator(self.config.seed, f"epoch {self.epoch}"))
         for chosen in order[: count - count % size].to(self.device).split(size):
-            yield self._standardized(self.images[chosen]), self.labels[chosen]
+            yield self._standardized(self.images.index_select(0, chosen)), self.labels[chosen]
 
     def step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """One update; returns the scores (B, classes) and the loss before it."""
@@ -215,7 +215,7 @@ class Training:
             return {**means, "weight_correlation": math.nan}
 
     def _standardized(self, images: Tensor) -> Tensor:
-        return ((images.float() - self.mean) / self.std).contiguous(memory_format=self.layout)
+        return images.float().sub_(self.mean).div_(self.std).contiguous(memory_format=self.layout)
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
