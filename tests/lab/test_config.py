@@ -36,7 +36,7 @@ OTHER_VALUES = {
     "momentum": 0.9,
     "l2": 0.001,
     "precision": "bfloat16",
-    "channels_last": True,
+    "channels_last": False,
     "seed": 7,
 }
 
@@ -106,7 +106,7 @@ def test_an_unknown_setting_suggests_the_nearest():
 
 
 def test_the_run_id_is_the_same_on_every_machine_and_day():
-    assert RunConfig(initialization=Initialization("independent")).run_id == "3e8bae867c82dc19"
+    assert RunConfig(initialization=Initialization("independent")).run_id == "e856a3ce73600a3e"
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(RunConfig)])

@@ -31,13 +31,12 @@ def one_thread():
 
 
 def snapshot(runs):
-    """Everything in the records of a folder but times: by run, file and field."""
+    """Everything in the records of a folder but times and commit: by run, file and field."""
     seen = {}
     for path in sorted(runs.iterdir()):
         record = records.read_run(path)
-        timeless = {
-            k: v for k, v in record.result.items() if k not in ("seconds", "images_per_second", "finished")
-        }
+        passing = ("seconds", "images_per_second", "finished", "commit")
+        timeless = {key: value for key, value in record.result.items() if key not in passing}
         weights = path / records.WEIGHTS
         seen[path.name] = {
             "files": sorted(file.name for file in path.iterdir() if file.name != records.LOCK),

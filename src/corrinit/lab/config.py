@@ -177,7 +177,7 @@ class RunConfig:
     momentum: float = 0.8
     l2: float = 0.0
     precision: Precision = "float32"
-    channels_last: bool = False
+    channels_last: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:

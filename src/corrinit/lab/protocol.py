@@ -28,7 +28,6 @@ class Scale:
         train_subset: training images; None for all.
         batch_size: images per update.
         precision: as in `RunConfig`.
-        channels_last: as in `RunConfig`.
         models: networks that stand in for the paper's, by its names; the others are the paper's.
         data: data sets that stand in for the paper's, by its names; the others are the paper's.
     """
@@ -39,7 +38,6 @@ class Scale:
     train_subset: int | None = None
     batch_size: int = 256
     precision: Precision = "float32"
-    channels_last: bool = False
     models: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, str] = field(default_factory=dict)
 
@@ -54,7 +52,7 @@ SCALES: dict[ScaleName, Scale] = {
         models={"vgg8": "small", "vgg16": "small", "vgg19": "small"},
         data={"cifar10": "digits", "cifar100": "digits"},
     ),
-    "cpu": Scale(seeds=3, epochs=1 / 2, train_subset=10_000, precision="bfloat16", channels_last=True),
+    "cpu": Scale(seeds=3, epochs=1 / 2, train_subset=10_000, precision="bfloat16"),
     "paper": Scale(),
 }
 
@@ -109,7 +107,6 @@ class Protocol:
                 lr=lr,
                 l2=row.l2,
                 precision=scale.precision,
-                channels_last=scale.channels_last,
                 seed=seed,
             )
             for seed in range(scale.seeds)
