@@ -5,6 +5,9 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from corrinit.cli.progress import carry_out, require_success
 from corrinit.errors import ConfigError
@@ -25,7 +28,7 @@ def demo(
     precision: Precision = "float32",
     jobs: int = 2,
     runs: Path = Path("runs"),
-    output: Path = Path("report.html"),
+    output: Annotated[Path, Parameter(alias="-o")] = Path("report.html"),
 ) -> None:
     """Train a network from four initializations, each from several seeds, and write a report.
 

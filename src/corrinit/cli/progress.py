@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -11,6 +13,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from corrinit.errors import CorrInitError
 from corrinit.lab.comparison import label
 from corrinit.lab.config import RunConfig
+from corrinit.lab.data import load
+from corrinit.lab.query import settings
 from corrinit.lab.records import Metrics, finished_run
 from corrinit.lab.sweep import Sweep, sweep
 
@@ -26,29 +30,34 @@ def carry_out(configs: Sequence[RunConfig], runs: Path, *, jobs: int) -> Sweep:
     Raises:
         KeyboardInterrupt: on Ctrl-C, after saying how to go on.
     """
-    console = Console(stderr=True, highlight=False)
-    epochs = {config: config.epochs for config in configs if finished_run(runs, config)}
+    console = Console(stderr=True, highlight=False, markup=False)
+    names = run_names(configs)
+    epochs = {config: config.epochs for config in names if finished_run(runs, config)}
     if epochs:
-        console.print(f"{len(epochs)} of {len(configs)} runs are finished already, in {runs}")
+        console.print(f"{len(epochs)} of {len(names)} runs are finished already, in {runs}")
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        total = sum(config.epochs for config in configs)
+        _decode({config.data for config in names.keys() - epochs.keys()}, progress)
+        total = sum(config.epochs for config in names)
         task = progress.add_task("starting", total=total, completed=sum(epochs.values()))
 
         def show(config: RunConfig, metrics: Metrics) -> None:
-            epochs[config] = int(metrics["epoch"])
-            name, accuracy = _name(config), f"test accuracy {100 * metrics['test_accuracy']:.2f} %"
+            epoch = int(metrics["epoch"])
+            diverged = not math.isfinite(metrics["train_loss"])
+            epochs[config] = config.epochs if diverged else epoch
+            accuracy = f"test accuracy {100 * metrics['test_accuracy']:.2f} %"
             if epochs[config] == config.epochs:
-                console.print(f"{name}: {accuracy}")
-            description = f"{name}, epoch {epochs[config]} of {config.epochs}: {accuracy}"
+                ending = f", diverged in epoch {epoch}" if diverged else ""
+                console.print(f"{names[config]}: {accuracy}{ending}")
+            description = f"{names[config]}, epoch {epoch} of {config.epochs}: {accuracy}"
             progress.update(task, completed=sum(epochs.values()), description=description)
 
         try:
-            return sweep(configs, runs, jobs=jobs, on_epoch=show)
+            return sweep(list(names), runs, jobs=jobs, on_epoch=show)
         except KeyboardInterrupt:
-            finished = sum(finished_run(runs, config) is not None for config in configs)
+            finished = sum(finished_run(runs, config) is not None for config in names)
             console.print(
-                f"{finished} of {len(configs)} runs are finished, in {runs}; "
+                f"{finished} of {len(names)} runs are finished, in {runs}; "
                 "the same command takes up the others where they stand"
             )
             raise
@@ -58,18 +67,49 @@ def require_success(outcome: Sweep) -> None:
     """Raise a `CorrInitError` if any run failed, with each reason once."""
     if not outcome.failures:
         return
-    reasons: dict[str, list[RunConfig]] = {}
+    names = run_names([config for config, _ in outcome.failures])
+    failed: dict[str, list[str]] = {}
     for config, reason in outcome.failures:
-        reasons.setdefault(reason, []).append(config)
-    told = [f"{_named(configs)}: {reason}" for reason, configs in reasons.items()]
-    total = len(outcome.failures) + len(outcome.records)
-    raise CorrInitError(f"{len(outcome.failures)} of {total} runs failed: " + "; ".join(told))
+        failed.setdefault(reason, []).append(names[config])
+    if len(failed) == 1 and not outcome.records:
+        raise CorrInitError(next(iter(failed)))
+    told = [f"{_first(runs)}: {reason}" for reason, runs in failed.items()]
+    total = len(names) + len(outcome.records)
+    raise CorrInitError(f"{len(names)} of {total} runs failed: " + "; ".join(told))
 
 
-def _named(configs: Sequence[RunConfig]) -> str:
-    others = f" and {len(configs) - 1} more" if len(configs) > 1 else ""
-    return _name(configs[0]) + others
+def run_names(configs: Sequence[RunConfig]) -> dict[RunConfig, str]:
+    """What to call each run: the settings in which they differ, the initialization and the seed."""
+    flat = {config: settings(config) for config in configs}
+    varying = [
+        name
+        for name in settings(RunConfig())
+        if not name.startswith(("initialization.", "seed")) and len({s[name] for s in flat.values()}) > 1
+    ]
+    return {
+        config: ", ".join(
+            [
+                *(f"{name} {values[name]}" for name in varying),
+                label(config.initialization),
+                f"seed {config.seed}",
+            ]
+        )
+        for config, values in flat.items()
+    }
 
 
-def _name(config: RunConfig) -> str:
-    return f"{label(config.initialization)}, seed {config.seed}"
+def _decode(data: set[str], progress: Progress) -> None:
+    """Fill the caches of decoded images, showing how far that is."""
+    for name in sorted(data):
+        task = progress.add_task(f"decoding {name}", visible=False, total=None)
+
+        def show(done: int, total: int, task=task) -> None:
+            progress.update(task, completed=done, total=total, visible=True)
+
+        with suppress(CorrInitError):  # which the runs will meet again
+            load(name, progress=show)
+        progress.remove_task(task)
+
+
+def _first(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
+from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
@@ -21,7 +23,7 @@ COLUMNS = ("run", "data", "model", "initialization", "seed", "lr", "L2", "epochs
 def runs(
     *conditions: str,
     folder: Path = Path("runs"),
-    output: Path | None = None,
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
     by_epoch: bool = False,
     toml: bool = False,
 ) -> None:
