@@ -21,8 +21,8 @@ Vector: TypeAlias = NDArray[np.float64]
 _BLOCK = 1 << 20
 """Values in a block."""
 
-_STRETCH = 128
-"""Pairs of rows whose products are added up in float32."""
+_STRETCH = 4096
+"""Rows in a stretch."""
 
 _FEW_TAPS = 9
 _MANY_VALUES = 1 << 17
@@ -40,8 +40,8 @@ class Moments(NamedTuple):
 def tap_moments(weight: Tensor) -> Moments:
     """The moments of the taps over the filters of a layer.
 
-    Products are taken about zero. Where a mean is larger than the deviations that would cost precision, and
-    they are taken again about the means.
+    Products are taken about zero. Where a mean exceeds its deviation this costs precision; then they are
+    taken again, about the means.
 
     Args:
         weight: shape (out, in, k_1, ..., k_d), n = k_1 ⋯ k_d.
@@ -92,40 +92,41 @@ def pixel_moments(images: Tensor, size: Sequence[int]) -> Matrix:
         patches = patches.unfold(axis, k, 1)
     positions = patches.shape[1 : 1 + len(size)]
     precise = _needs_float64(images, taps)
-    products = torch.zeros(taps, taps, dtype=torch.float64)
+    products = np.zeros((taps, taps))
     for planes in patches.split(max(1, _BLOCK // (prod(positions) * taps))):
         for strip in planes.split(max(1, _BLOCK // (prod(positions[1:]) * taps)), dim=1):
-            products += _products(_as_float(strip, precise).reshape(-1, taps))
-    return (products / (len(patches) * prod(positions))).numpy()
+            products += _sums(_as_float(strip, precise).reshape(-1, taps))[1]
+    return products / (len(patches) * prod(positions))
 
 
 def _moments_about(weight: Tensor, centre: Vector | None) -> Moments:
-    outputs, inputs, taps = weight.shape[0], weight.shape[1], prod(weight.shape[2:])
-    sums = torch.zeros(inputs * taps, dtype=torch.float64)
-    products = torch.zeros(taps, taps, dtype=torch.float64)
+    filters, taps = weight.shape[0] * weight.shape[1], prod(weight.shape[2:])
+    sums, products = np.zeros(taps), np.zeros((taps, taps))
     for block in _blocks(weight, centre):
-        sums += torch.ones(len(block), dtype=block.dtype) @ block
-        products += _products(block.view(-1, taps))
-    filters = outputs * inputs
-    offset = (sums.view(inputs, taps).sum(dim=0) / filters).numpy()
+        block_sums, block_products = _sums(block.view(-1, taps))
+        sums += block_sums
+        products += block_products
+    offset = sums / filters
     with np.errstate(invalid="ignore", over="ignore"):
-        covariance = (products / filters).numpy() - np.outer(offset, offset)
+        covariance = products / filters - np.outer(offset, offset)
     return Moments(offset if centre is None else centre + offset, covariance)
 
 
-def _products(rows: Tensor) -> Tensor:
-    """Σ x xᵀ over rows x; those in float32 over short stretches, and over the stretches in float64.
+def _sums(rows: Tensor) -> tuple[Vector, Matrix]:
+    """Σ x and Σ x xᵀ over rows x, added up in their own precision over stretches, and in float64 over those.
 
-    Matrices of few columns leave much of a processor idle, so two such rows are set side by side and the
-    products across them left out.
+    Through numpy: stretches fit the cache and are too short to be worth a second thread; torch would start
+    one, and wait for it.
     """
-    if rows.dtype == torch.float64:
-        return rows.T @ rows
-    n, whole = rows.shape[1], len(rows) - len(rows) % (2 * _STRETCH)
-    pairs = rows[:whole].view(-1, _STRETCH, 2 * n)
-    products = (pairs.mT @ pairs).sum(dim=0, dtype=torch.float64)
-    rest = rows[whole:].double()
-    return products[:n, :n] + products[n:, n:] + rest.T @ rest
+    values, taps = rows.numpy(), rows.shape[1]
+    sums, products = np.zeros(taps), np.zeros((taps, taps))
+    ones = np.ones(_STRETCH, values.dtype)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for start in range(0, len(values), _STRETCH):
+            stretch = values[start : start + _STRETCH]
+            sums += ones[: len(stretch)] @ stretch
+            products += stretch.T @ stretch
+    return sums, products
 
 
 def _blocks(weight: Tensor, centre: Vector | None) -> Iterator[Tensor]:
