@@ -1,5 +1,9 @@
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("corrinit", deadline=None)
+settings.load_profile("corrinit")
 
 
 @pytest.fixture

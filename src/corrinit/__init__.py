@@ -1,6 +1,6 @@
 """Initialize convolutional networks with the spatial correlation that trained filters have.
 
-The names in `__all__` are the public ones. Those that need torch are imported when first used, so that
+The names in `__all__` are the public ones. They are imported with numpy and torch when first used, so that
 `corrinit --help` and the reading of correlations and reports stay quick.
 """
 
@@ -9,10 +9,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from corrinit.correlation import SpatialCorrelation
 from corrinit.errors import CorrInitError, CorrInitWarning
 
 if TYPE_CHECKING:
+    from corrinit.correlation import SpatialCorrelation
     from corrinit.correlation_io import load_correlation, save_correlation
     from corrinit.estimation import estimate, estimate_inputs, estimate_layers
     from corrinit.init import correlated_kaiming_normal_, correlated_normal_, correlated_xavier_normal_
@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 _HOME_OF = {
+    "SpatialCorrelation": "correlation",
     "initialize": "planning",
     "plan": "planning",
     "correlated_normal_": "init",
