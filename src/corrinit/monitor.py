@@ -182,10 +182,15 @@ class _Bucket:
         changes = (signs - self.signs).abs_()
         self.signs.copy_(signs)
         by_block = [
-            values.view(-1, _BLOCK).sum(1, dtype=flat.dtype)
-            for values in (changes, flat.abs(), flat.square())
+            self._block_sums(changes),
+            self._block_sums(flat.abs_()),
+            self._block_sums(flat.square_()),
         ]
         return torch.segment_reduce(torch.stack(by_block, 1), "sum", lengths=self._blocks, unsafe=True)
+
+    @staticmethod
+    def _block_sums(values: Tensor) -> Tensor:
+        return values.view(-1, _BLOCK).sum(1, dtype=torch.float32)
 
     def _flat(self) -> Tensor:
         pieces = []

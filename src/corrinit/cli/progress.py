@@ -48,7 +48,7 @@ def carry_out(configs: Sequence[RunConfig], runs: Path, *, jobs: int) -> Sweep:
             accuracy = f"test accuracy {100 * metrics['test_accuracy']:.2f} %"
             if epochs[config] == config.epochs:
                 ending = f", diverged in epoch {epoch}" if diverged else ""
-                console.print(f"{names[config]}: {accuracy}{ending}")
+                console.print(f"{names[config]}: {accuracy}{ending}", soft_wrap=True)
             description = f"{names[config]}, epoch {epoch} of {config.epochs}: {accuracy}"
             progress.update(task, completed=sum(epochs.values()), description=description)
 
@@ -58,7 +58,8 @@ def carry_out(configs: Sequence[RunConfig], runs: Path, *, jobs: int) -> Sweep:
             finished = sum(finished_run(runs, config) is not None for config in names)
             console.print(
                 f"{finished} of {len(names)} runs are finished, in {runs}; "
-                "the same command takes up the others where they stand"
+                "the same command takes up the others where they stand",
+                soft_wrap=True,
             )
             raise
 
