@@ -165,43 +165,36 @@ def test_jobs_is_a_positive_number(tmp_path):
 
 # Sudden ends: processes that are really killed
 
-SLOW = [replace(config, epochs=8) for config in GRID]
+LONG = [replace(config, epochs=12) for config in GRID]
 
 
-def sweep_in_a_process(runs, started):
+def sweep_in_a_process(runs, epochs):
     """What a killed process was doing: one sweep, with a checkpoint after every epoch."""
     torch.set_num_threads(1)
-    started.set()
-    sweep(SLOW, runs, checkpoint_every=1, keep_weights=True)
+    sweep(LONG, runs, checkpoint_every=1, keep_weights=True, on_epoch=lambda *_: epochs.release())
 
 
-def killed_after(seconds, runs):
+def kill_after(epochs, seconds, runs):
     """Run the sweep in a process of its own and kill it; returns how it ended."""
     context = sweep_module._context()
-    started = context.Event()
-    process = context.Process(target=sweep_in_a_process, args=(runs, started))
+    done = context.Semaphore(0)
+    process = context.Process(target=sweep_in_a_process, args=(runs, done))
     process.start()
-    assert started.wait(60)
-    process.join(seconds)
+    assert all(done.acquire(timeout=60) for _ in range(epochs))
+    time.sleep(seconds)
     process.kill()
     process.join()
     return process.exitcode
 
 
 def test_a_sweep_killed_at_random_moments_ends_with_the_records_of_an_undisturbed_one(tmp_path):
-    undisturbed = tmp_path / "undisturbed"
-    began = time.perf_counter()
-    sweep(SLOW, undisturbed, keep_weights=True)
-    duration = time.perf_counter() - began
     chance = random.Random(0)
-    killed = sum(
-        killed_after(chance.uniform(0, duration / 14), tmp_path / "killed") == -signal.SIGKILL
-        for _ in range(20)
-    )
-    outcome = sweep(SLOW, tmp_path / "killed", keep_weights=True)
-    assert killed == 20
-    assert not outcome.failures
-    assert snapshot(tmp_path / "killed") == snapshot(undisturbed)
+    for _ in range(20):
+        ended = kill_after(chance.randint(1, 4), chance.uniform(0, 0.01), tmp_path / "killed")
+        assert ended == -signal.SIGKILL
+    assert not sweep(LONG, tmp_path / "killed", keep_weights=True).failures
+    assert not sweep(LONG, tmp_path / "undisturbed", keep_weights=True).failures
+    assert snapshot(tmp_path / "killed") == snapshot(tmp_path / "undisturbed")
 
 
 def die_at_replacement(number, runs):
