@@ -81,10 +81,11 @@ class Training:
         Loss and accuracy in training are means over the updates, each before its step. `seconds` are those
         of training alone.
         """
-        started = time.perf_counter()
-        metrics = {"epoch": self.epoch + 1, **self.train_once()}
-        seconds = time.perf_counter() - started
-        metrics = {**metrics, **self.evaluate(), "seconds": seconds}
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True):
+            started = time.perf_counter()
+            metrics = {"epoch": self.epoch + 1, **self.train_once()}
+            seconds = time.perf_counter() - started
+            metrics = {**metrics, **self.evaluate(), "seconds": seconds}
         self.metrics.append(metrics)
         return metrics
 
