@@ -27,7 +27,7 @@ def trained(model: str, data: str) -> Training:
     config = RunConfig(
         data=data,
         model=model,
-        initialization=Initialization("independent", "he"),
+        initialization=Initialization("kaiming_normal", "he"),
         epochs=EPOCHS[model],
         precision="bfloat16",
         channels_last=True,

@@ -15,7 +15,7 @@ from corrinit.lab.config import Initialization, RunConfig
 from corrinit.lab.paper import CORRELATED, INDEPENDENT
 from corrinit.lab.stats import holm
 
-SMALL = Initialization("independent", "correlated", CORRELATED.correlation)
+SMALL = Initialization("kaiming_normal", "correlated", CORRELATED.correlation)
 SEEDS = (0, 1, 2)
 NOISE = (0.0, 0.002, -0.001)
 SETTING = RunConfig(data="digits", model="vgg8", epochs=10, lr=0.005)

@@ -26,10 +26,12 @@ from corrinit.lab.config import (
 OTHER_VALUES = {
     "data": "cifar10",
     "train_subset": 100,
+    "tested_on": "held_out",
     "model": "vgg8",
+    "architecture": "0123456789abcdef",
     "width": 1.5,
     "batch_norm": False,
-    "initialization": Initialization("independent"),
+    "initialization": Initialization("kaiming_normal"),
     "epochs": 3,
     "batch_size": 128,
     "lr": 0.005,
@@ -106,7 +108,7 @@ def test_an_unknown_setting_suggests_the_nearest():
 
 
 def test_the_run_id_is_the_same_on_every_machine_and_day():
-    assert RunConfig(initialization=Initialization("independent")).run_id == "e856a3ce73600a3e"
+    assert RunConfig(initialization=Initialization("kaiming_normal")).run_id == "94f62f244ff9d96d"
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(RunConfig)])
@@ -123,9 +125,9 @@ def test_another_protocol_is_another_run(monkeypatch):
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        (Initialization("independent"), Initialization("independent", "he")),
+        (Initialization("kaiming_normal"), Initialization("kaiming_normal", "he")),
         (Initialization("correlated"), Initialization("correlated", "correlated")),
-        (Initialization("independent", "he"), Initialization("independent", "he", strength=0.5)),
+        (Initialization("kaiming_normal", "he"), Initialization("kaiming_normal", "he", strength=0.5)),
         (Initialization("orthogonal"), Initialization("orthogonal", correlation="nowhere.safetensors")),
     ],
 )
@@ -139,8 +141,8 @@ def test_arms_that_give_the_same_weights_are_the_same_run(one, other):
         (Initialization("xavier_normal"), Initialization("xavier_normal", "he")),
         (Initialization("correlated"), Initialization("correlated", strength=0.5)),
         (
-            Initialization("independent", "correlated"),
-            Initialization("independent", "correlated", strength=0.5),
+            Initialization("kaiming_normal", "correlated"),
+            Initialization("kaiming_normal", "correlated", strength=0.5),
         ),
     ],
 )
@@ -192,11 +194,11 @@ def test_an_experiment_file_expands_to_every_combination_once(tmp_path):
     path.write_text("""
         [base]
         model = "vgg8"
-        initialization = {method = "independent"}
+        initialization = {method = "kaiming_normal"}
 
         [[cross]]
         seed = [0, 1]
-        initialization = [{method = "independent", scale = "he"}, {method = "correlated"}]
+        initialization = [{method = "kaiming_normal", scale = "he"}, {method = "correlated"}]
 
         [[cross]]
         seed = [0]
@@ -205,18 +207,18 @@ def test_an_experiment_file_expands_to_every_combination_once(tmp_path):
     """)
     runs = read_experiment(path)
     assert [(run.seed, run.initialization.method, run.l2, run.epochs) for run in runs] == [
-        (0, "independent", 0, 40),
+        (0, "kaiming_normal", 0, 40),
         (0, "correlated", 0, 40),
-        (1, "independent", 0, 40),
+        (1, "kaiming_normal", 0, 40),
         (1, "correlated", 0, 40),
-        (0, "independent", 0, 80),
-        (0, "independent", 0.001, 80),
+        (0, "kaiming_normal", 0, 80),
+        (0, "kaiming_normal", 0.001, 80),
     ]
     assert {run.model for run in runs} == {"vgg8"}
 
 
 def test_combinations_that_are_the_same_run_are_run_once():
-    arms = [{"method": "independent"}, {"method": "independent", "scale": "he"}]
+    arms = [{"method": "kaiming_normal"}, {"method": "kaiming_normal", "scale": "he"}]
     assert len(expand({"cross": [{"initialization": arms}, {"seed": [0]}]})) == 2
 
 
@@ -252,7 +254,7 @@ def test_a_missing_or_binary_experiment_file_is_refused(tmp_path):
 
 def test_the_two_by_two_crosses_taps_and_scale():
     assert {(arm.method, arm.scale) for arm in TWO_BY_TWO} == {
-        (method, scale) for method in ("independent", "correlated") for scale in ("he", "correlated")
+        (method, scale) for method in ("kaiming_normal", "correlated") for scale in ("he", "correlated")
     }
     assert len({RunConfig(initialization=arm).run_id for arm in TWO_BY_TWO}) == 4
     assert np.all([arm.strength == 1 for arm in TWO_BY_TWO])

@@ -53,7 +53,7 @@ class TestEveryExperiment:
             arm = row.initialization
             if (arm.method, arm.scale) == ("correlated", "own"):
                 for control in (
-                    Initialization("independent", "correlated", arm.correlation, arm.strength),
+                    Initialization("kaiming_normal", "correlated", arm.correlation, arm.strength),
                     Initialization("correlated", "he", arm.correlation, arm.strength),
                 ):
                     assert (control, row.l2, row.epochs, row.width) in arms

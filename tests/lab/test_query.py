@@ -8,7 +8,7 @@ from corrinit.errors import ConfigError
 from corrinit.lab.config import Initialization, RunConfig
 from corrinit.lab.query import export, select, settings, table
 
-HE = Initialization("independent", "he")
+HE = Initialization("kaiming_normal", "he")
 RECORDS = [
     handmade(RunConfig(initialization=HE, epochs=2), 0.9),
     handmade(RunConfig(lr=0.005, batch_norm=False, seed=1, epochs=2), 0.8),
@@ -30,7 +30,7 @@ RECORDS = [
         (["data=parquet:some/where"], [2]),
         (["scale=he"], [0]),
         (["initialization.method=correlated", "seed=1"], [1]),
-        (["method=independent", "seed=1"], []),
+        (["method=kaiming_normal", "seed=1"], []),
         (["lr=fast"], []),
     ],
 )

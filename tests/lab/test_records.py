@@ -19,7 +19,7 @@ UPDATES = {"sign_changes": np.array([np.nan, 0.25, 0.5]), "gradient_l2": np.aran
 
 
 def config(seed=0, epochs=2):
-    return RunConfig(epochs=epochs, seed=seed, initialization=Initialization("independent"))
+    return RunConfig(epochs=epochs, seed=seed, initialization=Initialization("kaiming_normal"))
 
 
 def rows(epochs=2, **values):

@@ -22,8 +22,8 @@ from corrinit.lab.records import read_run, write_json, write_metrics
 from corrinit.lab.report import write_report
 from corrinit.presets import load_preset
 
-INDEPENDENT_HE = Initialization("independent", "he")
-INDEPENDENT_SMALL = Initialization("independent", "correlated")
+INDEPENDENT_HE = Initialization("kaiming_normal", "he")
+INDEPENDENT_SMALL = Initialization("kaiming_normal", "correlated")
 CORRELATED_HE = Initialization("correlated", "he")
 CORRELATED_SMALL = Initialization("correlated", "correlated")
 SEEDS = (0, 1, 2, 3, 4)
@@ -139,11 +139,9 @@ def test_a_loss_is_called_a_deterioration(tmp_path):
 def test_arm_table_has_means_intervals_and_corrected_p(full):
     _, _, text = full
     he, small = 100 * ACCURACY[INDEPENDENT_HE], 100 * ACCURACY[CORRELATED_SMALL]
-    assert f"independent, He scale {he.mean():.2f} ± {he.std(ddof=1):.2f} 5 – – – –" in text
+    assert f"kaiming_normal {he.mean():.2f} ± {he.std(ddof=1):.2f} 5 – – – –" in text
     low, high = ttest_rel(small, he).confidence_interval()
-    row = (
-        f"correlated, small scale {small.mean():.2f} ± {small.std(ddof=1):.2f} 5 +{(small - he).mean():.2f} "
-    )
+    row = f"correlated {small.mean():.2f} ± {small.std(ddof=1):.2f} 5 +{(small - he).mean():.2f} "
     assert f"{row}+{low:.2f} to +{high:.2f} 5 < 0.001" in text
 
 
@@ -151,7 +149,7 @@ def test_holm_correction_is_applied(full):
     _, _, text = full
     he = ACCURACY[INDEPENDENT_HE]
     p = sorted(float(ttest_rel(ACCURACY[arm], he).pvalue) for arm in ACCURACY if arm != INDEPENDENT_HE)
-    row = re.search(r"independent, small scale [\d.]+ ± [\d.]+ 5 \S+ \S+ to \S+ 5 (\S+)", text)
+    row = re.search(r"kaiming_normal, small scale [\d.]+ ± [\d.]+ 5 \S+ \S+ to \S+ 5 (\S+)", text)
     assert row is not None
     assert p[2] == ttest_rel(ACCURACY[INDEPENDENT_SMALL], he).pvalue
     assert float(row[1]) == pytest.approx(p[2], abs=6e-4)
@@ -218,7 +216,7 @@ def test_missing_seeds_are_named_and_only_common_ones_are_paired(tmp_path):
         r for r in records if not (r.config.initialization == CORRELATED_SMALL and r.config.seed in (1, 3))
     ]
     text = words(records, tmp_path)
-    assert "correlated, small scale lacks 2 seeds that other arms have (1, 3)" in text
+    assert "correlated lacks 2 seeds that other arms have (1, 3)" in text
     assert "(3 paired seeds)" in text
     assert "paired over 3 seeds (0, 2, 4)" in text
     (compared,) = comparison.compare(records)
@@ -237,8 +235,8 @@ def test_unfinished_and_diverged_runs_are_listed_not_averaged(tmp_path):
     assert "3 runs took no part" in text
     unfinished, diverged, also_diverged = (r.run_id for r in records[-3:])
     assert f"correlated, He scale 2 unfinished: 2 of 3 epochs are recorded {unfinished}" in text
-    assert f"independent, He scale 2 diverged in epoch 1 {diverged}" in text
-    assert f"independent, small scale 2 diverged in epoch 1 {also_diverged}" in text
+    assert f"kaiming_normal 2 diverged in epoch 1 {diverged}" in text
+    assert f"kaiming_normal, small scale 2 diverged in epoch 1 {also_diverged}" in text
     (compared,) = comparison.compare(records)
     assert all(arm.summary.n == 2 for arm in compared.arms)
 
@@ -301,8 +299,8 @@ def test_other_methods_are_compared_with_the_baseline(tmp_path):
 
 
 def test_own_scale_and_the_scale_by_name_are_one_arm(tmp_path):
-    assert comparison.canonical(Initialization("correlated")) == CORRELATED_SMALL
-    assert comparison.canonical(Initialization("independent", strength=0.5)) == INDEPENDENT_HE
+    assert Initialization("correlated").canonical == CORRELATED_SMALL
+    assert Initialization("kaiming_normal", strength=0.5).canonical == INDEPENDENT_HE
     first = record(tmp_path / "a", Initialization("correlated"), 0, 0.8)
     second = record(tmp_path / "b", CORRELATED_SMALL, 0, 0.8)
     (compared,) = comparison.compare([first, second])

@@ -61,7 +61,7 @@ def test_records_come_in_the_order_of_the_configurations_each_once(tmp_path):
         GRID[3],
         GRID[0],
         GRID[3],
-        replace(GRID[0], initialization=Initialization("independent", "own")),
+        replace(GRID[0], initialization=Initialization("kaiming_normal", "own")),
     ]
     outcome = sweep(configs, tmp_path)
     assert [record.config for record in outcome.records] == [GRID[3], configs[3]]

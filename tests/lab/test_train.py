@@ -142,7 +142,7 @@ def test_the_result_says_what_came_out_and_what_made_it(undisturbed):
 
 
 def test_the_default_network_learns_the_digits(tmp_path):
-    record = run(RunConfig(epochs=6, initialization=Initialization("independent")), tmp_path)
+    record = run(RunConfig(epochs=6, initialization=Initialization("kaiming_normal")), tmp_path)
     assert record.result["test_accuracy"] > 0.9
     assert record.metrics[-1]["train_loss"] < record.metrics[0]["train_loss"] / 4
 

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
-import importlib.util
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from corrinit.correlation import format_size
-from corrinit.errors import PlanError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from corrinit.planning import LayerPlan
 
 
@@ -45,11 +39,12 @@ def plan(
         as_json: Print JSON instead of a table.
     """
     from corrinit.correlation_io import load_correlation
+    from corrinit.factory import build_model
     from corrinit.planning import plan as plan_model
 
     given = [load_correlation(path) for path in correlation]
     with contextlib.redirect_stdout(sys.stderr):
-        model = build(factory)
+        model = build_model(factory)
     planned = plan_model(
         model,
         correlation=given or None,
@@ -62,52 +57,6 @@ def plan(
         sys.stdout.write(json.dumps([_as_dict(layer) for layer in planned.layers], indent=2) + "\n")
     else:
         _print_table(planned.layers)
-
-
-def build(factory: str) -> nn.Module:
-    """Build the model of `MODULE:FACTORY` or `PATH.py:FACTORY`.
-
-    Raises:
-        PlanError: if there is no such factory, it fails, or what it returns is no module.
-    """
-    from torch import nn
-
-    where, _, name = factory.rpartition(":")
-    if not where or not name.isidentifier():
-        raise PlanError(f"the factory is {factory!r}; write MODULE:FACTORY or PATH.py:FACTORY")
-    try:
-        module = _import(where)
-    except (Exception, SystemExit) as error:  # the module is the user's, and may do anything
-        raise PlanError(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
-    make = getattr(module, name, None)
-    if not callable(make):
-        public = ", ".join(sorted(each for each in vars(module) if not each.startswith("_"))[:20]) or "none"
-        raise PlanError(f"{where} has no callable {name}; its names: {public}")
-    try:
-        model = make()
-    except (Exception, SystemExit) as error:
-        raise PlanError(
-            f"{factory} failed: {type(error).__name__}: {error}; it is called without arguments"
-        ) from error
-    if not isinstance(model, nn.Module):
-        raise PlanError(f"{factory} returned {type(model).__name__}; a factory returns a torch.nn.Module")
-    return model
-
-
-def _import(where: str) -> ModuleType:
-    if not where.endswith(".py"):
-        if "" not in sys.path:
-            sys.path.insert(0, "")  # as `python -m` does; an installed command lacks it
-        return importlib.import_module(where)
-    path = Path(where).resolve(strict=True)
-    sys.path.insert(0, str(path.parent))  # as `python PATH.py` does
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
 
 
 def _as_dict(layer: LayerPlan) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from corrinit.lab.comparison import BASELINE, Comparison, canonical
+from corrinit.lab.comparison import BASELINE, Comparison
 from corrinit.lab.config import Initialization
 from corrinit.lab.measures import (
     Measure,
@@ -101,10 +101,10 @@ def judge(comparisons: Sequence[Comparison], correlated: Initialization) -> tupl
         comparisons: the runs, by setting.
         correlated: the initialization that the claims are about.
     """
-    arm = canonical(correlated)
+    arm = correlated.canonical
     references: dict[Reading, Initialization] = {
         "as the paper compares": BASELINE,
-        "at equal scale": replace(arm, method="independent"),
+        "at equal scale": replace(arm, method="kaiming_normal"),
     }
     return tuple(
         finding

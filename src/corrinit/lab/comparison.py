@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from corrinit.lab.config import Initialization, RunConfig, Scale
+from corrinit.lab.config import Initialization, RunConfig
 from corrinit.lab.records import RunRecord
 from corrinit.lab.stats import Factorial, PairedDifference, Summary, factorial, paired_difference, summary
 
-BASELINE = Initialization("independent", "he")
+BASELINE = Initialization("kaiming_normal", "he")
 """The initialization that others are compared with: independent taps at He's scale (Kaiming normal)."""
 
-METHOD_ORDER = ("independent", "correlated")
+METHOD_ORDER = ("kaiming_normal", "correlated")
 SCALE_ORDER = ("own", "he", "correlated")
 
 
@@ -114,7 +114,7 @@ class Comparison:
                 continue
             arms = [
                 self._find(BASELINE),
-                self._find(replace(initialization, method="independent")),
+                self._find(replace(initialization, method="kaiming_normal")),
                 self._find(replace(initialization, scale="he")),
                 self._find(initialization),
             ]
@@ -148,29 +148,16 @@ def compare(records: Iterable[RunRecord]) -> tuple[Comparison, ...]:
     return tuple(_comparison(config, settings[config]) for config in ordered)
 
 
-def canonical(initialization: Initialization) -> Initialization:
-    """The same initialization in the one form by which arms are told apart.
-
-    The scale that a method owns is named, and R is dropped where nothing depends on it.
-
-    >>> canonical(Initialization("independent", "own", strength=0.5)) == BASELINE
-    True
-    """
-    own: dict[str, Scale] = {"independent": "he", "correlated": "correlated"}
-    if initialization.scale == "own" and initialization.method in own:
-        initialization = replace(initialization, scale=own[initialization.method])
-    if initialization.depends_on_correlation:
-        return initialization
-    return Initialization(initialization.method, initialization.scale)
-
-
 def label(initialization: Initialization) -> str:
-    """What tables and figures call an arm.
+    """What tables and figures call an arm: its method, and what of it is not the method's own.
 
     >>> label(Initialization("correlated", "he", strength=0.5))
     'correlated, He scale, α = 0.5'
+    >>> label(Initialization("correlated", "correlated"))
+    'correlated'
     """
-    scale = {"own": "", "he": ", He scale", "correlated": ", small scale"}[initialization.scale]
+    named = {"own": "", "he": ", He scale", "correlated": ", small scale"}
+    scale = "" if initialization.scale == initialization.own_scale else named[initialization.scale]
     return initialization.method + scale + correlation_suffix(initialization)
 
 
@@ -196,7 +183,7 @@ def _comparison(config: RunConfig, records: Sequence[RunRecord]) -> Comparison:
     arms: dict[Initialization, dict[int, RunRecord]] = {}
     left_out = []
     for record in sorted(records, key=lambda record: (record.config.seed, record.run_id)):
-        runs = arms.setdefault(canonical(record.config.initialization), {})
+        runs = arms.setdefault(record.config.initialization.canonical, {})
         reason = problem(record)
         if reason is None and record.config.seed in runs:
             reason = f"repeats run {runs[record.config.seed].run_id}"

@@ -11,7 +11,7 @@ every combination is run.
     [[cross]]
     seed = [0, 1, 2]
     lr = [0.005, 0.1]
-    initialization = [{method = "independent"}, {method = "correlated", strength = 0.5}]
+    initialization = [{method = "kaiming_normal"}, {method = "correlated", strength = 0.5}]
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from itertools import product
 from math import inf
@@ -42,6 +42,10 @@ PROTOCOL = 1
 
 Scale: TypeAlias = Literal["own", "he", "correlated"]
 Precision: TypeAlias = Literal["float32", "bfloat16"]
+TestedOn: TypeAlias = Literal["test", "held_out"]
+
+
+_OWN_SCALES: dict[str, Scale] = {"kaiming_normal": "he", "correlated": "correlated"}
 
 
 def _check_keys(values: Mapping[str, Any], cls: type, where: str) -> None:
@@ -102,6 +106,23 @@ class Initialization:
         """Whether the correlation decides any weight: through the taps, or through their scale."""
         return "correlated" in (self.method, self.scale)
 
+    @property
+    def own_scale(self) -> Scale:
+        """What the scale is called that the method owns: `"own"` unless it is one that others are run at."""
+        return _OWN_SCALES.get(self.method, "own")
+
+    @property
+    def canonical(self) -> Initialization:
+        """The one form by which arms are told apart: its scale named, without the R that nothing depends on.
+
+        >>> Initialization("kaiming_normal", "own", strength=0.5).canonical
+        Initialization(method='kaiming_normal', scale='he', correlation='default', strength=1.0)
+        """
+        scale = self.own_scale if self.scale == "own" else self.scale
+        if self.depends_on_correlation:
+            return replace(self, scale=scale)
+        return Initialization(self.method, scale)
+
     def load_correlation(self) -> SpatialCorrelation | None:
         """The correlation that is named; None for the default one of each kernel size.
 
@@ -122,11 +143,7 @@ class Initialization:
 
     def identity(self) -> dict[str, object]:
         """What decides the weights: equal for arms that differ only in what they do not use."""
-        own = {"independent": "he", "correlated": "correlated"}.get(self.method, "own")
-        identity: dict[str, object] = {
-            "method": self.method,
-            "scale": own if self.scale == "own" else self.scale,
-        }
+        identity: dict[str, object] = {"method": self.method, "scale": self.canonical.scale}
         if self.depends_on_correlation:
             correlation = self.load_correlation() or default_correlation((3, 3))
             identity |= {"correlation": _fingerprint(correlation), "strength": self.strength}
@@ -135,7 +152,7 @@ class Initialization:
 
 TWO_BY_TWO = tuple(
     Initialization(method, scale)
-    for method in ("independent", "correlated")
+    for method in ("kaiming_normal", "correlated")
     for scale in ("he", "correlated")
 )
 """{independent, correlated} taps × {He's, the correlated method's} scale: tells correlation from scale."""
@@ -148,7 +165,9 @@ class RunConfig:
     Args:
         data: data set, as in `corrinit.lab.data.load`.
         train_subset: train on that many images, the same for every seed; None for all.
-        model: network, as in `corrinit.lab.models.build`.
+        tested_on: the `"test"` images, or images `"held_out"` from training, to choose settings by.
+        model: network, as in `corrinit.lab.models.build`, or a factory, as in `corrinit.factory.build_model`.
+        architecture: of a factory's model, its `corrinit.factory.fingerprint`; empty for networks of ours.
         width: factor on its numbers of channels.
         batch_norm: normalize after each convolution.
         initialization: the arm.
@@ -167,7 +186,9 @@ class RunConfig:
 
     data: str = "digits"
     train_subset: int | None = None
+    tested_on: TestedOn = "test"
     model: str = "small"
+    architecture: str = ""
     width: float = 0.5
     batch_norm: bool = True
     initialization: Initialization = Initialization()

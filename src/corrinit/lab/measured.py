@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from corrinit.lab.comparison import Arm, canonical, problem
+from corrinit.lab.comparison import Arm, problem
 from corrinit.lab.config import RunConfig
 from corrinit.lab.paper import Column, Experiment, Printed, Row
 from corrinit.lab.protocol import Protocol
@@ -87,7 +87,7 @@ def _cell(
     printed = experiment.printed(row, column)
     baseline = experiment.printed(experiment.reference(row), column)
     return Cell(
-        arm=Arm(canonical(configs[0].initialization), finished) if finished else None,
+        arm=Arm(configs[0].initialization.canonical, finished) if finished else None,
         planned=len(configs),
         left_out=left_out,
         printed=printed,
@@ -97,7 +97,7 @@ def _cell(
 
 def _canonical(config: RunConfig) -> RunConfig:
     """The same run, however its initialization is written."""
-    return replace(config, initialization=canonical(config.initialization))
+    return replace(config, initialization=config.initialization.canonical)
 
 
 def _difference(arm: Arm | None, reference: Arm | None) -> PairedDifference | None:

@@ -102,7 +102,7 @@ class Experiment:
 
 
 RESNET_10 = "resnet10-cifar10"
-INDEPENDENT = Initialization("independent", "he")
+INDEPENDENT = Initialization("kaiming_normal", "he")
 CORRELATED = Initialization("correlated", "own", RESNET_10)
 
 
@@ -110,7 +110,7 @@ def controls(row: Row) -> Iterator[Row]:
     """The two rows that the paper lacks for a correlated one; none for other rows."""
     if row.initialization.method == "correlated":
         named = replace(row, printed=())
-        independent = replace(row.initialization, method="independent", scale="correlated")
+        independent = replace(row.initialization, method="kaiming_normal", scale="correlated")
         yield replace(
             named, label=f"control of “{row.label}”: independent taps, same scale", initialization=independent
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from corrinit.lab import figures
-from corrinit.lab.comparison import canonical
 from corrinit.lab.correlation_figure import correlation_figure
 from corrinit.lab.figures import BLUE, VERMILION, Series, Style
 from corrinit.lab.measured import Cell, Measured
@@ -42,8 +41,8 @@ def training_figures(measured: Measured) -> tuple[Figure, ...]:
 
 def _series(row: Row, cell: Cell, metric: str) -> Series:
     assert cell.arm is not None
-    colour = BLUE if row.initialization.method == "independent" else VERMILION
-    line = "--" if canonical(row.initialization).scale == "correlated" else "-"
+    colour = BLUE if row.initialization.method == "kaiming_normal" else VERMILION
+    line = "--" if row.initialization.canonical.scale == "correlated" else "-"
     return Series(Style(row.label, colour, line), cell.arm.curve("epoch")[0], cell.arm.curve(metric))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from corrinit.correlation import SpatialCorrelation, default_correlation, format_size
 from corrinit.errors import CorrInitError
 from corrinit.lab import figures
-from corrinit.lab.comparison import Arm, Comparison, canonical, compare, label
+from corrinit.lab.comparison import Arm, Comparison, compare, label
 from corrinit.lab.figures import PALETTE, Dots, Series, Style
 from corrinit.lab.findings import INTRODUCTION, arm_table, count, effect_tables, findings
 from corrinit.lab.page import Figure, Section, Table, write_page
@@ -125,7 +125,7 @@ def _styles(arms: Sequence[Arm]) -> list[Style]:
     styles = []
     for arm in arms:
         chosen = arm.initialization
-        independent = chosen.method == "independent"
+        independent = chosen.method == "kaiming_normal"
         kind = (
             ("independent", "", 1.0) if independent else (chosen.method, chosen.correlation, chosen.strength)
         )
@@ -172,7 +172,7 @@ def _correlation_in_words(name: str, correlation: SpatialCorrelation) -> str:
 def _left_out(comparisons: Sequence[Comparison]) -> list[Section]:
     rows = tuple(
         (
-            label(canonical(out.record.config.initialization)),
+            label(out.record.config.initialization.canonical),
             str(out.record.config.seed),
             out.reason,
             out.record.run_id,

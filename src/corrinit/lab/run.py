@@ -12,7 +12,7 @@ from corrinit.atomic import replacing
 from corrinit.errors import ConfigError, CorrInitWarning
 from corrinit.lab import records
 from corrinit.lab.config import RunConfig
-from corrinit.lab.data import load
+from corrinit.lab.data import hold_out, load
 from corrinit.lab.records import Metrics, RecordError, RunRecord
 from corrinit.lab.train import Training
 
@@ -48,6 +48,8 @@ def run(
     if (finished := records.finished_run(runs, config, with_weights=keep_weights)) is not None:
         return finished
     dataset = load(config.data, train_subset=config.train_subset)
+    if config.tested_on == "held_out":
+        dataset = hold_out(dataset)
     training = Training(config, dataset)
     with records.claimed(runs, config, wait=wait) as path:
         if (finished := records.finished_run(runs, config, with_weights=keep_weights)) is not None:

@@ -26,6 +26,7 @@ from torch.nn.functional import cross_entropy
 from corrinit import methods
 from corrinit.atomic import replacing
 from corrinit.errors import WeightsError
+from corrinit.factory import build_model, is_factory
 from corrinit.lab import environment
 from corrinit.lab.config import RunConfig
 from corrinit.lab.data import Dataset
@@ -224,16 +225,9 @@ class Training:
 
 def initialized_model(config: RunConfig, dataset: Dataset) -> nn.Module:
     """The model of a run with the weights it starts from."""
-    _, channels, height, width = dataset.train_images.shape
     with torch.random.fork_rng(devices=()):  # layers draw weights when they are made
-        model = build(
-            config.model,
-            classes=len(dataset.classes),
-            in_channels=channels,
-            image_size=(height, width),
-            width=config.width,
-            batch_norm=config.batch_norm,
-        )
+        torch.manual_seed(config.seed)  # for what no method draws
+        model = _build(config, dataset)
     arm = config.initialization
     methods.initialize(
         model,
@@ -244,6 +238,20 @@ def initialized_model(config: RunConfig, dataset: Dataset) -> nn.Module:
         scale=arm.scale,
     )
     return model
+
+
+def _build(config: RunConfig, dataset: Dataset) -> nn.Module:
+    if is_factory(config.model):
+        return build_model(config.model)
+    _, channels, height, width = dataset.train_images.shape
+    return build(
+        config.model,
+        classes=len(dataset.classes),
+        in_channels=channels,
+        image_size=(height, width),
+        width=config.width,
+        batch_norm=config.batch_norm,
+    )
 
 
 def channel_moments(images: Tensor) -> tuple[Tensor, Tensor]:

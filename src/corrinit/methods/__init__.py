@@ -15,7 +15,7 @@ from torch import nn
 from corrinit.correlation import SpatialCorrelation
 from corrinit.errors import ConfigError
 from corrinit.layers import writing_weight
-from corrinit.methods import correlated, independent, orthogonal, xavier_normal
+from corrinit.methods import correlated, kaiming_normal, orthogonal, xavier_normal
 from corrinit.methods.method import Convolution, Method
 from corrinit.planning import plan
 from corrinit.seeding import canonical_name, layer_generator
@@ -24,7 +24,7 @@ Scale: TypeAlias = Literal["own", "he", "correlated"]
 
 METHODS: dict[str, Method] = {
     method.name: method
-    for method in (independent.METHOD, correlated.METHOD, orthogonal.METHOD, xavier_normal.METHOD)
+    for method in (kaiming_normal.METHOD, correlated.METHOD, orthogonal.METHOD, xavier_normal.METHOD)
 }
 
 

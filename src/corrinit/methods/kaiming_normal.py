@@ -4,7 +4,7 @@ from corrinit.init import draw_
 from corrinit.methods.method import Method
 
 METHOD = Method(
-    name="independent",
+    name="kaiming_normal",
     source="He et al. 2015, Delving deep into rectifiers",
     std=lambda convolution: convolution.he_std,
     draw=lambda weight, convolution, std, generator: draw_(weight, None, std, generator),

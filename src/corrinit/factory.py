@@ -1,0 +1,75 @@
+"""Models of the user's own: built by a function in a module or file that is named on the command line."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from torch import nn
+
+from corrinit.errors import ConfigError
+
+
+def is_factory(model: str) -> bool:
+    """Whether a model is named as a factory is, `MODULE:FACTORY` or `PATH.py:FACTORY`."""
+    return ":" in model
+
+
+def build_model(factory: str) -> nn.Module:
+    """Build the model of `MODULE:FACTORY` or `PATH.py:FACTORY`, a function without arguments.
+
+    The module is imported as Python would, so its code is run.
+
+    Raises:
+        ConfigError: if there is no such factory, it fails, or what it returns is no module.
+    """
+    where, _, name = factory.rpartition(":")
+    if not where or not name.isidentifier():
+        raise ConfigError(f"the factory is {factory!r}; write MODULE:FACTORY or PATH.py:FACTORY")
+    try:
+        module = _import(where)
+    except (Exception, SystemExit) as error:  # the module is the user's, and may do anything
+        raise ConfigError(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
+    make = getattr(module, name, None)
+    if not callable(make):
+        public = ", ".join(sorted(each for each in vars(module) if not each.startswith("_"))[:20]) or "none"
+        raise ConfigError(f"{where} has no callable {name}; its names: {public}")
+    try:
+        model = make()
+    except (Exception, SystemExit) as error:
+        raise ConfigError(
+            f"{factory} failed: {type(error).__name__}: {error}; it is called without arguments"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"{factory} returned {type(model).__name__}; a factory returns a torch.nn.Module")
+    return model
+
+
+def fingerprint(model: nn.Module) -> str:
+    """16 hexadecimal digits that tell architectures apart: modules as printed, parameters by name and shape.
+
+    >>> fingerprint(nn.Linear(2, 3)) == fingerprint(nn.Linear(2, 3)) != fingerprint(nn.Linear(3, 3))
+    True
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    return hashlib.sha256(f"{model}{shapes}".encode()).hexdigest()[:16]
+
+
+def _import(where: str) -> ModuleType:
+    if not where.endswith(".py"):
+        if "" not in sys.path:
+            sys.path.insert(0, "")  # as `python -m` does; an installed command lacks it
+        return importlib.import_module(where)
+    path = Path(where).resolve(strict=True)
+    sys.path.insert(0, str(path.parent))  # as `python PATH.py` does
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
