@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import torch
 from torch import nn
 
 from corrinit.errors import ConfigError
@@ -49,6 +50,38 @@ def build_model(factory: str) -> nn.Module:
     return model
 
 
+def require_outputs(model: nn.Module, image_shape: tuple[int, ...], classes: int) -> None:
+    """Check that a model takes images and gives a score for each class; it is as it was.
+
+    Args:
+        model: to be tried on two blank images.
+        image_shape: (C, H, W).
+        classes: the number of scores that are needed.
+
+    Raises:
+        ConfigError: if it fails, or returns anything else than a tensor of shape (N, classes).
+    """
+    training = model.training
+    try:
+        with torch.no_grad():
+            scores = model.eval()(torch.zeros(2, *image_shape))
+    except Exception as error:  # the code is the user's, and may raise anything
+        raise ConfigError(
+            f"the model fails on images of shape {image_shape}: {type(error).__name__}: {error}"
+        ) from error
+    finally:
+        model.train(training)
+    if not isinstance(scores, torch.Tensor):
+        raise ConfigError(
+            f"the model returned {type(scores).__name__}; it needs to return a tensor of shape (N, {classes})"
+        )
+    if tuple(scores.shape) != (2, classes):
+        raise ConfigError(
+            f"the model returned shape {tuple(scores.shape)} for 2 images; the data has {classes} classes, so "
+            f"it needs to return (2, {classes}): give its last layer {classes} outputs"
+        )
+
+
 def fingerprint(model: nn.Module) -> str:
     """16 hexadecimal digits that tell architectures apart: modules as printed, parameters by name and shape.
 
@@ -65,7 +98,8 @@ def _import(where: str) -> ModuleType:
             sys.path.insert(0, "")  # as `python -m` does; an installed command lacks it
         return importlib.import_module(where)
     path = Path(where).resolve(strict=True)
-    sys.path.insert(0, str(path.parent))  # as `python PATH.py` does
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))  # as `python PATH.py` does
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
