@@ -1,0 +1,226 @@
+"""What a comparison says of an arm, in plain language."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from corrinit.lab.gains import EpochsSaved, Estimate, ScaleShare
+from corrinit.lab.sequential import INDIFFERENCE, Answer
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Unit:
+    """How differences are written: times a factor, with a name."""
+
+    factor: float = 1.0
+    name: str = ""
+
+    def signed(self, value: float, decimals: int) -> str:
+        """A difference with its sign and the name of the unit.
+
+        >>> POINTS.signed(-0.0125, decimals=2)
+        '−1.25 points'
+        """
+        return f"{self.factor * value:+.{decimals}f} {self.name}".rstrip().replace("-", "−")
+
+    def interval(self, estimate: Estimate, decimals: int) -> str:
+        """The ends of an interval, without the name of the unit."""
+        ends = (f"{self.factor * end:.{decimals}f}" for end in (estimate.low, estimate.high))
+        return " to ".join(ends).replace("-", "−")
+
+    def decimals(self, estimate: Estimate) -> int:
+        """As many as show the first digit of half the width of the interval; at least 1."""
+        width = self.factor * (estimate.high - estimate.low) / 2
+        size = width if 0 < width < math.inf else abs(self.factor * estimate.mean)
+        return 1 if size == 0 else min(max(1, -math.floor(math.log10(size))), 9)
+
+
+POINTS = Unit(100.0, "points")
+"""Percentage points of an accuracy in [0, 1]."""
+
+
+def verdict(
+    arm: str,
+    gain: Estimate | None,
+    *,
+    runs: int,
+    p: float,
+    metric: str = "accuracy",
+    unit: Unit = POINTS,
+    lower_is_better: bool = False,
+    indifference: float = INDIFFERENCE,
+    saved: EpochsSaved | None = None,
+    share: ScaleShare | None = None,
+    missing_control: str | None = None,
+    diverged: Sequence[int] = (),
+    answer: Answer | None = None,
+) -> str:
+    """What is known of an arm against the baseline, in one to three sentences.
+
+    Args:
+        arm: what it is called.
+        gain: its final value minus the baseline's; None if no seed has both.
+        runs: seeds on which the arm was run.
+        p: p-value of the gain, adjusted for all arms.
+        metric: what the gain is of.
+        unit: of the gain.
+        lower_is_better: for a loss or an error.
+        indifference: gains up to this size count as none in practice.
+        saved: epochs to a target.
+        share: parts of the gain that are scale and structure.
+        missing_control: the arm that would tell them apart, if it is missing.
+        diverged: seeds for which the arm diverged.
+        answer: what sequential inference decided; None if the number of seeds was fixed.
+    """
+    if diverged or gain is None:
+        return _without_test(arm, gain, runs, metric, unit, diverged)
+    decided = gain.n > 1 and (gain.low > 0 or gain.high < 0) and p <= ALPHA
+    clauses = []
+    if saved is not None and saved.runs:
+        clauses.append(f" {_saved(saved)}")
+    named = not any("interval" in clause for clause in clauses)
+    worth = _gain(gain, p, metric, unit, indifference, decided=decided, named=named)
+    if lower_is_better:
+        worth += ", where lower is better"
+    clauses.append(f" {worth}" if clauses else f": {worth}")
+    sentences = [arm + ";".join(clauses)]
+    if share is not None and share.scale.n > 1:
+        sentences.append(_share(share, gain, unit, decided=decided))
+    elif share is None and missing_control is not None:
+        sentences.append(f"Scale and structure are not told apart; add the arm {missing_control}")
+    if gain.n == 1:
+        sentences.append("One seed decides nothing")
+    elif answer is not None:
+        state = "Still open" if answer == "open" else "Decided"
+        sentences.append(f"{state} after {count(gain.n, 'seed')}")
+    return ". ".join(sentences) + "."
+
+
+def divergence(arm: str, seeds: Sequence[int], runs: int) -> str:
+    """Which runs of an arm diverged.
+
+    >>> divergence("correlated", [0, 2], runs=3)
+    'correlated diverged in 2 of 3 runs (seeds 0, 2)'
+    """
+    return f"{arm} diverged in {_share_of_runs(seeds, runs)}"
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things.
+
+    >>> count(1, "run"), count(2, "run")
+    ('1 run', '2 runs')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _without_test(
+    arm: str, gain: Estimate | None, runs: int, metric: str, unit: Unit, diverged: Sequence[int]
+) -> str:
+    found = [divergence(arm, diverged, runs)] if diverged else []
+    if gain is not None:
+        change = unit.signed(gain.mean, unit.decimals(gain))
+        pairs = count(gain.n, "pair")
+        found.append(f"final {metric} {change} over the {pairs} that finished, which is no fair sample")
+    elif len(diverged) < runs:
+        found.append(f"{'' if found else f'{arm}: '}no seed is finished for both, so nothing is compared")
+    return "; ".join(found) + "."
+
+
+def _saved(saved: EpochsSaved) -> str:
+    target, difference = f"{100 * saved.target:g} %", saved.difference
+    if difference is None and len(saved.not_reached) == saved.runs:
+        return f"never reaches {target}"
+    if difference is None:
+        return f"reaches {target} for no seed for which the baseline does"
+    text = f"reaches {target} {_epochs(difference)}"
+    if saved.not_reached:
+        text += f", where it does; not in {_share_of_runs(saved.not_reached, saved.runs)}"
+    if saved.baseline_not_reached:
+        text += f"; the baseline does not in {_share_of_runs(saved.baseline_not_reached, saved.runs)}"
+    return text
+
+
+def _epochs(difference: Estimate) -> str:
+    sign = -1 if difference.mean < 0 else 1
+    number = f"{abs(difference.mean):.1f}".removesuffix(".0")
+    when = f"{number} epoch{'' if number == '1' else 's'} {'earlier' if sign > 0 else 'later'}"
+    if number == "0":
+        when = "at the same epoch on average" if difference.n > 1 else "at the same epoch"
+    if difference.n == 1:
+        return f"{when} with one seed"
+    if difference.low == difference.high:
+        return f"{when.removesuffix(' on average')} in each of {difference.n} pairs"
+    if math.isinf(difference.high):
+        return f"{when} over {difference.n} pairs, too few for an interval"
+    ends = sorted((sign * difference.low, sign * difference.high))
+    low, high = (f"{end:.1f}".removesuffix(".0").replace("-", "−") for end in ends)
+    doubt = "" if difference.low > 0 or difference.high < 0 else ", which is undecided"
+    return f"{when} (95 % interval {low} to {high}){doubt}"
+
+
+def _gain(
+    gain: Estimate,
+    p: float,
+    metric: str,
+    unit: Unit,
+    indifference: float,
+    *,
+    decided: bool,
+    named: bool,
+) -> str:
+    decimals = unit.decimals(gain)
+    change = unit.signed(gain.mean, decimals)
+    if gain.n == 1:
+        return f"final {metric} {change}"
+    if math.isinf(gain.high):
+        return f"final {metric} {change}, undecided: {gain.n} pairs are too few for an interval"
+    if gain.low == gain.high:
+        return f"final {metric} {change if gain.mean else 'the same'} in each of {gain.n} pairs"
+    spread = f"({'95 % interval ' if named else ''}{unit.interval(gain, decimals)})"
+    if decided:
+        return f"final {metric} {change} {spread}"
+    if gain.low > 0 or gain.high < 0:
+        doubt = f"undecided: p = {p:.2g} once corrected for the number of arms"
+        return f"final {metric} {change} {spread}, {doubt}"
+    bound = max(-gain.low, gain.high)
+    if bound <= indifference:
+        return f"no difference in final {metric} that matters: {change} {spread}"
+    limit = unit.signed(bound, decimals).removeprefix("+")
+    return (
+        f"no difference in final {metric} was found: {change} {spread}, and differences beyond ±{limit} are "
+        "excluded by the interval"
+    )
+
+
+def _share(share: ScaleShare, gain: Estimate, unit: Unit, *, decided: bool) -> str:
+    scale, structure = _part(share.scale, unit), _part(share.structure, unit)
+    if share.at_he:
+        sentence = f"{share.control}, at He's scale, gains {structure}; the scale adds {scale}"
+    else:
+        sentence = f"{share.control}, at the same scale, gains {scale}; the structure adds {structure}"
+    if share.scale.n != gain.n:
+        sentence += f" (over the {count(share.scale.n, 'seed')} that all three have)"
+    total = share.scale.mean + share.structure.mean
+    if decided and 0 < share.scale.mean / total < 1:
+        decimals = unit.decimals(share.scale)
+        part = f"{unit.factor * share.scale.mean:.{decimals}f}".replace("-", "−")
+        whole = unit.signed(total, decimals).removeprefix("+")
+        sentence = f"{part} of these {whole} are scale: {sentence}"
+    return sentence
+
+
+def _part(estimate: Estimate, unit: Unit) -> str:
+    decimals = unit.decimals(estimate)
+    doubt = "" if estimate.low > 0 or estimate.high < 0 else ", undecided"
+    spread = "no interval yet" if math.isinf(estimate.high) else unit.interval(estimate, decimals) + doubt
+    return f"{unit.signed(estimate.mean, decimals)} ({spread})"
+
+
+def _share_of_runs(seeds: Sequence[int], runs: int) -> str:
+    which = f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
+    return f"{len(seeds)} of {count(runs, 'run')} ({which})"
