@@ -150,11 +150,19 @@ def draw_(
     """
     if not hasattr(tensor, "device_mesh"):
         return _draw_local(tensor, correlation, std, generator)
+    whole = torch.empty(tensor.shape, dtype=tensor.dtype)
+    return write_(tensor, _draw_local(whole, correlation, std, generator))
+
+
+@torch.no_grad()
+def write_(tensor: Tensor, values: Tensor) -> Tensor:
+    """Copy values into a materialized tensor; into a DTensor, the shard that belongs to this rank."""
+    if not hasattr(tensor, "device_mesh"):
+        return tensor.copy_(values)
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     assert isinstance(tensor, DTensor)
-    whole = _draw_local(torch.empty(tensor.shape, dtype=tensor.dtype), correlation, std, generator)
-    whole = whole.to(tensor.to_local().device)
+    whole = values.to(tensor.to_local().device, tensor.dtype)
     shard = distribute_tensor(whole, tensor.device_mesh, tensor.placements, src_data_rank=None)
     return tensor.copy_(shard)
 

@@ -16,5 +16,5 @@ METHOD = Method(
     name="xavier_normal",
     source="Glorot & Bengio 2010, Understanding the difficulty of training deep feedforward neural networks",
     std=_std,
-    draw=lambda weight, convolution, std, generator: draw_(weight, None, std, generator),
+    draw=lambda weight, _, std, generator: draw_(weight, None, std, generator),
 )
