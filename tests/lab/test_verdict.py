@@ -158,6 +158,11 @@ def test_other_metrics_have_their_own_unit():
     assert text == "a: final loss −0.12 (95 % interval −0.20 to −0.04), where lower is better."
 
 
+@pytest.mark.parametrize("value", [0.0, -0.0, -0.0004, 0.0004])
+def test_zero_has_no_sign(value):
+    assert POINTS.signed(value, 1) == "0.0 points"
+
+
 @given(st.floats(-1, 1), st.floats(1e-6, 0.5))
 def test_digits_show_how_well_a_difference_is_known(mean, width):
     decimals = POINTS.decimals(known(mean, mean - width, mean + width))

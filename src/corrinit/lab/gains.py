@@ -36,6 +36,11 @@ class Estimate(Protocol):
         """Upper end."""
         ...
 
+    @property
+    def p(self) -> float:
+        """The p-value of no difference; NaN if there is none."""
+        ...
+
 
 Difference: TypeAlias = Callable[[ArrayLike, ArrayLike], Estimate]
 """How the mean of a − b is estimated: `paired_difference`, or `sequential` if one stops when it is clear."""

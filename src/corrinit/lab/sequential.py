@@ -173,9 +173,20 @@ def decide(
             found[arm] = sequential(own[:n], reference[:n], level)
     adjusted = holm([each.p for each in found.values()])
     return {
-        arm: Decision(each, p, _answer(each, p, 1 - level, indifference))
+        arm: Decision(each, p, answer(each, p, level=level, indifference=indifference))
         for (arm, each), p in zip(found.items(), adjusted, strict=True)
     }
+
+
+def answer(
+    difference: Sequential, p: float, *, level: float = 0.95, indifference: float = INDIFFERENCE
+) -> Answer:
+    """What a difference with an adjusted p-value settles; see `Decision`."""
+    if p <= 1 - level:
+        return "different"
+    if -indifference <= difference.low and difference.high <= indifference:
+        return "equivalent"
+    return "open"
 
 
 def open_arms(
@@ -195,14 +206,6 @@ def open_arms(
     return tuple(
         arm for arm in values if arm != baseline and (arm not in decided or decided[arm].answer == "open")
     )
-
-
-def _answer(difference: Sequential, p: float, alpha: float, indifference: float) -> Answer:
-    if p <= alpha:
-        return "different"
-    if -indifference <= difference.low and difference.high <= indifference:
-        return "equivalent"
-    return "open"
 
 
 def _interval(differences: Vector, alpha: float) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from corrinit.lab.gains import EpochsSaved, Estimate, ScaleShare
@@ -25,7 +25,9 @@ class Unit:
         >>> POINTS.signed(-0.0125, decimals=2)
         '−1.25 points'
         """
-        return f"{self.factor * value:+.{decimals}f} {self.name}".rstrip().replace("-", "−")
+        number = f"{self.factor * value:+.{decimals}f}"
+        number = number if float(number) else number[1:]  # zero has no sign
+        return f"{number} {self.name}".rstrip().replace("-", "−")
 
     def interval(self, estimate: Estimate, decimals: int) -> str:
         """The ends of an interval, without the name of the unit."""
@@ -41,6 +43,11 @@ class Unit:
 
 POINTS = Unit(100.0, "points")
 """Percentage points of an accuracy in [0, 1]."""
+
+
+def unit_of(metric: str, values: Iterable[float]) -> Unit:
+    """Percentage points for an accuracy with values in [0, 1], else the unit of the metric itself."""
+    return POINTS if "accuracy" in metric.lower() and not any(v < 0 or v > 1 for v in values) else Unit()
 
 
 def verdict(
