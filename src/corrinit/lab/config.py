@@ -19,143 +19,26 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from difflib import get_close_matches
+from dataclasses import asdict, dataclass, field, fields
 from itertools import product
 from math import inf
 from os import PathLike
 from pathlib import Path
-from types import NoneType
-from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeAlias
 
-import numpy as np
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from corrinit.correlation import SpatialCorrelation, default_correlation
-from corrinit.correlation_io import load_correlation
-from corrinit.errors import ConfigError, CorrelationError
-from corrinit.presets import load_preset, preset_names
+from corrinit.errors import ConfigError
+from corrinit.lab.arms import TWO_BY_TWO as TWO_BY_TWO
+from corrinit.lab.arms import Initialization
+from corrinit.lab.checks import check_keys, check_types, require
 
 PROTOCOL = 1
 """Part of every run id: raise it when an unchanged configuration would give another result."""
 
-Scale: TypeAlias = Literal["own", "he", "correlated"]
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 TestedOn: TypeAlias = Literal["test", "held_out"]
-
-
-_OWN_SCALES: dict[str, Scale] = {"kaiming_normal": "he", "correlated": "correlated"}
-
-
-def _check_keys(values: Mapping[str, Any], cls: type, where: str) -> None:
-    known = [field.name for field in fields(cls)]
-    for key in values:
-        if key not in known:
-            near = get_close_matches(str(key), known, n=2, cutoff=0.5)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
-            raise ConfigError(f"{key!r} is no setting of {where}; {hint}")
-
-
-_TYPES = {int: "a whole number", float: "a number", str: "text", bool: "true or false", NoneType: "nothing"}
-
-
-def _check_types(config: Any) -> None:
-    """Check each field against its annotation; a whole number becomes a float where one is meant."""
-    for name, hint in get_type_hints(type(config)).items():
-        value = getattr(config, name)
-        if get_origin(hint) is Literal:
-            if value not in get_args(hint):
-                raise ConfigError(f"{name} is {value!r}; it is one of {', '.join(get_args(hint))}")
-            continue
-        kinds = get_args(hint) or (hint,)
-        if float in kinds and type(value) is int:
-            object.__setattr__(config, name, float(value))
-        elif type(value) not in kinds:
-            wanted = " or ".join(_TYPES.get(kind, "a table of settings") for kind in kinds)
-            raise ConfigError(f"{name} is {value!r}; it needs {wanted}")
-
-
-def _require(condition: bool, name: str, value: object, rule: str) -> None:
-    if not condition:
-        raise ConfigError(f"{name} is {value}; it is {rule}")
-
-
-@dataclass(frozen=True)
-class Initialization:
-    """How the network of a run is initialized: one arm of a comparison.
-
-    Args:
-        method: a name in `corrinit.methods.METHODS`.
-        scale: standard deviation per tap: the method's `"own"`, `"he"`, or that of the `"correlated"` method.
-        correlation: `"default"`, the name of a preset, or the path of a correlation file.
-        strength: α, factor on the off-diagonal entries of the correlation.
-    """
-
-    method: str = "correlated"
-    scale: Scale = "own"
-    correlation: str = "default"
-    strength: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check_types(self)
-        _require(0 <= self.strength < inf, "strength", self.strength, "a factor of at least 0")
-
-    @property
-    def depends_on_correlation(self) -> bool:
-        """Whether the correlation decides any weight: through the taps, or through their scale."""
-        return "correlated" in (self.method, self.scale)
-
-    @property
-    def own_scale(self) -> Scale:
-        """What the scale is called that the method owns: `"own"` unless it is one that others are run at."""
-        return _OWN_SCALES.get(self.method, "own")
-
-    @property
-    def canonical(self) -> Initialization:
-        """The one form by which arms are told apart: its scale named, without the R that nothing depends on.
-
-        >>> Initialization("kaiming_normal", "own", strength=0.5).canonical
-        Initialization(method='kaiming_normal', scale='he', correlation='default', strength=1.0)
-        """
-        scale = self.own_scale if self.scale == "own" else self.scale
-        if self.depends_on_correlation:
-            return replace(self, scale=scale)
-        return Initialization(self.method, scale)
-
-    def load_correlation(self) -> SpatialCorrelation | None:
-        """The correlation that is named; None for the default one of each kernel size.
-
-        Raises:
-            ConfigError: if the file cannot be read.
-        """
-        if self.correlation == "default":
-            return None
-        if self.correlation in preset_names():
-            return load_preset(self.correlation)
-        try:
-            return load_correlation(self.correlation)
-        except CorrelationError as error:
-            raise ConfigError(
-                f"initialization.correlation is {self.correlation!r}; it is 'default', a preset or the path "
-                f"of a correlation file: {error}"
-            ) from error
-
-    def identity(self) -> dict[str, object]:
-        """What decides the weights: equal for arms that differ only in what they do not use."""
-        identity: dict[str, object] = {"method": self.method, "scale": self.canonical.scale}
-        if self.depends_on_correlation:
-            correlation = self.load_correlation() or default_correlation((3, 3))
-            identity |= {"correlation": _fingerprint(correlation), "strength": self.strength}
-        return identity
-
-
-TWO_BY_TWO = tuple(
-    Initialization(method, scale)
-    for method in ("kaiming_normal", "correlated")
-    for scale in ("he", "correlated")
-)
-"""{independent, correlated} taps × {He's, the correlated method's} scale: tells correlation from scale."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +74,7 @@ class RunConfig:
     architecture: str = ""
     width: float = 0.5
     batch_norm: bool = True
-    initialization: Initialization = Initialization()
+    initialization: Initialization = field(default_factory=Initialization)
     epochs: int = 40
     batch_size: int = 256
     lr: float = 0.1
@@ -202,18 +85,18 @@ class RunConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_types(self)
+        check_types(self)
         positive = "a positive number"
-        _require(
+        require(
             self.train_subset is None or self.train_subset > 0, "train_subset", self.train_subset, positive
         )
-        _require(0 < self.width < inf, "width", self.width, positive)
-        _require(self.epochs > 0, "epochs", self.epochs, positive)
-        _require(self.batch_size > 0, "batch_size", self.batch_size, positive)
-        _require(0 < self.lr < inf, "lr", self.lr, positive)
-        _require(0 <= self.momentum < 1, "momentum", self.momentum, "at least 0 and below 1")
-        _require(0 <= self.l2 < inf, "l2", self.l2, "at least 0")
-        _require(self.seed >= 0, "seed", self.seed, "at least 0")
+        require(0 < self.width < inf, "width", self.width, positive)
+        require(self.epochs > 0, "epochs", self.epochs, positive)
+        require(self.batch_size > 0, "batch_size", self.batch_size, positive)
+        require(0 < self.lr < inf, "lr", self.lr, positive)
+        require(0 <= self.momentum < 1, "momentum", self.momentum, "at least 0 and below 1")
+        require(0 <= self.l2 < inf, "l2", self.l2, "at least 0")
+        require(self.seed >= 0, "seed", self.seed, "at least 0")
 
     @property
     def run_id(self) -> str:
@@ -239,10 +122,10 @@ def from_dict(values: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: for an unknown key, with the nearest known ones, or an impossible value.
     """
-    _check_keys(values, RunConfig, "a run")
+    check_keys(values, _names(RunConfig), "a run")
     values = dict(values)
     if isinstance(arm := values.get("initialization"), Mapping):
-        _check_keys(arm, Initialization, "initialization")
+        check_keys(arm, _names(Initialization), "initialization")
         values["initialization"] = Initialization(**arm)
     return RunConfig(**values)
 
@@ -251,7 +134,7 @@ def to_toml(config: RunConfig) -> str:
     """The experiment file of one run: `read_experiment` gives it back.
 
     >>> to_toml(RunConfig(seed=3)).splitlines()[:3]
-    ['[base]', 'data = "digits"', 'model = "small"']
+    ['[base]', 'data = "digits"', 'tested_on = "test"']
     """
     return tomlkit.dumps({"base": {k: v for k, v in to_dict(config).items() if v is not None}})
 
@@ -297,7 +180,7 @@ def expand(document: Mapping[str, Any]) -> tuple[RunConfig, ...]:
 
 
 def _combinations(base: RunConfig, cross: Mapping[str, Any]) -> list[RunConfig]:
-    _check_keys(cross, RunConfig, "[[cross]]")
+    check_keys(cross, _names(RunConfig), "[[cross]]")
     for key, values in cross.items():
         if not isinstance(values, list) or not values:
             raise ConfigError(f"{key} is {values!r} in [[cross]]; it needs a list of values to cross")
@@ -313,8 +196,5 @@ def _table(value: object, name: str) -> Mapping[str, Any]:
     return value
 
 
-def _fingerprint(correlation: SpatialCorrelation) -> str:
-    """A hash of the values, to nine decimals: the last bits of a closed form differ between machines."""
-    values = np.round(correlation.matrix, 9) + 0.0
-    facts = str(correlation.kernel_size).encode() + values.astype("<f8").tobytes()
-    return hashlib.sha256(facts).hexdigest()[:16]
+def _names(cls: type) -> list[str]:
+    return [each.name for each in fields(cls)]

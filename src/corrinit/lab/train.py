@@ -36,6 +36,7 @@ from corrinit.monitor import GradientMonitor, weight_correlation
 from corrinit.seeding import layer_generator
 
 EVALUATION_BATCH = 1000
+INITIALIZATION_IMAGES = 512
 
 
 class Training:
@@ -224,7 +225,10 @@ class Training:
 
 
 def initialized_model(config: RunConfig, dataset: Dataset) -> nn.Module:
-    """The model of a run with the weights it starts from."""
+    """The model of a run with the weights it starts from.
+
+    Methods that look at data see up to `INITIALIZATION_IMAGES` training images, chosen by the seed.
+    """
     with torch.random.fork_rng(devices=()):  # layers draw weights when they are made
         torch.manual_seed(config.seed)  # for what no method draws
         model = _build(config, dataset)
@@ -233,11 +237,19 @@ def initialized_model(config: RunConfig, dataset: Dataset) -> nn.Module:
         model,
         arm.method,
         seed=config.seed,
-        correlation=arm.load_correlation(),
+        correlation=arm.load_correlations(),
         strength=arm.strength,
         scale=arm.scale,
+        images=_some_images(config, dataset) if methods.needs_images(arm.method, arm.scale) else None,
     )
     return model
+
+
+def _some_images(config: RunConfig, dataset: Dataset) -> Tensor:
+    images = torch.tensor(dataset.train_images)
+    mean, std = channel_moments(images)
+    order = torch.randperm(len(images), generator=layer_generator(config.seed, "images to initialize by"))
+    return (images[order[:INITIALIZATION_IMAGES]].float() - mean) / std
 
 
 def _build(config: RunConfig, dataset: Dataset) -> nn.Module:
