@@ -11,7 +11,6 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,7 @@ BASELINE = Initialization("kaiming_normal", "he")
 """The initialization that others are compared with: independent taps at He's scale (Kaiming normal)."""
 
 METHOD_ORDER = ("kaiming_normal", "correlated")
-SCALE_ORDER = ("own", "he", "correlated")
+SCALE_ORDER = ("own", "he", "correlated", "measured")
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,17 +154,24 @@ def label(initialization: Initialization) -> str:
     'correlated, He scale, α = 0.5'
     >>> label(Initialization("correlated", "correlated"))
     'correlated'
+    >>> label(Initialization("correlated", "measured", "exponential:0.3"))
+    'correlated, measured scale, R of exponential:0.3'
     """
-    named = {"own": "", "he": ", He scale", "correlated": ", small scale"}
+    named = {
+        "own": "",
+        "he": ", He scale",
+        "correlated": ", small scale",
+        "measured": ", measured scale",
+    }
     scale = "" if initialization.scale == initialization.own_scale else named[initialization.scale]
     return initialization.method + scale + correlation_suffix(initialization)
 
 
 def correlation_suffix(initialization: Initialization) -> str:
     """Which R and strength an arm depends on, where they are not the default ones."""
-    source, strength = initialization.correlation, initialization.strength
+    name, strength = initialization.correlation_name, initialization.strength
     return ("" if strength == 1 else f", α = {strength:g}") + (
-        "" if source == "default" else f", R of {Path(source).stem}"
+        "" if name == "default" else f", R of {name}"
     )
 
 

@@ -144,8 +144,8 @@ def _correlations(comparisons: Sequence[Comparison]) -> list[Section]:
     if not used:
         return []
     notes, items = [], []
-    for (source, strength), initialization in sorted(used.items(), key=lambda entry: entry[0]):
-        name = Path(source).stem + ("" if strength == 1 else f", α = {strength:g}")
+    for (_, strength), initialization in sorted(used.items(), key=lambda entry: entry[0]):
+        name = initialization.correlation_name + ("" if strength == 1 else f", α = {strength:g}")
         try:
             correlation = initialization.load_correlation() or default_correlation(KERNEL)
             correlation = correlation.with_strength(strength)
