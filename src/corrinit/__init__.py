@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from corrinit.errors import CorrInitError, CorrInitWarning
 
 if TYPE_CHECKING:
+    from corrinit.comparing import compare
     from corrinit.correlation import SpatialCorrelation
     from corrinit.correlation_io import load_correlation, save_correlation
     from corrinit.estimation import estimate, estimate_inputs, estimate_layers
@@ -34,6 +35,7 @@ __all__ = [
     "save_correlation",
     "load_correlation",
     "GradientMonitor",
+    "compare",
     "CorrInitError",
     "CorrInitWarning",
 ]
@@ -52,6 +54,7 @@ _HOME_OF = {
     "save_correlation": "correlation_io",
     "load_correlation": "correlation_io",
     "GradientMonitor": "monitor",
+    "compare": "comparing",
 }
 
 

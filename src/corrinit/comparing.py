@@ -1,0 +1,220 @@
+"""Fair comparison of initializations in a training loop of your own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from corrinit.errors import ConfigError, CorrInitError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from corrinit.lab.arms import Initialization
+    from corrinit.lab.own_loop import Metrics
+    from corrinit.lab.standing import Setting, Standing
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """One run, as `progress` is told of it.
+
+    Args:
+        method: the method, as it was given.
+        seed: of the run.
+        metrics: values after each epoch by metric; the last is the final one.
+        kept: whether it was found in the folder instead of made.
+    """
+
+    method: str
+    seed: int
+    metrics: Metrics
+    kept: bool
+
+
+@dataclass(frozen=True, eq=False)
+class MethodComparison:
+    """What came out; `print` it for the table and the verdict.
+
+    Args:
+        metric: what was compared.
+        baseline: the method that the others are compared with.
+        values: final values by method and seed; NaN or infinite where the run diverged.
+        table: a row for each method.
+        text: the table as plain text.
+        verdict: what is known of each method, in words.
+    """
+
+    metric: str
+    baseline: str
+    values: Mapping[str, Mapping[int, float]]
+    table: tuple[Standing, ...]
+    text: str
+    verdict: str
+
+    def __str__(self) -> str:
+        return f"{self.text}\n\n{self.verdict}"
+
+
+def compare(
+    train_fn: Callable[[nn.Module, int], Any],
+    methods: Sequence[str],
+    seeds: int | Sequence[int],
+    *,
+    model: Callable[[], nn.Module],
+    baseline: str | None = None,
+    metric: str | None = None,
+    higher_is_better: bool = True,
+    images: Tensor | None = None,
+    max_seeds: int | None = None,
+    indifference: float = 0.005,
+    folder: str | PathLike[str] | None = None,
+    progress: Callable[[FinishedRun], object] | None = None,
+) -> MethodComparison:
+    """Compare initialization methods in your own training loop, paired by seed.
+
+    Every method gets the same seeds. For one seed, all start from the same model, the same draws and the same
+    global random state of torch, so that they differ in the initialization alone. Runs are made in this
+    process one by one, all methods of a seed before the next seed. Needs `pip install "corrinit[lab]"`.
+
+    Without `max_seeds`, intervals are Student's and p-values those of the paired t test. With it, both hold
+    whenever one stops (`corrinit.lab.sequential`). p-values are Holm-adjusted over the methods.
+
+    Args:
+        train_fn: trains the model in place, given the seed. Returns the final value of a metric, or a mapping
+            of metrics to final values or to sequences with one value per epoch. NaN or infinite: diverged.
+        methods: names, or specifications such as `"correlated:strength=0.5"`; `corrinit.methods.METHODS` has
+            the names.
+        seeds: their number, from 0, or the seeds themselves.
+        model: a function without arguments that builds the model.
+        baseline: one of the methods; by default `kaiming_normal` if it is among them, else the first.
+        metric: the one to compare; by default the only one, or `"accuracy"`.
+        higher_is_better: False for a loss or an error.
+        images: shape (N, C, H, W), for methods that look at data.
+        max_seeds: go on after `seeds` up to this number, with those methods alone whose difference from the
+            baseline is still open.
+        indifference: differences up to this size count as none in practice, and need no more seeds.
+        folder: keep finished runs here as JSON, and do not repeat those that are there. It is for one
+            `train_fn` with its data: take another folder when they change.
+        progress: called after each run.
+
+    Raises:
+        ConfigError: for a method that does not exist, a metric that is not returned, or impossible numbers.
+        CorrInitError: if the extra `lab` is not installed.
+
+    Whatever `train_fn` raises is passed on; with a folder, the runs before it are kept.
+    """
+    try:
+        from corrinit.lab.own_loop import OwnLoop, choose_metric
+        from corrinit.lab.standing import Setting, standings, text_table, verdicts
+        from corrinit.lab.verdict import unit_of
+    except ModuleNotFoundError as error:
+        raise CorrInitError(
+            f"corrinit.compare needs {str(error.name).partition('.')[0]}, which is not installed; "
+            'pip install "corrinit[lab]"'
+        ) from error
+    arms = _arms([*methods, *([] if baseline is None else [baseline])], images)
+    reference = _default_baseline(arms) if baseline is None else baseline
+    first, further = _seeds(seeds, max_seeds)
+    loop = OwnLoop(train_fn, model, images, None if folder is None else Path(folder))
+    runs: dict[str, dict[int, Metrics]] = {name: {} for name in arms}
+    key = metric
+
+    def run(names: Iterable[str], seed: int) -> None:
+        nonlocal key
+        for name in names:
+            metrics, kept = loop.run(arms[name], seed)
+            key = choose_metric(metrics, key)
+            runs[name][seed] = metrics
+            if progress is not None:
+                progress(FinishedRun(name, seed, metrics, kept))
+
+    for seed in first:
+        run(arms, seed)
+    assert key is not None  # there is at least one seed
+    values = _final(runs, key)
+    setting = Setting(
+        arms=arms,
+        baseline=reference,
+        metric=metric or key,
+        unit=unit_of(metric or key, [each for by_seed in values.values() for each in by_seed.values()]),
+        lower_is_better=not higher_is_better,
+        anytime=max_seeds is not None,
+        indifference=indifference,
+    )
+    rows = standings(values, setting)
+    for seed in further:
+        undecided = [row.arm for row in rows if row.answer == "open"]
+        if not undecided:
+            break
+        run((reference, *undecided), seed)
+        values = _final(runs, key)
+        rows = standings(values, setting)
+    return MethodComparison(
+        metric=setting.metric,
+        baseline=reference,
+        values=values,
+        table=rows,
+        text=text_table(rows, setting),
+        verdict=verdicts(rows, values, _learning_curves(runs, key, setting), setting),
+    )
+
+
+def _arms(names: Sequence[str], images: Tensor | None) -> dict[str, Initialization]:
+    from corrinit.lab.arms import parse_initialization
+    from corrinit.methods import needs_images
+
+    arms: dict[str, Initialization] = {}
+    for name in dict.fromkeys(names):
+        initialization = parse_initialization(name)
+        if needs_images(initialization.method, initialization.scale) and images is None:
+            raise ConfigError(
+                f"{name!r} looks at training images; give a batch of them as images=(N, C, H, W)"
+            )
+        twin = next((known for known, arm in arms.items() if arm.canonical == initialization.canonical), None)
+        if twin is not None:
+            raise ConfigError(f"{twin!r} and {name!r} are the same initialization; leave one of them out")
+        arms[name] = initialization
+    if len(arms) < 2:
+        raise ConfigError(f"methods are {list(arms)}; a comparison needs at least two")
+    return arms
+
+
+def _default_baseline(arms: Mapping[str, Initialization]) -> str:
+    from corrinit.lab.comparison import BASELINE
+
+    return next((name for name, arm in arms.items() if arm.canonical == BASELINE), next(iter(arms)))
+
+
+def _seeds(seeds: int | Sequence[int], max_seeds: int | None) -> tuple[Sequence[int], Sequence[int]]:
+    """The seeds that every method gets, and those that may follow."""
+    first = range(seeds) if isinstance(seeds, int) else tuple(dict.fromkeys(seeds))
+    if not first or min(first) < 0:
+        raise ConfigError(f"seeds is {seeds!r}; it is a number of seeds, or seeds from 0 upwards")
+    if max_seeds is None:
+        return first, ()
+    if max_seeds < len(first):
+        raise ConfigError(f"max_seeds is {max_seeds}; it is at least the number of seeds, {len(first)}")
+    following = max(first) + 1
+    return first, range(following, following + max_seeds - len(first))
+
+
+def _final(runs: Mapping[str, Mapping[int, Metrics]], metric: str) -> dict[str, dict[int, float]]:
+    return {
+        name: {seed: metrics[metric][-1] for seed, metrics in by_seed.items()}
+        for name, by_seed in runs.items()
+    }
+
+
+def _learning_curves(
+    runs: Mapping[str, Mapping[int, Metrics]], metric: str, setting: Setting
+) -> dict[str, dict[int, Sequence[float]]]:
+    """Curves of an accuracy; none for other metrics, for which no target is known."""
+    curves: dict[str, dict[int, Sequence[float]]] = {
+        name: {seed: metrics[metric] for seed, metrics in by_seed.items()} for name, by_seed in runs.items()
+    }
+    lengths = {len(curve) for by_seed in curves.values() for curve in by_seed.values()}
+    return curves if setting.is_accuracy and lengths != {1} else {}

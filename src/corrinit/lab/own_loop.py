@@ -1,0 +1,167 @@
+"""Runs of a training loop that is not ours: a model per method and seed, built, initialized, handed over."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from corrinit import methods
+from corrinit.atomic import replacing
+from corrinit.errors import ConfigError, CorrInitWarning
+from corrinit.factory import fingerprint
+from corrinit.lab.arms import Initialization
+
+TrainFn: TypeAlias = Callable[[nn.Module, int], Any]
+Metrics: TypeAlias = Mapping[str, tuple[float, ...]]
+"""Values after each epoch by the name of the metric; the last is the final one."""
+
+UNNAMED = "result"
+"""What a number is called that comes without a name."""
+
+
+@dataclass(frozen=True)
+class OwnLoop:
+    """How the runs of a comparison are made.
+
+    Args:
+        train_fn: trains a model, given the seed; returns a number, or numbers or curves by metric.
+        build: makes a model; the same one each time under the same global random state.
+        images: for methods that look at data.
+        folder: where finished runs are kept and found again.
+    """
+
+    train_fn: TrainFn
+    build: Callable[[], nn.Module]
+    images: Tensor | None
+    folder: Path | None
+
+    def run(self, initialization: Initialization, seed: int) -> tuple[Metrics, bool]:
+        """The metrics of one run, and whether they were kept from an earlier call.
+
+        The model is built and trained under `torch.manual_seed(seed)`; the global random state of torch is
+        then as it was.
+
+        Raises:
+            ConfigError: if `build` makes no module, or `train_fn` returns something else than numbers.
+        """
+        with _seeded(seed):
+            model = self.build()
+            if not isinstance(model, nn.Module):
+                raise ConfigError(f"model made {type(model).__name__}; it returns a torch.nn.Module")
+            file = self._file(model, initialization, seed)
+            if file is not None and (kept := _read(file)) is not None:
+                return kept, True
+            methods.initialize(
+                model,
+                initialization.method,
+                seed=seed,
+                correlation=initialization.load_correlations(),
+                strength=initialization.strength,
+                scale=initialization.scale,
+                images=self.images,
+            )
+            torch.manual_seed(seed)
+            metrics = read_metrics(self.train_fn(model, seed))
+        if file is not None:
+            _write(file, initialization, seed, metrics)
+        return metrics, False
+
+    def _file(self, model: nn.Module, initialization: Initialization, seed: int) -> Path | None:
+        """Named by what decides the result, as far as it can be known: the code of `train_fn` cannot."""
+        if self.folder is None:
+            return None
+        identity = [initialization.identity(), seed, fingerprint(model)]
+        if self.images is not None and methods.needs_images(initialization.method, initialization.scale):
+            identity.append(hashlib.sha256(self.images.cpu().float().numpy().tobytes()).hexdigest())
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+        return self.folder / f"{digest}.json"
+
+
+def read_metrics(returned: Any) -> dict[str, tuple[float, ...]]:
+    """What `train_fn` returned, as curves by metric.
+
+    >>> read_metrics({"accuracy": [0.5, 0.75], "loss": 1})
+    {'accuracy': (0.5, 0.75), 'loss': (1.0,)}
+
+    Raises:
+        ConfigError: if it is no number, sequence of numbers, or mapping to either.
+    """
+    named = returned if isinstance(returned, Mapping) else {UNNAMED: returned}
+    if not named:
+        raise ConfigError("train_fn returned no metric; it returns at least one number")
+    return {str(name): _curve(value, str(name)) for name, value in named.items()}
+
+
+def choose_metric(metrics: Metrics, wanted: str | None) -> str:
+    """The name under which the metric to compare is found among those of a run.
+
+    Args:
+        metrics: of one run.
+        wanted: its name, which a number without a name takes; by default the only one, or `"accuracy"`.
+
+    Raises:
+        ConfigError: if it is not there, or not clear.
+    """
+    if list(metrics) == [UNNAMED] or (wanted is None and len(metrics) == 1):
+        return next(iter(metrics))
+    there = ", ".join(metrics)
+    if wanted is None and "accuracy" not in metrics:
+        raise ConfigError(f"train_fn returned the metrics {there}; choose one with metric=")
+    if wanted is not None and wanted not in metrics:
+        raise ConfigError(f"train_fn returned no metric {wanted!r}; there are {there}")
+    return wanted or "accuracy"
+
+
+def _curve(value: Any, name: str) -> tuple[float, ...]:
+    plain = value.tolist() if hasattr(value, "tolist") else value
+    try:
+        curve = (float(plain),) if isinstance(plain, Real) else tuple(float(each) for each in plain)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"train_fn returned {type(value).__name__} for {name}; it returns a number, or one per epoch"
+        ) from error
+    if not curve:
+        raise ConfigError(f"train_fn returned no value for {name}; a curve has one for each epoch")
+    return curve
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
+
+
+def _read(file: Path) -> Metrics | None:
+    """Metrics that were kept; a damaged file is warned of and counts as missing."""
+    try:
+        metrics = json.loads(file.read_text(encoding="utf-8"))["metrics"]
+        return {
+            name: tuple(math.nan if value is None else float(value) for value in curve)
+            for name, curve in metrics.items()
+        }
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        warnings.warn(f"{file} is damaged ({error}); the run is made again", CorrInitWarning, stacklevel=2)
+        return None
+
+
+def _write(file: Path, initialization: Initialization, seed: int, metrics: Metrics) -> None:
+    curves = {
+        name: [value if math.isfinite(value) else None for value in curve] for name, curve in metrics.items()
+    }
+    record = {"initialization": initialization.spec, "seed": seed, "metrics": curves}
+    with replacing(file) as opened:
+        opened.write((json.dumps(record, indent=2) + "\n").encode())

@@ -1,0 +1,118 @@
+"""Standings: who is compared over which seeds, what is tested, and the table."""
+
+import math
+
+import pytest
+
+from corrinit.lab.arms import Initialization
+from corrinit.lab.standing import Setting, standings, text_table, verdicts
+from corrinit.lab.stats import holm, paired_difference
+from corrinit.lab.verdict import POINTS, Unit
+
+ARMS = {
+    "kaiming_normal": Initialization("kaiming_normal"),
+    "correlated": Initialization("correlated"),
+    "orthogonal": Initialization("orthogonal"),
+    "small": Initialization("kaiming_normal", "correlated"),
+    "measured": Initialization("correlated", "measured"),
+}
+BASE = {0: 0.70, 1: 0.72, 2: 0.71, 3: 0.70}
+
+
+def setting(*, anytime=False, unit=POINTS, lower_is_better=False):
+    return Setting(ARMS, "kaiming_normal", "accuracy", unit, lower_is_better, anytime, indifference=0.005)
+
+
+def better_by(*differences):
+    return {seed: BASE[seed] + difference for seed, difference in enumerate(differences)}
+
+
+def rows_of(values, **options):
+    return {row.arm: row for row in standings({"kaiming_normal": BASE} | values, setting(**options))}
+
+
+def test_pairs_are_the_seeds_that_both_finished():
+    row = rows_of({"correlated": {3: 0.75, 1: 0.74, 9: 0.9}})["correlated"]
+    assert row.difference == paired_difference([0.74, 0.75], [0.72, 0.70])
+    assert row.values is not None
+    assert (row.values.n, row.runs) == (3, 3)
+
+
+def test_p_values_are_corrected_for_the_arms_that_are_tested():
+    values = {
+        "correlated": better_by(0.02, 0.03, 0.02, 0.03),
+        "orthogonal": better_by(0.01, -0.01, 0.01, 0.0),
+        "small": better_by(0.5, 0.5, 0.5, math.nan),
+    }
+    rows = rows_of(values)
+    raw = [
+        paired_difference(list(values[arm].values()), list(BASE.values())).p
+        for arm in ("correlated", "orthogonal")
+    ]
+    assert (rows["correlated"].p, rows["orthogonal"].p) == holm(raw)
+    assert (rows["small"].diverged, math.isnan(rows["small"].p)) == ((3,), True)
+    assert math.isnan(rows["kaiming_normal"].p)
+
+
+def test_a_seed_for_which_the_baseline_diverged_is_left_out():
+    values = {"kaiming_normal": BASE | {1: math.inf}, "correlated": better_by(0.02, 0.03, 0.02, 0.03)}
+    correlated = standings(values, setting())[1]
+    assert correlated.difference is not None
+    assert (correlated.difference.n, correlated.diverged) == (3, ())
+    text = verdicts(standings(values, setting()), values, {}, setting())
+    assert text.startswith("kaiming_normal diverged in 1 of 4 runs (seed 1).")
+
+
+def test_only_anytime_inference_answers():
+    values = {
+        "correlated": better_by(0.05, 0.051, 0.05, 0.049),
+        "orthogonal": better_by(0.03, -0.03, 0.0, 0.02),
+    }
+    assert {row.answer for row in rows_of(values).values()} == {None}
+    assert [row.answer for row in rows_of(values, anytime=True).values()] == [None, "different", "open"]
+
+
+@pytest.mark.parametrize(
+    ("arm", "control"),
+    [
+        ("correlated", "kaiming_normal:scale=correlated"),
+        ("orthogonal", "orthogonal:scale=he"),
+        ("measured", "correlated:scale=he"),
+        ("small", None),
+    ],
+)
+def test_only_arms_with_a_scale_of_their_own_need_a_control(arm, control):
+    values = {"kaiming_normal": BASE, arm: better_by(0.05, 0.051, 0.05, 0.049)}
+    text = verdicts(standings(values, setting()), values, {}, setting())
+    assert (f"add the arm {control}." in text) == (control is not None)
+    assert ("told apart" in text) == (control is not None)
+
+
+def test_the_control_that_is_there_is_found_by_what_it_is():
+    values = {
+        "kaiming_normal": BASE,
+        "correlated": better_by(0.05, 0.051, 0.05, 0.049),
+        "small": better_by(0.02, 0.021, 0.022, 0.02),
+    }
+    text = verdicts(standings(values, setting()), values, {}, setting())
+    assert "2.1 of these 5.0 points are scale: small, at the same scale, gains +2.1 points" in text
+
+
+def test_table_as_text():
+    values = {
+        "kaiming_normal": BASE,
+        "correlated": better_by(0.05, 0.06, 0.05, math.nan),
+        "orthogonal": {0: 0.9},
+    }
+    lines = text_table(standings(values, setting()), setting()).splitlines()
+    assert [len(line.rstrip()) <= len(lines[1]) for line in lines]
+    assert lines[2].split() == ["kaiming_normal", "70.75", "±", "0.96", "4"]
+    assert lines[3].split()[:8] == ["correlated", "76.33", "±", "1.53", "3", "of", "4", "+5.3"]
+    assert lines[4].split() == ["orthogonal", "90.00", "1", "+20.0", "points", "none", "yet"]
+
+
+def test_table_of_another_metric_keeps_its_unit():
+    values = {"kaiming_normal": {0: 1.25, 1: 1.5}, "correlated": {0: math.nan, 1: math.nan}}
+    lines = text_table(standings(values, setting(unit=Unit())), setting(unit=Unit())).splitlines()
+    assert lines[2].split()[:4] == ["kaiming_normal", "1.375", "±", "0.1768"]
+    assert lines[3].split() == ["correlated", "diverged", "0", "of", "2"]
