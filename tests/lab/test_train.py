@@ -10,8 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from corrinit import methods
 from corrinit.errors import ConfigError, CorrInitError, CorrInitWarning
-from corrinit.lab import records
+from corrinit.lab import records, train
 from corrinit.lab.config import TWO_BY_TWO, Initialization, RunConfig
 from corrinit.lab.data import load
 from corrinit.lab.records import read_run
@@ -107,6 +108,40 @@ def test_arms_of_a_seed_share_everything_but_the_convolutions(digits):
     for name, tensor in models[0].state_dict().items():
         same = [torch.equal(model.state_dict()[name], tensor) for model in models[1:]]
         assert all(same) or (tensor.dim() == 4 and not any(same))
+
+
+@pytest.mark.parametrize(
+    "arm",
+    [
+        Initialization("lsuv"),
+        Initialization("patch_whitening", "he"),
+        Initialization("correlated", "measured"),
+        Initialization("correlated", "own", "vgg8-cifar10:layers"),
+    ],
+)
+def test_arms_that_look_at_images_differ_in_the_convolutions_alone(digits, arm):
+    config = replace(TINY, initialization=arm)
+    model, again = initialized_model(config, digits), initialized_model(config, digits)
+    other = initialized_model(replace(TINY, initialization=Initialization("kaiming_normal")), digits)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor)
+        assert tensor.dim() == 4 or torch.equal(other.state_dict()[name], tensor)
+
+
+def test_methods_see_standardized_training_images_chosen_by_the_seed(digits, monkeypatch):
+    seen = []
+    monkeypatch.setattr(methods, "initialize", lambda *_, images, **__: seen.append(images))
+    monkeypatch.setattr(train, "INITIALIZATION_IMAGES", 40)
+    for seed in (3, 3, 4):
+        initialized_model(replace(TINY, initialization=Initialization("lsuv"), seed=seed), digits)
+    initialized_model(TINY, digits)
+    mean, std = channel_moments(torch.tensor(digits.train_images))
+    every = (torch.tensor(digits.train_images).float() - mean) / std
+    assert seen[0].shape == (40, *every.shape[1:])
+    assert all((every == image).flatten(1).all(1).any() for image in seen[0])
+    assert torch.equal(seen[0], seen[1])
+    assert not torch.equal(seen[0], seen[2])
+    assert seen[3] is None
 
 
 def test_metrics_are_those_of_the_updates(undisturbed):

@@ -1,0 +1,189 @@
+"""What the paper of each initialization method promises, of single convolutions."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from corrinit import SpatialCorrelation, kernels, methods
+from corrinit.methods.convolutional_covariance import covariance
+from corrinit.seeding import layer_generator
+
+
+def initialized(convolution, method, *, seed=0, **options):
+    """The convolution alone in a model: it is its first and last."""
+    model = nn.Sequential(convolution)
+    methods.initialize(model, method, seed=seed, **options)
+    return convolution.weight.detach()
+
+
+def filled(function, shape, seed=0, **options):
+    """What `torch.nn.init` makes of the generator that the first layer of a model has."""
+    return function(torch.empty(shape), **options, generator=layer_generator(seed, "0"))
+
+
+# torch.nn.init
+
+
+@pytest.mark.parametrize(
+    ("method", "function", "options"),
+    [
+        ("pytorch_default", nn.init.kaiming_uniform_, {"a": math.sqrt(5)}),
+        ("kaiming_uniform", nn.init.kaiming_uniform_, {"nonlinearity": "relu"}),
+        ("kaiming_normal", nn.init.kaiming_normal_, {"nonlinearity": "relu"}),
+        ("xavier_uniform", nn.init.xavier_uniform_, {}),
+        ("xavier_normal", nn.init.xavier_normal_, {}),
+        ("truncated_normal", nn.init.trunc_normal_, {"std": 0.02}),
+        ("orthogonal", nn.init.orthogonal_, {}),
+    ],
+)
+@pytest.mark.parametrize("shape", [(8, 3, 3, 3), (4, 16, 5, 3), (6, 2, 1, 1), (5, 7, 4)])
+def test_the_values_are_those_of_torch(method, function, options, shape):
+    kind = nn.Conv1d if len(shape) == 3 else nn.Conv2d
+    weight = initialized(kind(shape[1], shape[0], shape[2:]), method, seed=5)
+    torch.testing.assert_close(weight, filled(function, shape, 5, **options), rtol=3e-7, atol=0)
+
+
+def test_the_default_of_pytorch_is_what_its_layers_start_from():
+    torch.manual_seed(0)
+    fresh = nn.Conv2d(16, 32, 3)
+    bound = fresh.weight.abs().max().item()
+    ours = initialized(nn.Conv2d(16, 32, 3), "pytorch_default")
+    assert ours.abs().max().item() == pytest.approx(bound, rel=1e-2)
+    assert ours.abs().max() <= 1 / math.sqrt(16 * 9)
+
+
+@pytest.mark.statistical
+def test_truncated_normal_has_its_deviation_and_keeps_within_its_bounds():
+    """36,864 weights: the deviation within 2 % is 5.4 standard errors, p < 1e-7."""
+    weight = initialized(nn.Conv2d(64, 64, 3), "truncated_normal")
+    assert weight.std().item() == pytest.approx(0.02, rel=0.02)
+    assert weight.abs().max() < 2
+
+
+# Isometries
+
+
+@pytest.mark.parametrize(("outputs", "inputs", "groups"), [(64, 4, 1), (8, 4, 1), (64, 8, 4), (16, 16, 16)])
+def test_orthogonal_has_orthonormal_rows_or_columns_in_each_group(outputs, inputs, groups):
+    weight = initialized(nn.Conv2d(inputs, outputs, 3, groups=groups), "orthogonal")
+    for group in weight.flatten(1).double().chunk(groups):
+        gram = group @ group.T if len(group) <= group.shape[1] else group.T @ group
+        torch.testing.assert_close(gram, torch.eye(len(gram)).double(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", [(3, 3), (5, 1), (1, 1)])
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("outputs", [8, 24])
+def test_delta_orthogonal_with_circular_padding_keeps_every_norm(kernel, groups, outputs):
+    padding = tuple(k // 2 for k in kernel)
+    convolution = nn.Conv2d(
+        8, outputs, kernel, padding=padding, padding_mode="circular", groups=groups, bias=False
+    )
+    initialized(convolution, "delta_orthogonal")
+    x = torch.randn(5, 8, 6, 7, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(convolution(x).flatten(1).norm(dim=1), x.flatten(1).norm(dim=1))
+
+
+def test_delta_orthogonal_with_fewer_outputs_has_orthonormal_rows():
+    weight = initialized(nn.Conv2d(8, 3, 3), "delta_orthogonal")
+    central = weight[:, :, 1, 1]
+    torch.testing.assert_close(central @ central.T, torch.eye(3), rtol=0, atol=1e-6)
+    assert weight.count_nonzero() == central.numel()
+
+
+@pytest.mark.parametrize(
+    ("outputs", "inputs", "groups"), [(8, 8, 1), (12, 8, 1), (5, 8, 1), (8, 8, 4), (6, 6, 6)]
+)
+def test_dirac_passes_on_the_shared_channels(outputs, inputs, groups):
+    convolution = nn.Conv2d(inputs, outputs, 3, padding=1, groups=groups, bias=False)
+    initialized(convolution, "dirac")
+    x = torch.randn(2, inputs, 6, 6, generator=torch.Generator().manual_seed(0))
+    shared = min(inputs, outputs)
+    assert torch.equal(convolution(x)[:, :shared], x[:, :shared])
+    assert not convolution(x)[:, shared:].any()
+
+
+@pytest.mark.parametrize("method", ["dirac", "delta_orthogonal"])
+def test_transposed_convolutions_of_stride_1_are_isometries_too(method):
+    convolution = nn.ConvTranspose2d(8, 8, 3, padding=1, groups=2, bias=False)
+    initialized(convolution, method)
+    x = torch.randn(2, 8, 6, 6, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(convolution(x).norm(), x.norm())
+
+
+# Closed-form covariance
+
+
+@given(
+    st.lists(st.integers(1, 7), min_size=1, max_size=2).map(tuple),
+    st.floats(0, 1),
+)
+def test_the_closed_form_is_a_covariance_of_mean_variance_one(kernel_size, depth):
+    matrix = covariance(kernel_size, depth)
+    np.testing.assert_allclose(matrix, matrix.T, atol=1e-12)
+    assert np.linalg.eigvalsh(matrix).min() > -1e-9
+    assert matrix.trace() == pytest.approx(len(matrix))
+
+
+def test_the_closed_form_is_that_of_the_docstring_and_its_variance_peaks_in_the_middle():
+    sigma = 0.16 + 0.32 * 0.5 + 2.88 * 0.25 / 2
+    wrapped = {0: 0, 1: 1, 2: -2, 3: -1, -1: -1, -2: -2, -3: 1}  # displacements on a ring of four taps
+    z = np.exp(-np.array([(-2) ** 2, 1, 0, 1]) / (2 * sigma))
+    printed = np.empty((4, 4))
+    for p in range(4):
+        for q in range(4):
+            around = math.exp(-(wrapped[p - q] ** 2) / (2 * sigma))
+            printed[p, q] = z[p] * z[q] * (around - (z[p] + z[q]) / 4)
+    values, vectors = np.linalg.eigh(printed)
+    nearest = vectors @ np.diag(np.maximum(values, 0)) @ vectors.T
+    np.testing.assert_allclose(covariance((4,), 0.5), nearest * 4 / np.trace(nearest), atol=1e-12)
+    assert covariance((5, 5), 0.5).diagonal().argmax() == 12
+
+
+def test_deeper_filters_are_wider():
+    spread = [covariance((7, 7), depth).diagonal().max() for depth in (0, 0.5, 1)]
+    assert spread[0] > 2 * spread[1] > 4 * spread[2]
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("kernel_size", [(3, 3), (2, 4)])
+def test_the_filters_have_the_covariance_of_the_closed_form(kernel_size):
+    """At most 45 entries, each beyond 4.5 standard errors with p = 7e-6: 0.0003 in all."""
+    model = nn.Sequential(*(nn.Conv2d(64, 64, kernel_size) for _ in range(3)))
+    methods.initialize(model, "convolutional_covariance", seed=0)
+    for layer, depth in zip(model, (0, 0.5, 1), strict=True):
+        filters = layer.weight.detach().flatten(2).flatten(0, 1).double().numpy()
+        he = 2 / (64 * len(filters[0]))
+        sample, expected = filters.T @ filters / len(filters) / he, covariance(kernel_size, depth)
+        variance = expected.diagonal()
+        error = np.sqrt((np.outer(variance, variance) + expected**2) / len(filters))
+        assert (np.abs(sample - expected) <= 4.5 * error + 1e-9).all()
+
+
+# Correlated
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("scale", ["own", "he", "correlated"])
+def test_correlated_taps_have_r_at_every_scale(scale):
+    """36 correlations of 4,096 filters, each beyond 4.5 standard errors with p = 7e-6: 0.0003 in all."""
+    correlation = SpatialCorrelation(kernels.exponential((3, 3), mean=0.3))
+    weight = initialized(nn.Conv2d(64, 64, 3), "correlated", scale=scale, correlation=correlation)
+    sample = np.corrcoef(weight.flatten(2).flatten(0, 1).double().numpy(), rowvar=False)
+    error = (1 - correlation.matrix**2) / math.sqrt(4096)
+    assert (np.abs(sample - correlation.matrix) <= 4.5 * error + 1e-12).all()
+
+
+@pytest.mark.statistical
+def test_the_correlated_scale_keeps_the_variance_of_identical_inputs():
+    """4,096 outputs of identical taps: E[y²] = 2 E[x²] within 10 %, 4.5 standard errors."""
+    convolution = nn.Conv2d(32, 4096, 3, bias=False)
+    initialized(convolution, "correlated")
+    pixels = torch.randn(1, 32, 1, 1, generator=torch.Generator().manual_seed(0))
+    power = convolution(pixels.expand(1, 32, 3, 3)).square().mean() / pixels.square().mean()
+    assert power.item() == pytest.approx(2, rel=0.1)
