@@ -4,7 +4,6 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,28 +17,6 @@ def demo(**options):
     """The words of a demo of eight tiny runs."""
     tiny = {"epochs": 2, "seeds": 2, "width": 0.1, "train_subset": 300, "jobs": 1}
     return ("demo", *(f"--{name.replace('_', '-')}={value}" for name, value in {**tiny, **options}.items()))
-
-
-@dataclass
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def run(capsys, monkeypatch, tmp_path):
-    """Run the command in an empty folder, in this process."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "160")
-
-    def run(*arguments) -> Outcome:
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return Outcome(ended.value.code or 0, captured.out, captured.err)  # pyright: ignore
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,11 @@ def test_the_statistics_of_batch_norm_are_unchanged():
 @pytest.mark.parametrize(
     ("model", "shape", "message"),
     [
-        (nn.Sequential(nn.Flatten(), nn.Linear(12, 7)), (3, 2, 2), r"needs to return \(2, 4\): give its last"),
+        (
+            nn.Sequential(nn.Flatten(), nn.Linear(12, 7)),
+            (3, 2, 2),
+            r"needs to return \(2, 4\): give its last",
+        ),
         (nn.Linear(5, 4), (3, 2, 2), r"fails on images of shape \(3, 2, 2\): RuntimeError"),
         (nn.LSTM(2, 4), (3, 2), "returned tuple"),
     ],

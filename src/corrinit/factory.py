@@ -77,8 +77,8 @@ def require_outputs(model: nn.Module, image_shape: tuple[int, ...], classes: int
         )
     if tuple(scores.shape) != (2, classes):
         raise ConfigError(
-            f"the model returned shape {tuple(scores.shape)} for 2 images; the data has {classes} classes, so "
-            f"it needs to return (2, {classes}): give its last layer {classes} outputs"
+            f"the model returned shape {tuple(scores.shape)} for 2 images; the data has {classes} classes, "
+            f"so it needs to return (2, {classes}): give its last layer {classes} outputs"
         )
 
 

@@ -34,4 +34,4 @@ def handmade(config, accuracy, *, curve=None, sign_changes=0.4, weight_correlati
         }
         for epoch in epochs
     )
-    return RunRecord(Path(str(hash(config))), config, metrics, {"test_accuracy": accuracy, **FACTS})
+    return RunRecord(Path(config.run_id), config, metrics, {"test_accuracy": accuracy, **FACTS})

@@ -54,6 +54,15 @@ app.command(
     help_epilogue="Example: corrinit demo --data cifar10 --model vgg8 --train-subset 10000",
 )
 app.command(
+    "corrinit.cli.compare:compare",
+    help="Compare initializations of your network on your data.\n\n"
+    "Every method starts from the same seeds, with controls that tell its structure from its scale. Ends "
+    "with a table, learning curves, what they say in plain words, and the line of code to paste. A stopped "
+    "comparison is taken up where it stood.",
+    help_epilogue="Example: corrinit compare model.py:build --data folder:images --methods "
+    "orthogonal,correlated --seeds 5 --lr auto",
+)
+app.command(
     "corrinit.cli.reproduce:reproduce",
     help="Repeat a figure or table of the paper, and lay the results beside it.\n\n"
     "Trains what is not recorded yet, then writes a report with the paper's numbers, ours, controls that "

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from corrinit.cli.check import checked
 from corrinit.cli.progress import carry_out, require_success
 from corrinit.errors import ConfigError
 from corrinit.lab.config import TWO_BY_TWO, Precision, RunConfig
@@ -38,7 +40,7 @@ def demo(
 
     Args:
         data: digits, cifar10, cifar100, parquet:DIR or folder:DIR.
-        model: small, vgg8, vgg16, vgg19, resnet10, resnet18 or resnet34.
+        model: small, vgg8, vgg16, vgg19, resnet10, resnet18 or resnet34; or MODULE:FACTORY, PATH.py:FACTORY.
         epochs: Passes over the training images.
         seeds: Number of seeds, from 0.
         train_subset: Train on that many images only.
@@ -52,19 +54,20 @@ def demo(
     """
     if seeds < 1:
         raise ConfigError(f"seeds is {seeds}; a comparison needs at least 1, and an interval at least 2")
-    configs = [
+    base = checked(
         RunConfig(
             data=data,
             train_subset=train_subset,
             model=model,
             width=width,
-            initialization=initialization,
             epochs=epochs,
             lr=lr,
             l2=l2,
             precision=precision,
-            seed=seed,
         )
+    )
+    configs = [
+        replace(base, initialization=initialization, seed=seed)
         for seed in range(seeds)
         for initialization in TWO_BY_TWO
     ]

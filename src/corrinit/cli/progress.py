@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from corrinit.errors import CorrInitError
 from corrinit.lab.comparison import label
 from corrinit.lab.config import RunConfig
-from corrinit.lab.data import load
+from corrinit.lab.data import Dataset, load
 from corrinit.lab.query import settings
 from corrinit.lab.records import Metrics, finished_run
 from corrinit.lab.sweep import Sweep, sweep
@@ -35,9 +35,10 @@ def carry_out(configs: Sequence[RunConfig], runs: Path, *, jobs: int) -> Sweep:
     epochs = {config: config.epochs for config in names if finished_run(runs, config)}
     if epochs:
         console.print(f"{len(epochs)} of {len(names)} runs are finished already, in {runs}")
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        _decode({config.data for config in names.keys() - epochs.keys()}, progress)
+    with _bar(console) as progress:
+        for data in sorted({config.data for config in names.keys() - epochs.keys()}):
+            with suppress(CorrInitError):  # which the runs will meet again
+                _load(data, progress)
         total = sum(config.epochs for config in names)
         task = progress.add_task("starting", total=total, completed=sum(epochs.values()))
 
@@ -99,17 +100,26 @@ def run_names(configs: Sequence[RunConfig]) -> dict[RunConfig, str]:
     }
 
 
-def _decode(data: set[str], progress: Progress) -> None:
-    """Fill the caches of decoded images, showing how far that is."""
-    for name in sorted(data):
-        task = progress.add_task(f"decoding {name}", visible=False, total=None)
+def load_visibly(data: str, *, train_subset: int | None = None) -> Dataset:
+    """Load a data set; if its images have to be decoded first, show how far that is."""
+    with _bar(Console(stderr=True, highlight=False, markup=False)) as progress:
+        return _load(data, progress, train_subset)
 
-        def show(done: int, total: int, task=task) -> None:
-            progress.update(task, completed=done, total=total, visible=True)
 
-        with suppress(CorrInitError):  # which the runs will meet again
-            load(name, progress=show)
-        progress.remove_task(task)
+def _bar(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True)
+
+
+def _load(name: str, progress: Progress, train_subset: int | None = None) -> Dataset:
+    task = progress.add_task(f"decoding {name}", visible=False, total=None)
+
+    def show(done: int, total: int) -> None:
+        progress.update(task, completed=done, total=total, visible=True)
+
+    dataset = load(name, train_subset=train_subset, progress=show)
+    progress.remove_task(task)
+    return dataset
 
 
 def _first(names: Sequence[str]) -> str:

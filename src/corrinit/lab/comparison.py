@@ -98,12 +98,10 @@ class Comparison:
         lacking = {arm.label: sorted(seeds - arm.runs.keys()) for arm in self.arms}
         return {label: absent for label, absent in lacking.items() if absent}
 
-    def against_baseline(self, arm: Arm) -> PairedDifference | None:
-        """Accuracy of an arm minus the baseline's over their common seeds; None if there are none."""
-        baseline = self._find(BASELINE)
-        if baseline is None or arm is baseline or not (seeds := _common(arm, baseline)):
-            return None
-        return paired_difference(_values(arm, seeds), _values(baseline, seeds))
+    @property
+    def baseline(self) -> Arm | None:
+        """The arm that the others are compared with; None if none of its runs is finished."""
+        return self.find(BASELINE)
 
     def two_by_twos(self) -> tuple[TwoByTwo, ...]:
         """The 2×2 of every R and strength of which all four arms have a seed in common."""
@@ -112,10 +110,10 @@ class Comparison:
             if (initialization.method, initialization.scale) != ("correlated", "correlated"):
                 continue
             arms = [
-                self._find(BASELINE),
-                self._find(replace(initialization, method="kaiming_normal")),
-                self._find(replace(initialization, scale="he")),
-                self._find(initialization),
+                self.find(BASELINE),
+                self.find(replace(initialization, method="kaiming_normal")),
+                self.find(replace(initialization, scale="he")),
+                self.find(initialization),
             ]
             present = [arm for arm in arms if arm is not None]
             if len(present) < len(arms) or not (seeds := _common(*present)):
@@ -133,7 +131,8 @@ class Comparison:
             found.append(TwoByTwo(initialization, seeds, effects, together))
         return tuple(found)
 
-    def _find(self, initialization: Initialization) -> Arm | None:
+    def find(self, initialization: Initialization) -> Arm | None:
+        """The arm of an initialization in canonical form; None if none of its runs is finished."""
         return next((arm for arm in self.arms if arm.initialization == initialization), None)
 
 
@@ -145,6 +144,20 @@ def compare(records: Iterable[RunRecord]) -> tuple[Comparison, ...]:
         settings.setdefault(setting, []).append(record)
     ordered = sorted(settings, key=lambda config: json.dumps(asdict(config)))
     return tuple(_comparison(config, settings[config]) for config in ordered)
+
+
+def controls(initialization: Initialization) -> tuple[Initialization, ...]:
+    """The arms that complete a correlated one to its 2×2: independent taps at its scale, its taps at He's.
+
+    >>> [label(arm) for arm in controls(Initialization("correlated", strength=0.5))]
+    ['kaiming_normal, small scale, α = 0.5', 'correlated, He scale, α = 0.5']
+    >>> controls(Initialization("orthogonal"))
+    ()
+    """
+    arm = initialization.canonical
+    if (arm.method, arm.scale) != ("correlated", "correlated"):
+        return ()
+    return replace(arm, method="kaiming_normal"), replace(arm, scale="he")
 
 
 def label(initialization: Initialization) -> str:
@@ -170,9 +183,7 @@ def label(initialization: Initialization) -> str:
 def correlation_suffix(initialization: Initialization) -> str:
     """Which R and strength an arm depends on, where they are not the default ones."""
     name, strength = initialization.correlation_name, initialization.strength
-    return ("" if strength == 1 else f", α = {strength:g}") + (
-        "" if name == "default" else f", R of {name}"
-    )
+    return ("" if strength == 1 else f", α = {strength:g}") + ("" if name == "default" else f", R of {name}")
 
 
 def problem(record: RunRecord) -> str | None:

@@ -5,6 +5,7 @@ Colours are those of Okabe & Ito (2008), told apart with every kind of colour vi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -53,6 +54,16 @@ class Dots:
     values: Mapping[int, float]
 
 
+@dataclass(frozen=True)
+class Range:
+    """A difference from the baseline with its interval."""
+
+    name: str
+    mean: float
+    low: float
+    high: float
+
+
 @matplotlib.rc_context(STYLE)
 def curves(
     title: str, label: str, series: Sequence[Series], *, log: bool = False, caption: str = ""
@@ -68,11 +79,7 @@ def curves(
     """
     figure, axes = _canvas()
     for arm in series:
-        colour, mean = arm.style.colour, arm.values.mean(axis=0)
-        axes.plot(arm.epochs, mean, color=colour, linestyle=arm.style.line, label=arm.style.name)
-        if len(arm.values) > 1:
-            sd = arm.values.std(axis=0, ddof=1)
-            axes.fill_between(arm.epochs, mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
+        _band(axes, arm, arm.style.colour)
     if log:
         axes.set_yscale("log")
     axes.set_xlabel("epoch")
@@ -83,21 +90,58 @@ def curves(
 
 
 @matplotlib.rc_context(STYLE)
+def small_multiples(
+    title: str, label: str, series: Sequence[Series], *, log: bool = False, caption: str = ""
+) -> Figure:
+    """As `curves`, an arm per panel, each beside the mean of the first, which is dashed.
+
+    For more arms than can be told apart in one panel.
+    """
+    reference, columns = series[0], 4
+    rows = math.ceil((len(series) - 1) / columns)
+    figure = Plot(figsize=(9.6, 0.6 + 1.7 * rows))
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, arm in zip(grid, series[1:], strict=False):
+        axes.plot(reference.epochs, reference.values.mean(axis=0), color=NEUTRAL, linestyle="--", linewidth=1)
+        _band(axes, arm, BLUE)
+        axes.set_title(arm.style.name, fontsize=8)
+        if log:
+            axes.set_yscale("log")
+        _integer_ticks(axes)
+    for axes in grid[len(series) - 1 :]:
+        axes.set_visible(False)
+    figure.supxlabel("epoch", fontsize=9)
+    figure.supylabel(label, fontsize=9)
+    return Figure(title, figure_svg(figure), f"Dashed: {reference.style.name}. {caption}".strip())
+
+
+@matplotlib.rc_context(STYLE)
 def paired_dots(title: str, label: str, arms: Sequence[Dots], *, caption: str = "") -> Figure:
-    """Final values of every run, a column per arm; a line joins the runs of a seed, a bar marks the mean."""
-    figure, axes = _canvas()
+    """Final values of every run, a row per arm; a line joins the runs of a seed, a bar marks the mean."""
+    figure, axes = _rows([arm.style.name for arm in arms])
     for seed in sorted({seed for arm in arms for seed in arm.values}):
-        points = [(x, arm.values[seed]) for x, arm in enumerate(arms) if seed in arm.values]
+        points = [(arm.values[seed], y) for y, arm in enumerate(arms) if seed in arm.values]
         axes.plot(*zip(*points, strict=True), color=NEUTRAL, linewidth=0.8, alpha=0.6, zorder=1)
-    for x, arm in enumerate(arms):
+    for y, arm in enumerate(arms):
         colour, values = arm.style.colour, np.array(list(arm.values.values()))
         face = colour if arm.style.line == "-" else "none"
-        axes.scatter(np.full(len(values), x), values, s=22, edgecolor=colour, facecolor=face, zorder=2)
-        axes.hlines(values.mean(), x - 0.25, x + 0.25, color=colour, linewidth=2, zorder=3)
-    axes.set_xticks(range(len(arms)), [arm.style.name.replace(", ", "\n") for arm in arms])
-    axes.set_xlim(-0.5, len(arms) - 0.5)
-    axes.set_ylabel(label)
-    axes.grid(visible=False, axis="x")
+        axes.scatter(values, np.full(len(values), y), s=22, edgecolor=colour, facecolor=face, zorder=2)
+        axes.vlines(values.mean(), y - 0.25, y + 0.25, color=colour, linewidth=2, zorder=3)
+    axes.set_xlabel(label)
+    return Figure(title, figure_svg(figure), caption)
+
+
+@matplotlib.rc_context(STYLE)
+def intervals(title: str, label: str, ranges: Sequence[Range], *, caption: str = "") -> Figure:
+    """Differences from the baseline with their intervals, a row per arm; coloured if they exclude 0."""
+    figure, axes = _rows([each.name for each in ranges])
+    axes.axvline(0, color=NEUTRAL, linewidth=0.8)
+    for y, each in enumerate(ranges):
+        colour = GREEN if each.low > 0 else VERMILION if each.high < 0 else NEUTRAL
+        if math.isfinite(each.low) and math.isfinite(each.high):
+            axes.hlines(y, each.low, each.high, color=colour, linewidth=2)
+        axes.plot(each.mean, y, "o", color=colour, markersize=5)
+    axes.set_xlabel(label)
     return Figure(title, figure_svg(figure), caption)
 
 
@@ -136,6 +180,24 @@ def distance_profile(title: str, correlation: SpatialCorrelation, *, caption: st
     _integer_ticks(axes)
     axes.legend()
     return Figure(title, figure_svg(figure), caption)
+
+
+def _band(axes: Axes, arm: Series, colour: str) -> None:
+    mean = arm.values.mean(axis=0)
+    axes.plot(arm.epochs, mean, color=colour, linestyle=arm.style.line, label=arm.style.name)
+    if len(arm.values) > 1:
+        sd = arm.values.std(axis=0, ddof=1)
+        axes.fill_between(arm.epochs, mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
+
+
+def _rows(names: Sequence[str]) -> tuple[Plot, Axes]:
+    """Axes with a named row for each arm, the first on top."""
+    figure = Plot(figsize=(4.8, max(3.2, 0.8 + 0.28 * len(names))))
+    axes = figure.subplots()
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(visible=False, axis="y")
+    return figure, axes
 
 
 def _profile(correlation: SpatialCorrelation) -> tuple[list[float], list[float]]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from corrinit.lab.comparison import BASELINE, Comparison, TwoByTwo, correlation_suffix, label
+from corrinit.lab.gains import Estimate
 from corrinit.lab.page import Table
+from corrinit.lab.standing import Standing
 from corrinit.lab.stats import PairedDifference, holm
+from corrinit.lab.verdict import count
 
 INTRODUCTION = (
     "Runs differ in how the filters are drawn, and in nothing else: runs of one seed start from the same "
@@ -24,11 +28,12 @@ def findings(comparison: Comparison, name: str) -> list[str]:
         comparison: the runs.
         name: what the setting is called.
     """
-    designs = comparison.two_by_twos()
-    found = [_finding(design, name) for design in designs] or [
-        f"{name}: the four arms of the 2×2 have no finished seed in common, so what correlation does cannot "
-        "be told from what the scale does."
-    ]
+    found = [_finding(design, name) for design in comparison.two_by_twos()]
+    if not found and any(arm.initialization.method == "correlated" for arm in comparison.arms):
+        found = [
+            f"{name}: the four arms of the 2×2 have no finished seed in common, so what correlation does "
+            "cannot be told from what the scale does."
+        ]
     if comparison.left_out:
         found.append(
             f"{name}: {count(len(comparison.left_out), 'run')} left out; the reasons are given below."
@@ -36,30 +41,37 @@ def findings(comparison: Comparison, name: str) -> list[str]:
     return found
 
 
-def arm_table(comparison: Comparison) -> Table:
-    """Accuracy of each arm, and its paired difference from the baseline."""
-    differences = [comparison.against_baseline(arm) for arm in comparison.arms]
-    adjusted = iter(holm([difference.p for difference in differences if difference is not None]))
-    rows = []
-    for arm, difference in zip(comparison.arms, differences, strict=True):
-        described = arm.summary
-        sd = f" ± {100 * described.sd:.2f}" if described.n > 1 else ""
+def arm_table(rows: Sequence[Standing], *, sequential: bool = False) -> Table:
+    """Accuracy of each arm, and its paired difference from the baseline.
+
+    Args:
+        rows: where the arms stand, of accuracies.
+        sequential: whether seeds were added until the answer was clear.
+    """
+    cells = []
+    for row in rows:
+        mean, n = "–", "0"
+        if row.values is not None:
+            sd = f" ± {100 * row.values.sd:.2f}" if row.values.n > 1 else ""
+            mean, n = f"{100 * row.values.mean:.2f}{sd}", str(row.values.n)
         compared = ("–", "–", "–", "–")
-        if difference is not None:
-            compared = (
-                points(difference.mean),
-                interval(difference),
-                str(difference.n),
-                p_value(next(adjusted)),
-            )
-        rows.append((arm.label, f"{100 * described.mean:.2f}{sd}", str(described.n), *compared))
+        if row.difference is not None:
+            gain = row.difference
+            compared = points(gain.mean), interval(gain), str(gain.n), p_value(row.p)
+        cells.append((row.arm, mean, n, *compared))
+    inference = (
+        "with an interval and p that hold although seeds were added until the answer was clear "
+        "(anytime-valid t test, Wang & Ramdas 2023)"
+        if sequential
+        else "with Student's t interval; p is of the paired t test"
+    )
     return Table(
         "Test accuracy by initialization",
         ("initialization", "accuracy (%)", "n", "difference", "95 % interval", "pairs", "p"),
-        tuple(rows),
+        tuple(cells),
         f"Mean ± standard deviation over n seeds. Differences from “{label(BASELINE)}” are in percentage "
-        "points, paired by seed, with Student's t interval; p is of the paired t test, Holm-corrected over "
-        "this table.",
+        f"points, paired by seed, {inference}, Holm-corrected over this table. Arms that diverged are not "
+        "tested.",
     )
 
 
@@ -109,10 +121,12 @@ def points(difference: float) -> str:
     return f"{100 * difference:+.2f}".replace("-", "−")
 
 
-def interval(difference: PairedDifference) -> str:
-    """A 95 % interval in percentage points; `n = 1` if a single pair leaves it undefined."""
+def interval(difference: Estimate) -> str:
+    """A 95 % interval in percentage points; `n = 1` or `too few` if the pairs leave it undefined."""
     if difference.n == 1:
         return "n = 1"
+    if not math.isfinite(difference.high - difference.low):
+        return "too few"
     return f"{points(difference.low)} to {points(difference.high)}"
 
 
@@ -121,15 +135,6 @@ def p_value(p: float) -> str:
     if math.isnan(p):
         return "–"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def count(number: int, noun: str) -> str:
-    """A number of things.
-
-    >>> count(1, "run"), count(2, "run")
-    ('1 run', '2 runs')
-    """
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _finding(design: TwoByTwo, name: str) -> str:

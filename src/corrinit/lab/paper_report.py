@@ -9,7 +9,7 @@ from corrinit.correlation import default_correlation
 from corrinit.lab.claims import LEVEL, READINGS, Contrast, Finding, judge
 from corrinit.lab.comparison import compare, problem
 from corrinit.lab.config import Initialization
-from corrinit.lab.findings import count, interval, p_value, points
+from corrinit.lab.findings import interval, p_value, points
 from corrinit.lab.markdown import write_markdown
 from corrinit.lab.measured import Cell, Measured, measure
 from corrinit.lab.page import Section, Table, write_page
@@ -18,6 +18,7 @@ from corrinit.lab.paper_figures import preset_figure, training_figures
 from corrinit.lab.protocol import SCALES, Protocol
 from corrinit.lab.provenance import distinct, provenance
 from corrinit.lab.records import RunRecord
+from corrinit.lab.verdict import count
 from corrinit.presets import load_preset, preset_names
 
 KERNEL = (3, 3)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from corrinit.lab.findings import count
 from corrinit.lab.records import RunRecord
+from corrinit.lab.verdict import count
 
 
 def provenance(records: Sequence[RunRecord], command: str) -> Mapping[str, str]:

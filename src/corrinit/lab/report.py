@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
@@ -10,12 +10,15 @@ from pathlib import Path
 from corrinit.correlation import SpatialCorrelation, default_correlation, format_size
 from corrinit.errors import CorrInitError
 from corrinit.lab import figures
-from corrinit.lab.comparison import Arm, Comparison, compare, label
+from corrinit.lab.comparison import Arm, Comparison, label
+from corrinit.lab.conclusions import conclusions
 from corrinit.lab.figures import PALETTE, Dots, Series, Style
-from corrinit.lab.findings import INTRODUCTION, arm_table, count, effect_tables, findings
+from corrinit.lab.findings import INTRODUCTION, effect_tables
 from corrinit.lab.page import Figure, Section, Table, write_page
 from corrinit.lab.provenance import distinct, provenance
 from corrinit.lab.records import RunRecord
+from corrinit.lab.settings import named_comparisons
+from corrinit.lab.verdict import count
 
 KERNEL = (3, 3)
 """The kernel whose correlation is shown: that of nearly all layers of the networks."""
@@ -30,13 +33,22 @@ CURVES = (
 """Metric, title, label and logarithmic axis of each figure over training."""
 
 
-def write_report(records: Sequence[RunRecord], path: str | PathLike[str], *, command: str) -> Path:
+def write_report(
+    records: Sequence[RunRecord],
+    path: str | PathLike[str],
+    *,
+    command: str,
+    target: float | None = None,
+    sequential: bool = False,
+) -> Path:
     """Write the report of a set of runs; the same records and command give the same bytes.
 
     Args:
         records: of any number of settings; runs that differ in initialization and seed alone are compared.
         path: the HTML file; missing folders are created.
         command: what the user typed to get it.
+        target: accuracy to which the time is measured; by default one that the baseline reaches.
+        sequential: whether seeds were added until the answer was clear: intervals and p then allow for it.
 
     Returns:
         The path of the report.
@@ -46,39 +58,24 @@ def write_report(records: Sequence[RunRecord], path: str | PathLike[str], *, com
     """
     if not records:
         raise CorrInitError("there are no runs to report; make some first, with `corrinit demo`")
-    comparisons = compare(records)
-    names = _names(comparisons)
+    named = named_comparisons(records)
+    comparisons = list(named.values())
     sections = [
-        _summary(comparisons, names),
-        *(_results(comparison, name) for comparison, name in zip(comparisons, names, strict=True)),
+        Section("Summary", (INTRODUCTION,)),
+        *conclusions(records, target=target, sequential=sequential),
+        *(_results(comparison, name, sequential) for name, comparison in named.items()),
         *_correlations(comparisons),
         *_left_out(comparisons),
-        _configuration(comparisons, names),
-        _runs(comparisons, names),
+        _configuration(named),
+        _runs(named),
     ]
-    counted = [record for comparison in comparisons for record in comparison.records]
+    counted = list({record.run_id: record for c in comparisons for record in c.records}.values())
+    names = list(named)
     title = f"Correlated initialization: {names[0] if len(names) == 1 else f'{len(names)} settings'}"
     return write_page(path, title, sections, provenance=provenance(counted, command))
 
 
-def _names(comparisons: Sequence[Comparison]) -> list[str]:
-    """What each setting is called: data and model, and whatever else tells it from the others."""
-    configs = [asdict(comparison.config) for comparison in comparisons]
-    varying = [name for name in configs[0] if len({str(config[name]) for config in configs}) > 1]
-    names = []
-    for config in configs:
-        data = config["data"].partition(":")[2] or config["data"]
-        others = [f"{name} {config[name]}" for name in varying if name not in ("data", "model")]
-        names.append(", ".join([Path(data).name, config["model"], *others]))
-    return names
-
-
-def _summary(comparisons: Sequence[Comparison], names: Sequence[str]) -> Section:
-    found = [finding for pair in zip(comparisons, names, strict=True) for finding in findings(*pair)]
-    return Section("Summary", (INTRODUCTION, *found))
-
-
-def _results(comparison: Comparison, name: str) -> Section:
+def _results(comparison: Comparison, name: str, sequential: bool) -> Section:
     if not comparison.arms:
         return Section(name, ("No run of this setting is finished.",))
     data = " / ".join(distinct(comparison.records, "data"))
@@ -90,16 +87,17 @@ def _results(comparison: Comparison, name: str) -> Section:
             for arm, seeds in comparison.missing.items()
         ),
     )
-    styles = _styles(comparison.arms)
-    items = [arm_table(comparison)]
-    for design in comparison.two_by_twos():
-        items += effect_tables(design)
-    return Section(name, notes, (*items, *_figures(comparison.arms, styles)))
+    if sequential and comparison.two_by_twos():
+        notes += ("The intervals of the 2×2 are Student's, for a number of seeds that was fixed beforehand.",)
+    items = [table for design in comparison.two_by_twos() for table in effect_tables(design)]
+    return Section(f"{name}: over training", notes, (*items, *_figures(comparison.arms)))
 
 
-def _figures(arms: Sequence[Arm], styles: Sequence[Style]) -> list[Figure]:
+def _figures(arms: Sequence[Arm]) -> list[Figure]:
+    styles = _styles(arms)
+    draw = figures.curves if len(arms) <= len(PALETTE) else figures.small_multiples
     drawn = [
-        figures.curves(
+        draw(
             title,
             axis,
             [
@@ -193,19 +191,19 @@ def _left_out(comparisons: Sequence[Comparison]) -> list[Section]:
     ]
 
 
-def _configuration(comparisons: Sequence[Comparison], names: Sequence[str]) -> Section:
+def _configuration(named: Mapping[str, Comparison]) -> Section:
     """What the runs of a setting share, a column per setting."""
-    configs = [asdict(comparison.config) for comparison in comparisons]
+    configs = [asdict(comparison.config) for comparison in named.values()]
     rows = tuple(
         (field, *("–" if config[field] is None else str(config[field]) for config in configs))
         for field in configs[0]
         if field not in ("initialization", "seed")
     )
-    return Section("Configuration", items=(Table("What runs share", ("", *names), rows),))
+    return Section("Configuration", items=(Table("What runs share", ("", *named), rows),))
 
 
-def _runs(comparisons: Sequence[Comparison], names: Sequence[str]) -> Section:
-    tables = tuple(_run_table(*pair) for pair in zip(comparisons, names, strict=True) if pair[0].arms)
+def _runs(named: Mapping[str, Comparison]) -> Section:
+    tables = tuple(_run_table(comparison, name) for name, comparison in named.items() if comparison.arms)
     return Section("Runs", () if tables else ("No run is finished.",), tables)
 
 

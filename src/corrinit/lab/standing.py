@@ -113,7 +113,12 @@ def standings(values: Mapping[str, BySeed], setting: Setting) -> tuple[Standing,
 
 
 def verdicts(
-    rows: Sequence[Standing], values: Mapping[str, BySeed], curves: Mapping[str, Curves], setting: Setting
+    rows: Sequence[Standing],
+    values: Mapping[str, BySeed],
+    curves: Mapping[str, Curves],
+    setting: Setting,
+    *,
+    target: float | None = None,
 ) -> str:
     """What is known of each arm, a paragraph for each.
 
@@ -122,6 +127,7 @@ def verdicts(
         values: final values by arm and seed.
         curves: accuracy by arm and seed after each epoch; empty where there are none.
         setting: what is compared, and how.
+        target: accuracy to which epochs are counted; by default one that the baseline reaches.
     """
     finite = _finite(values)
     learned = {
@@ -129,7 +135,8 @@ def verdicts(
         for arm, by_seed in curves.items()
     }
     reference = learned.get(setting.baseline, {})
-    target = default_target(reference.values()) if reference else 0.0
+    if target is None:
+        target = default_target(reference.values()) if reference else 0.0
     found = []
     for row in rows:
         if row.arm == setting.baseline:

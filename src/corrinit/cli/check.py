@@ -1,0 +1,31 @@
+"""A look at whether a network and data fit each other, before any run is made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from corrinit.cli.progress import load_visibly
+from corrinit.errors import ConfigError
+from corrinit.factory import build_model, fingerprint, is_factory, require_outputs
+from corrinit.lab.config import RunConfig
+from corrinit.lab.models import build
+
+
+def checked(config: RunConfig) -> RunConfig:
+    """The configuration, with the architecture of a factory's model noted.
+
+    Raises:
+        ConfigError: if there is no such network, it fails on the images or returns other scores than one for
+            each class, or the data has a single class.
+        DataError: if the data cannot be read.
+    """
+    dataset = load_visibly(config.data, train_subset=config.train_subset)
+    classes, shape = len(dataset.classes), dataset.train_images.shape[1:]
+    if classes < 2:
+        raise ConfigError(f"the data has one class, {dataset.classes[0]!r}; a comparison needs two or more")
+    if is_factory(config.model):
+        model = build_model(config.model)
+        require_outputs(model, shape, classes)
+        return replace(config, architecture=fingerprint(model))
+    build(config.model, classes=classes, in_channels=shape[0], image_size=shape[1:], width=config.width)
+    return config

@@ -1,0 +1,153 @@
+"""`corrinit compare`: which initialization suits this network on these data, and is the difference real?"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table as Listing
+
+from corrinit.cli.check import checked
+from corrinit.cli.progress import carry_out, require_success
+from corrinit.errors import ConfigError
+from corrinit.lab.arms import parse_initialization
+from corrinit.lab.comparison import BASELINE
+from corrinit.lab.conclusions import conclusions
+from corrinit.lab.config import Initialization, Precision, RunConfig
+from corrinit.lab.contest import Contest, panels_at, panels_at_best, with_controls
+from corrinit.lab.page import Section, Table
+from corrinit.lab.report import write_report
+from corrinit.lab.sweep import Sweep
+from corrinit.lab.tuning import tuning_runs, tunings
+from corrinit.methods import find
+
+
+def compare(
+    model: str = "small",
+    /,
+    *,
+    data: str = "digits",
+    methods: str = "kaiming_normal,correlated",
+    lr: str = "0.1",
+    seeds: int = 5,
+    max_seeds: int | None = None,
+    epochs: int = 20,
+    target: float | None = None,
+    train_subset: int | None = None,
+    width: float = 0.5,
+    batch_size: int = 256,
+    l2: float = 0.0,
+    precision: Precision = "float32",
+    controls: bool = True,
+    jobs: int = 2,
+    runs: Path = Path("runs"),
+    output: Annotated[Path, Parameter(alias="-o")] = Path("report.html"),
+) -> None:
+    """Compare initializations of a network on your data, each from the same seeds.
+
+    All arms of a seed see the same images in the same order and have the same classifier. Every arm is
+    compared with kaiming_normal. A method is NAME[:OPTION=VALUE]...: correlated:strength=0.5,
+    correlated:correlation=R.safetensors, xavier_normal:scale=he. Finished runs are kept, and a stopped
+    comparison is taken up where it stood.
+
+    Args:
+        model: Your network, MODULE:FACTORY or PATH.py:FACTORY, a function without arguments; or small, vgg8,
+            vgg16, vgg19, resnet10, resnet18, resnet34.
+        data: folder:DIR with a sub-folder of images per class, parquet:DIR, digits, cifar10 or cifar100.
+        methods: Names of methods, separated by commas.
+        lr: Learning rates, separated by commas; or auto, for the best one of each method on images held out
+            from training.
+        seeds: Number of seeds that every method gets, from 0.
+        max_seeds: More seeds for methods whose difference is still open, up to this number.
+        epochs: Passes over the training images.
+        target: Accuracy to which the time is measured, such as 0.8; by default one that kaiming_normal
+            reaches.
+        train_subset: Train on that many images only.
+        width: Factor on the numbers of channels, of the networks that are named above.
+        batch_size: Images per update.
+        l2: L2 regularization.
+        precision: float32, or bfloat16 for automatic mixed precision.
+        controls: Complete correlated methods to the 2×2 that tells correlation from scale.
+        jobs: Runs at a time, each in its own process.
+        runs: Folder of the run records.
+        output: The report, one HTML file.
+    """
+    if target is not None and not 0 < target < 1:
+        raise ConfigError(f"target is {target:g}; it is an accuracy between 0 and 1, such as 0.8")
+    contest = Contest(seeds=seeds, max_seeds=seeds if max_seeds is None else max_seeds)
+    arms = _arms(methods, controls)
+    rates = None if lr == "auto" else _learning_rates(lr)
+    base = checked(
+        RunConfig(
+            data=data,
+            train_subset=train_subset,
+            model=model,
+            width=width,
+            epochs=epochs,
+            batch_size=batch_size,
+            l2=l2,
+            precision=precision,
+        )
+    )
+    tuned = Sweep((), ())
+    if rates is None:
+        tuned = carry_out(tuning_runs(base, arms), runs, jobs=jobs)
+        require_success(tuned)
+        panels = panels_at_best(tunings(tuned.records)[0].best, arms)
+    else:
+        panels = panels_at(rates, arms)
+    contest = replace(contest, base=base, panels=panels)
+    outcome = carry_out(contest.opening(), runs, jobs=jobs)
+    while not outcome.failures and (wanted := contest.following(outcome.records)):
+        more = carry_out(wanted, runs, jobs=jobs)
+        outcome = Sweep((*outcome.records, *more.records), more.failures)
+    records = (*tuned.records, *outcome.records)
+    if outcome.records:
+        command = shlex.join(["corrinit", *sys.argv[1:]])
+        sequential = contest.max_seeds > contest.seeds
+        _print(conclusions(records, target=target, sequential=sequential))
+        report = write_report(records, output, command=command, target=target, sequential=sequential)
+        sys.stdout.write(f"{report}\n")
+    require_success(outcome)
+
+
+def _arms(methods: str, controls: bool) -> tuple[Initialization, ...]:
+    named = [parse_initialization(each.strip()) for each in methods.split(",") if each.strip()]
+    for arm in named:
+        find(arm.method)
+        arm.load_correlation()
+    arms = with_controls(named) if controls else tuple(dict.fromkeys([BASELINE, *named]))
+    if len(arms) < 2:
+        raise ConfigError(f"methods is {methods!r}; name at least one beside kaiming_normal")
+    return arms
+
+
+def _learning_rates(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(each) for each in text.split(","))
+    except ValueError as error:
+        raise ConfigError(
+            f"lr is {text!r}; it is numbers separated by commas, such as 0.1,0.005, or auto"
+        ) from error
+
+
+def _print(sections: Sequence[Section]) -> None:
+    console = Console(highlight=False, markup=False)
+    for section in sections:
+        console.print(section.title, style="bold")
+        for table in (item for item in section.items if isinstance(item, Table)):
+            listing = Listing(box=None, header_style="dim", pad_edge=False)
+            for position, name in enumerate(table.header):
+                listing.add_column(name, no_wrap=position == 0)
+            for row in table.rows:
+                listing.add_row(*row)
+            console.print(listing)
+        for paragraph in section.paragraphs:
+            console.print(paragraph, soft_wrap=True)
+        console.print()
