@@ -11,7 +11,7 @@ the depth d in [0, 1] as σ_0 + v d + a d² / 2.
 Of this the paper leaves open or does otherwise: it draws depthwise filters alone, here every filter of a
 spatial convolution is one; the three constants of σ, which it tunes for each network, are fixed; and Σ is
 scaled so that the mean variance of the taps is He's, as the paper's networks normalize what filters put out.
-A single tap is Gaussian.
+A single tap is Gaussian. None of this has been compared with the authors' code.
 """
 
 from __future__ import annotations
