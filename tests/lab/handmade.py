@@ -28,6 +28,7 @@ def handmade(config, accuracy, *, curve=None, sign_changes=0.4, weight_correlati
             "train_loss": loss,
             "test_loss": loss,
             "test_accuracy": curve[epoch],
+            "seconds": 1.0,
             "sign_changes": changes[epoch],
             "gradient_mean_abs": 1e-3,
             "weight_correlation": weight_correlation,

@@ -169,7 +169,6 @@ def test_reproduce_end_to_end(tmp_path, monkeypatch, capsys):
         (["reproduce", "table3", "--models", "vgg9"], "no network 'vgg9'"),
         (["report"], "no folder of run records"),
         (["report", "missing"], "there is no folder missing"),
-        (["report", ".", "--markdown", "r.md"], "--markdown needs --paper"),
     ],
 )
 def test_mistakes_are_one_line(arguments, message, tmp_path, monkeypatch, capsys):

@@ -25,6 +25,8 @@ def report(
     cifar100: str | None = None,
     models: tuple[str, ...] = (),
     correlation: str = RESNET_10,
+    target: float | None = None,
+    sequential: bool = False,
     output: Annotated[Path, Parameter(alias="-o")] = Path("report.html"),
     markdown: Path | None = None,
 ) -> None:
@@ -33,23 +35,26 @@ def report(
     Args:
         folders: Where the records are, at any depth.
         paper: Lay the runs beside this figure or table of the paper, or beside all. Without it, the report
-            compares the initializations of every setting, as that of `corrinit demo` does.
+            compares the initializations of every setting, as that of `corrinit compare` does.
         scale: Of the paper's protocol at which the runs were made: smoke, cpu or paper.
         cifar10: Where CIFAR-10 came from, as in `corrinit reproduce`.
         cifar100: The same for CIFAR-100.
         models: Only these networks of the paper.
         correlation: R of the correlated rows, as in `corrinit reproduce`.
+        target: Without --paper, accuracy to which the time is measured.
+        sequential: Without --paper, allow for seeds that were added until the answer was clear, as
+            corrinit compare --max-seeds does.
         output: The report, one HTML file.
-        markdown: With --paper, write its text and tables to this file as well.
+        markdown: Write its text and tables to this file as well.
     """
     if not folders:
         raise ConfigError("no folder of run records is named; write, for example, corrinit report runs")
-    if markdown is not None and paper is None:
-        raise ConfigError("--markdown needs --paper: say which figure or table, or all")
     command = shlex.join(["corrinit", *sys.argv[1:]])
     records = _read(folders)
     if paper is None:
-        written = write_report(records, output, command=command)
+        written = write_report(
+            records, output, command=command, target=target, sequential=sequential, markdown=markdown
+        )
     else:
         protocol = Protocol(scale, data_sources(cifar10=cifar10, cifar100=cifar100), models, correlation)
         written = write_paper_report(paper, protocol, records, output, command=command, markdown=markdown)

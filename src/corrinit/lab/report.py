@@ -14,6 +14,7 @@ from corrinit.lab.comparison import Arm, Comparison, label
 from corrinit.lab.conclusions import conclusions
 from corrinit.lab.figures import PALETTE, Dots, Series, Style
 from corrinit.lab.findings import INTRODUCTION, effect_tables
+from corrinit.lab.markdown import write_markdown
 from corrinit.lab.page import Figure, Section, Table, write_page
 from corrinit.lab.provenance import distinct, provenance
 from corrinit.lab.records import RunRecord
@@ -40,6 +41,7 @@ def write_report(
     command: str,
     target: float | None = None,
     sequential: bool = False,
+    markdown: Path | None = None,
 ) -> Path:
     """Write the report of a set of runs; the same records and command give the same bytes.
 
@@ -49,6 +51,7 @@ def write_report(
         command: what the user typed to get it.
         target: accuracy to which the time is measured; by default one that the baseline reaches.
         sequential: whether seeds were added until the answer was clear: intervals and p then allow for it.
+        markdown: write its conclusions to this file as well.
 
     Returns:
         The path of the report.
@@ -60,9 +63,12 @@ def write_report(
         raise CorrInitError("there are no runs to report; make some first, with `corrinit demo`")
     named = named_comparisons(records)
     comparisons = list(named.values())
-    sections = [
+    summary = [
         Section("Summary", (INTRODUCTION,)),
         *conclusions(records, target=target, sequential=sequential),
+    ]
+    sections = [
+        *summary,
         *(_results(comparison, name, sequential) for name, comparison in named.items()),
         *_correlations(comparisons),
         *_left_out(comparisons),
@@ -72,7 +78,10 @@ def write_report(
     counted = list({record.run_id: record for c in comparisons for record in c.records}.values())
     names = list(named)
     title = f"Correlated initialization: {names[0] if len(names) == 1 else f'{len(names)} settings'}"
-    return write_page(path, title, sections, provenance=provenance(counted, command))
+    foot = provenance(counted, command)
+    if markdown is not None:
+        write_markdown(markdown, title, summary, provenance=foot)
+    return write_page(path, title, sections, provenance=foot)
 
 
 def _results(comparison: Comparison, name: str, sequential: bool) -> Section:

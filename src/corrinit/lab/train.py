@@ -13,6 +13,7 @@ import io
 import math
 import pickle
 import time
+import warnings
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -25,7 +26,7 @@ from torch.nn.functional import cross_entropy
 
 from corrinit import methods
 from corrinit.atomic import replacing
-from corrinit.errors import WeightsError
+from corrinit.errors import CorrInitWarning, WeightsError
 from corrinit.factory import build_model, is_factory
 from corrinit.lab import environment
 from corrinit.lab.config import RunConfig
@@ -213,7 +214,9 @@ class Training:
         self.updates.append({name: torch.from_numpy(values).float() for name, values in totals.items()})
         means = {name: _mean(values) for name, values in totals.items()}
         try:
-            return {**means, "weight_correlation": weight_correlation(self.model)}
+            with warnings.catch_warnings():  # of taps that hardly vary: the mean is what is recorded
+                warnings.simplefilter("ignore", CorrInitWarning)
+                return {**means, "weight_correlation": weight_correlation(self.model)}
         except WeightsError:  # weights of a diverging run, or of layers too narrow to tell
             return {**means, "weight_correlation": math.nan}
 
