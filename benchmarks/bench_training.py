@@ -4,23 +4,30 @@
 
 Targets: with every monitor on at least 97 % of the images/s of a bare loop (forward, backward, SGD) in the
 same precision and layout; from the start of the process to its first update under 5 s, under 2 GB of memory.
-The first is measured on random images of CIFAR-10's shape, the others on DATA (default: digits).
+The first is measured on random images of CIFAR-10's shape, the others on DATA (default: digits). Of the
+time of a whole comparison at least 97 % is to be training; that is measured on digits, in minutes.
 """
 
+import contextlib
+import io
 import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from corrinit import cli
 from corrinit.lab.config import RunConfig
 from corrinit.lab.data import Dataset, load
+from corrinit.lab.records import Metrics
 from corrinit.lab.train import Training
 from corrinit.monitor import weight_correlation
 
@@ -98,6 +105,24 @@ def start(data: str) -> tuple[float, float]:
     return time.perf_counter() - started, float(child.stdout)
 
 
+def share_of_comparison() -> float:
+    """Share of a `corrinit compare`, report included, that is spent in epochs of training and testing."""
+    inside, run_epoch = [0.0], Training.run_epoch
+
+    def timed(training: Training) -> Metrics:
+        started = time.perf_counter()
+        metrics = run_epoch(training)
+        inside[0] += time.perf_counter() - started
+        return metrics
+
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(Training, "run_epoch", timed):
+        words = f"compare --epochs 80 --seeds 1 --width 2 --jobs 1 --runs {folder} -o {folder}/r.html"
+        started = time.perf_counter()
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+            cli.main(words.split())
+        return inside[0] / (time.perf_counter() - started)
+
+
 def main(data: str) -> None:
     for name, settings in FORMATS.items():
         rate = images_per_second(RunConfig(model="vgg8", **settings))
@@ -109,6 +134,10 @@ def main(data: str) -> None:
     waited, memory = start(data)
     print(f"start to first update on {Path(data).name}: measured {waited:.1f} s, target < 5 s")
     print(f"memory at the first update on {Path(data).name}: measured {memory:.2f} GB, target < 2 GB")
+    share = share_of_comparison()
+    print(
+        f"share of a comparison of 4 runs that is training and testing: measured {share:.3f}, target ≥ 0.97"
+    )
 
 
 if __name__ == "__main__":
