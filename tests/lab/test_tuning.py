@@ -8,6 +8,7 @@ from handmade import handmade
 
 from corrinit.lab.comparison import BASELINE, compare
 from corrinit.lab.config import Initialization, RunConfig
+from corrinit.lab.settings import named_comparisons
 from corrinit.lab.tuning import GRID, each_at_its_best, tuning_runs, tunings
 
 CORRELATED = Initialization("correlated", "correlated")
@@ -79,6 +80,15 @@ def test_each_arm_is_compared_at_its_own_best(runs):
     baseline, correlated = comparison.arms
     assert comparison.baseline is baseline
     assert correlated.accuracies[1] - baseline.accuracies[1] == pytest.approx(0.07)
+
+
+def test_arms_that_are_run_for_their_best_rate_alone_make_no_setting_of_their_own(runs):
+    tried = tuned({BASELINE: [0, 0, 1, 0, 0], CORRELATED: [0, 0, 0, 1, 0]})
+    needed = [run for run in runs if run.config.lr == 0.03 or run.config.initialization == CORRELATED]
+    assert list(named_comparisons([*tried, *needed])) == [
+        "digits, small, lr 0.03",
+        "digits, small, each at its best learning rate",
+    ]
 
 
 def test_equal_rates_need_no_second_comparison(runs):

@@ -150,7 +150,7 @@ def _time_table(comparison: Comparison, target: float, estimate: Difference) -> 
 def _gain_figure(rows: Sequence[Standing]) -> Figure:
     return figures.intervals(
         "Gain over the baseline",
-        "difference in test accuracy (percentage points)",
+        "difference in accuracy (points)",
         [
             Range(row.arm, 100 * row.difference.mean, 100 * row.difference.low, 100 * row.difference.high)
             for row in rows

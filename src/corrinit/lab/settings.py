@@ -16,13 +16,20 @@ UNTOLD = ("data", "model", "architecture", "tested_on")
 
 
 def named_comparisons(records: Sequence[RunRecord]) -> dict[str, Comparison]:
-    """A comparison for each setting, then one with each arm at its best learning rate if that was chosen."""
+    """A comparison for each setting, then one with each arm at its best learning rate if that was chosen.
+
+    Arms that were run for the latter alone make no comparison of their own.
+    """
     comparisons = compare(record for record in records if record.config.tested_on == "test")
-    named = dict(zip(_names([each.config for each in comparisons]), comparisons, strict=True))
-    for name, tuning in named_tunings(records).items():
-        if (comparison := each_at_its_best(comparisons, tuning)) is not None:
-            named[f"{name}, each at its best learning rate"] = comparison
-    return named
+    at_best = {
+        f"{name}, each at its best learning rate": comparison
+        for name, tuning in named_tunings(records).items()
+        if (comparison := each_at_its_best(comparisons, tuning)) is not None
+    }
+    shown = {arm for comparison in at_best.values() for arm in comparison.arms}
+    own = [each for each in comparisons if each.baseline or not each.arms or not shown.issuperset(each.arms)]
+    names = _names([each.config for each in own], told=("lr",) if at_best else ())
+    return dict(zip(names, own, strict=True)) | at_best
 
 
 def named_tunings(records: Sequence[RunRecord]) -> dict[str, Tuning]:
@@ -31,13 +38,13 @@ def named_tunings(records: Sequence[RunRecord]) -> dict[str, Tuning]:
     return dict(zip(_names([tuning.setting for tuning in found]), found, strict=True))
 
 
-def _names(settings: Sequence[RunConfig]) -> list[str]:
-    """What each setting is called: data and model, and whatever else tells it from the others."""
+def _names(settings: Sequence[RunConfig], *, told: Sequence[str] = ()) -> list[str]:
+    """What each setting is called: data and model, what is to be told, and what tells it from the others."""
     configs = [asdict(setting) for setting in settings]
     varying = [
         name
         for name in asdict(RunConfig())
-        if name not in UNTOLD and len({str(config[name]) for config in configs}) > 1
+        if name not in UNTOLD and (name in told or len({str(config[name]) for config in configs}) > 1)
     ]
     names = []
     for config in configs:
