@@ -132,7 +132,7 @@ class Rectified:
 
     Args:
         n: samples.
-        dead: whether the filter ended without an active sample.
+        dead: whether the filter ended without an active sample, although its teacher has one.
         distance: ‖w − w*‖².
         unseen: mean of (ŷ − y)² on unseen patches, relative to the mean of y² there.
     """
@@ -150,6 +150,7 @@ def rectified(setting: Setting, n: int, sets: int = 500, updates: int = 1000) ->
     optima = gaussian(rng, setting.correlation.matrix, (sets,))
     linear = Samples.noiseless(setting.sample_sets(sets, n, rng), optima)
     samples = Samples(linear.inputs, linear.targets.clip(min=0), optima)
+    taught = samples.targets.max(axis=1) > 0  # for others, to be inactive is right, and a matter of rounding
     starts = np.stack([gaussian(rng, s, (sets,)) for s in covariance.values()], axis=1)
     descent = descend(samples, starts, RATE, updates, every=updates)
     inputs = setting.unseen[:2000]
@@ -159,7 +160,7 @@ def rectified(setting: Setting, n: int, sets: int = 500, updates: int = 1000) ->
     squares = descent.distances[-1] ** 2
     return Rectified(
         n,
-        {name: descent.dead[:, i] for i, name in enumerate(covariance)},
+        {name: descent.dead[:, i] & taught for i, name in enumerate(covariance)},
         {name: squares[:, i] for i, name in enumerate(covariance)},
         {name: errors[:, i] for i, name in enumerate(covariance)},
     )
@@ -184,6 +185,7 @@ def rectified_table(results: list[Rectified]) -> Table:
         ("n", "start", "dead", "‖w − w*‖², alive", "unseen error, alive", "unseen error, all"),
         tuple(rows),
         f"{len(next(iter(results[0].dead.values())))} random teachers y = max(w*·X, 0) with w* ~ N(0, R). "
+        "Dead: inactive on all samples, although the teacher is active on some. "
         "Unseen error is relative to the mean of y², ± 2 standard errors. Correlated starts die more often, "
         "because on positive samples a smooth filter is active on all of them or on none.",
     )

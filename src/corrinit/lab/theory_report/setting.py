@@ -8,6 +8,7 @@ import numpy as np
 
 from corrinit.correlation import SpatialCorrelation, default_correlation
 from corrinit.lab.data import load
+from corrinit.spd import symmetric_root
 from corrinit.theory import patches, second_moment
 from corrinit.theory.samples import Array
 
@@ -80,8 +81,11 @@ def real(spec: str) -> Setting:
 
 
 def gaussian(rng: np.random.Generator, covariance: Array, shape: tuple[int, ...]) -> Array:
-    """Gaussian vectors of mean 0, shape (*shape, p)."""
-    return rng.multivariate_normal(np.zeros(len(covariance)), covariance, shape, method="eigh")
+    """Gaussian vectors of mean 0, shape (*shape, p), through the symmetric root, which is unique.
+
+    Eigenvectors are not where eigenvalues coincide, as those of R do: other machines would draw otherwise.
+    """
+    return rng.normal(size=(*shape, len(covariance))) @ symmetric_root(covariance)
 
 
 def _some(images: Array, rng: np.random.Generator) -> Array:
