@@ -12,7 +12,7 @@ from corrinit.lab.records import RunRecord
 from corrinit.lab.tuning import Tuning, each_at_its_best, tunings
 
 UNTOLD = ("data", "model", "architecture", "tested_on")
-"""Settings that are no part of what tells names apart: they are told anyway, or follow from others."""
+"""Settings that names tell anyway, or that follow from those."""
 
 
 def named_comparisons(records: Sequence[RunRecord]) -> dict[str, Comparison]:
@@ -39,16 +39,13 @@ def named_tunings(records: Sequence[RunRecord]) -> dict[str, Tuning]:
 
 
 def _names(settings: Sequence[RunConfig], *, told: Sequence[str] = ()) -> list[str]:
-    """What each setting is called: data and model, what is to be told, and what tells it from the others."""
+    """What each setting is called: data and model, what is to be told, and what tells it from its like."""
     configs = [asdict(setting) for setting in settings]
-    varying = [
-        name
-        for name in asdict(RunConfig())
-        if name not in UNTOLD and (name in told or len({str(config[name]) for config in configs}) > 1)
-    ]
     names = []
     for config in configs:
+        alike = [each for each in configs if all(each[name] == config[name] for name in UNTOLD)]
+        varying = [name for name in config if name in told or len({str(each[name]) for each in alike}) > 1]
         data = config["data"].partition(":")[2] or config["data"]
-        others = [f"{name} {config[name]}" for name in varying]
+        others = [f"{name} {config[name]}" for name in varying if name not in ("initialization", "seed")]
         names.append(", ".join([Path(data).name, config["model"], *others]))
     return names
