@@ -135,26 +135,26 @@ class TestReport:
 
 
 def test_reproduce_end_to_end(tmp_path, monkeypatch, capsys):
-    arguments = ("table3", "--scale", "smoke", "--models", "vgg8")
+    arguments = ("table3", "--scale", "smoke")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
         main(["reproduce", *arguments])
     assert ended.value.code in (0, None), capsys.readouterr().err
     text = text_of(Path("reproduction.html"))
-    assert "12 of 12 planned runs finished" in text
+    assert "24 of 24 planned runs finished" in text
     for row in TABLE_3.rows:
         assert row.label in text
     capsys.readouterr()
     with pytest.raises(SystemExit):
         main(["reproduce", *arguments])
-    assert "12 of 12 runs are finished already" in capsys.readouterr().err
+    assert "24 of 24 runs are finished already" in capsys.readouterr().err
 
     # The records alone give the same tables, without torch.
     code = (
         "import sys; sys.argv[0] = 'corrinit'\nfrom corrinit.cli import main\n"
         "try: main(sys.argv[1:])\nfinally: print('torch' in sys.modules)"
     )
-    again = ["report", "runs", "--paper", "table3", "--models", "vgg8", "-o", "again.html"]
+    again = ["report", "runs", "--paper", "table3", "-o", "again.html"]
     printed = subprocess.run([sys.executable, "-c", code, *again], capture_output=True, text=True, check=True)
     assert printed.stdout == "again.html\nFalse\n"
     cells = re.compile(r"\d\d\.\d\d ± \d+\.\d\d \(2\)")
