@@ -108,6 +108,7 @@ def test_a_model_and_images_of_the_users_own(run, tmp_path):
             ("--methods", "ortogonal"),
             "is called 'ortogonal'; did you mean orthogonal",
         ),
+        (("--methods", "orthogonal:scale=measured"), "orthogonal states no correlation of its taps"),
         (("--methods", "kaiming_normal"), "name at least one beside kaiming_normal"),
         (("--methods", "correlated:alpha=2"), "'alpha' is no setting of the arm"),
         (("--lr", "fast"), "lr is 'fast'; it is numbers separated by commas"),
