@@ -70,7 +70,7 @@ def test_every_figure_is_drawn(everything, name):
 
 @pytest.mark.parametrize("name", ["theory.md", "errata.md"])
 def test_the_committed_documents_are_what_the_command_writes(everything, name):
-    """Text for text; numbers to 5 %: on another processor a few filters of 500 end on the other side of zero."""
+    """Text for text; numbers to 5 %: elsewhere a few filters of 500 end on the other side of 0."""
     committed = (DOCS / name).read_text(encoding="utf-8")
     written = (everything[0] / name).read_text(encoding="utf-8")
     assert NUMBER.sub("#", written) == NUMBER.sub("#", committed)
