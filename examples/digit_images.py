@@ -1,6 +1,8 @@
-"""Write scikit-learn's 1,797 handwritten digits as PNG files, a folder per class: data for `folder:DIR`.
+"""Write scikit-learn's 1,797 handwritten digits as PNG files, as data for `corrinit compare`.
 
     python examples/digit_images.py digit-images
+
+makes a folder per class. `--data folder:digit-images` then splits them for training and testing.
 """
 
 import sys
@@ -12,7 +14,7 @@ from sklearn.datasets import load_digits
 
 
 def main(directory: Path) -> None:
-    """Write the images below a directory, a folder per class; corrinit splits them for training and testing."""
+    """Write the images below a directory, a folder per class."""
     digits = load_digits()
     for index, (image, label) in enumerate(zip(digits.images, digits.target, strict=True)):
         folder = directory / str(label)
