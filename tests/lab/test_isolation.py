@@ -2,6 +2,8 @@
 
 import copy
 import random
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +13,10 @@ from torch.utils.data import DataLoader, Dataset
 
 import corrinit
 from corrinit.errors import ConfigError
+from corrinit.lab.config import RunConfig
 from corrinit.lab.isolation import Lineage, isolated, seeded
+from corrinit.lab.run import run
+from corrinit.lab.sweep import sweep
 
 METHODS = ["kaiming_normal", "correlated"]
 
@@ -246,3 +251,105 @@ def test_models_of_earlier_runs_are_freed():
         lineage.trained(model)
     assert len(lineage._storages) <= 2 * len(model.state_dict())
     assert len(lineage._trained) <= 2 * len(list(model.parameters()))
+
+
+# Runs of the lab
+
+FACTORY = """
+import random
+
+import numpy as np
+import torch
+from torch import nn
+
+SHARED = nn.Linear(4 * 36, 10)
+
+
+class Noise(nn.Module):
+    def forward(self, x):
+        if not self.training:
+            return x
+        return x + 0.1 * torch.rand_like(x) + 0.1 * np.random.rand() + 0.1 * random.random()
+
+
+def layers(head):
+    return nn.Sequential(nn.Conv2d(1, 4, 3), Noise(), nn.ReLU(), nn.Dropout(0.3), nn.Flatten(), head)
+
+
+def noisy():
+    return layers(nn.Linear(4 * 36, 10))
+
+
+def shared():
+    return layers(SHARED)
+
+
+def switched():
+    assert not torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    torch.set_num_threads(3)
+    return noisy()
+"""
+
+
+@pytest.fixture
+def factory(tmp_path, monkeypatch):
+    (tmp_path / "networks_for_isolation.py").write_text(FACTORY)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "networks_for_isolation", raising=False)
+
+    def config(name, **settings):
+        model = f"networks_for_isolation:{name}"
+        return RunConfig(model=model, train_subset=64, batch_size=32, epochs=3, lr=0.05, **settings)
+
+    return config
+
+
+def outcome(record):
+    return [{**epoch, "seconds": 0} for epoch in record.metrics], record.endpoint("averaged_unused_loss")
+
+
+def test_a_network_that_draws_while_it_trains_gives_the_same_run_twice(tmp_path, factory):
+    config = factory("noisy")
+    before = states()
+    one = run(config, tmp_path / "one")
+    assert states() == before
+    draws()
+    assert outcome(run(config, tmp_path / "two")) == outcome(one)
+    assert outcome(run(replace(config, seed=1), tmp_path / "one")) != outcome(one)
+
+
+def test_a_network_that_draws_while_it_trains_goes_on_to_the_same_end(tmp_path, factory):
+    config = factory("noisy")
+
+    def interrupt(metrics):
+        if metrics["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path / "one", checkpoint_every=1, on_epoch=interrupt)
+    continued = run(config, tmp_path / "one")
+    assert outcome(continued) == outcome(run(config, tmp_path / "two"))
+
+
+def test_runs_in_one_process_are_those_in_processes_of_their_own(tmp_path, factory):
+    configs = [factory("noisy", seed=seed) for seed in (0, 1)]
+    together = sweep(configs, tmp_path / "together")
+    for config, record in zip(configs, together.records, strict=True):
+        assert outcome(run(config, tmp_path / f"alone {config.seed}")) == outcome(record)
+
+
+def test_a_factory_that_shares_a_part_between_runs_is_refused(tmp_path, factory):
+    found = sweep([factory("shared", seed=seed) for seed in (0, 1)], tmp_path)
+    assert len(found.records) == 1
+    ((config, reason),) = found.failures
+    assert config.seed == 1
+    assert "the model shares 5.weight with that of an earlier run" in reason
+
+
+def test_switches_that_a_factory_turns_are_given_back_after_the_run(tmp_path, factory):
+    threads = torch.get_num_threads()
+    found = sweep([factory("switched", seed=seed) for seed in (0, 1)], tmp_path)
+    assert (len(found.records), found.failures) == (2, ())
+    assert torch.get_num_threads() == threads
+    assert not torch.backends.cudnn.benchmark

@@ -80,6 +80,7 @@ RUN: Final[tuple[Setting, ...]] = (
     Setting("precision"),
     Setting("channels_last"),
     Setting("seed"),
+    Setting("resample", default=False),
 )
 """The settings of a run but its arm. Those above are in every id; a later one has a `default`."""
 
@@ -172,7 +173,7 @@ def today(recorded: Mapping[str, Any]) -> dict[str, Any]:
     What the form does not know is passed on.
 
     >>> today({"l2": 0.001, "initialization": {"scale": "he"}})
-    {'l2': 0.001, 'initialization': {'scale': 'he'}}
+    {'resample': False, 'l2': 0.001, 'initialization': {'scale': 'he'}}
     """
     found = _renamed(recorded, RUN)
     if isinstance(arm := found.get("initialization"), Mapping):

@@ -92,5 +92,6 @@ def run(
 
 
 def _dataset(config: RunConfig) -> Dataset:
-    dataset = load(config.data, train_subset=config.train_subset)
+    drawn_by = config.seed if config.resample else 0
+    dataset = load(config.data, train_subset=config.train_subset, seed=drawn_by)
     return hold_out(dataset) if config.tested_on == "held_out" else dataset
