@@ -9,6 +9,7 @@ from corrinit.correlation import default_correlation
 from corrinit.lab.claims import LEVEL, READINGS, Contrast, Finding, judge
 from corrinit.lab.comparison import compare, problem
 from corrinit.lab.config import Initialization
+from corrinit.lab.coverage import coverages
 from corrinit.lab.findings import interval, p_value, points
 from corrinit.lab.markdown import write_markdown
 from corrinit.lab.measured import Cell, Measured, measure
@@ -92,7 +93,7 @@ def _scope(protocol: Protocol, measured: Sequence[Measured], used: Sequence[RunR
         notes.append(_correlation_in_words(protocol.initialization(CORRELATED)))
     if used:
         notes.append(f"Data: {' / '.join(distinct(used, 'data'))}.")
-    return Section("What was run", tuple(notes))
+    return Section("What was run", (*notes, *coverages(used)))
 
 
 def _correlation_in_words(correlated: Initialization) -> str:
