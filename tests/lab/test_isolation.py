@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 import corrinit
+from corrinit.cli.check import checked
 from corrinit.errors import ConfigError
 from corrinit.lab.config import RunConfig
 from corrinit.lab.isolation import Lineage, isolated, seeded
@@ -79,6 +80,18 @@ def test_a_model_built_with_numpy_is_the_same_for_all_methods():
     seen = []
     corrinit.compare(lambda model, seed: seen.append(float(model.shift)) or 0.5, METHODS, 2, model=noisy)
     assert seen[0] == seen[1] != seen[2] == seen[3]
+
+
+def test_what_building_a_model_draws_does_not_move_the_training():
+    drawn, seen = [], []
+
+    def caching():
+        if not drawn:
+            drawn.append(draws())
+        return build()
+
+    corrinit.compare(lambda model, seed: seen.append(draws()) or 0.5, METHODS, 1, model=caching)
+    assert seen[0] == seen[1]
 
 
 def test_workers_of_a_loader_follow_the_seed():
@@ -345,6 +358,12 @@ def test_a_factory_that_shares_a_part_between_runs_is_refused(tmp_path, factory)
     ((config, reason),) = found.failures
     assert config.seed == 1
     assert "the model shares 5.weight with that of an earlier run" in reason
+
+
+def test_looking_at_a_network_before_its_runs_leaves_no_switch_turned(factory):
+    threads = torch.get_num_threads()
+    assert checked(factory("switched")).architecture
+    assert torch.get_num_threads() == threads
 
 
 def test_switches_that_a_factory_turns_are_given_back_after_the_run(tmp_path, factory):

@@ -152,11 +152,13 @@ def test_what_seeds_vary_is_covered_and_the_rest_is_a_condition():
 
 
 def test_a_report_begins_with_it(tmp_path):
-    record = handmade(RunConfig(train_subset=5000, epochs=1, initialization=TWO_BY_TWO[0]), 0.5)
-    record.result.update(available_images=50_000, images_per_second=1.0)
-    write_report([record], tmp_path / "r.html", command="", markdown=tmp_path / "r.md")
+    config = RunConfig(train_subset=5000, epochs=1)
+    records = [handmade(replace(config, initialization=arm), 0.5) for arm in TWO_BY_TWO]
+    for record in records:
+        record.result.update(available_images=50_000, images_per_second=1.0)
+    write_report(records, tmp_path / "r.html", command="", markdown=tmp_path / "r.md")
     beginning = (tmp_path / "r.md").read_text().splitlines()[4]
-    assert beginning == coverage(record.config, 50_000)
+    assert beginning == coverage(config, 50_000)
 
 
 def test_a_record_that_does_not_tell_how_many_images_there_were_is_no_trouble():
