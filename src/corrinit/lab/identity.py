@@ -135,8 +135,8 @@ def frozen(config: RunConfig, *, protocol: int | None = None) -> dict[str, Any]:
 
     >>> from corrinit.lab.config import Initialization, RunConfig
     >>> form = frozen(RunConfig(initialization=Initialization("kaiming_normal", strength=0.5)))
-    >>> form["protocol"], form["lr"], form["initialization"]
-    (1, 0.1, {'method': 'kaiming_normal', 'scale': 'he'})
+    >>> form["lr"], form["initialization"]
+    (0.1, {'method': 'kaiming_normal', 'scale': 'he'})
     """
     form: dict[str, Any] = {"protocol": protocol_of(config) if protocol is None else protocol}
     return form | _settings(config, RUN) | {"initialization": frozen_arm(config.initialization)}
