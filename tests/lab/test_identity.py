@@ -29,6 +29,7 @@ from corrinit.lab.records import (
     write_json,
     write_metrics,
 )
+from corrinit.lab.report import write_report
 from corrinit.lab.settings import named_comparisons
 from corrinit.lab.tuning import tunings
 
@@ -240,7 +241,7 @@ def test_records_are_together_with_those_that_held_beside_them(tmp_path, second)
     assert by_protocol([]) == []
 
 
-def test_no_comparison_mixes_protocols(second):
+def test_no_comparison_mixes_protocols(second, tmp_path):
     old = [handmade(CONFIGS[arm, seed], 0.5, protocol=1) for arm in ARMS for seed in (0, 1)]
     new = [handmade(CONFIGS[CORRELATED, seed], 0.6) for seed in (0, 1)]
     today, before = compare([*old, *new])
@@ -248,6 +249,8 @@ def test_no_comparison_mixes_protocols(second):
     assert [record.protocol for record in today.records] == [1, 1, 2, 2]  # independent taps were not touched
     assert [record.protocol for record in before.records] == [1, 1, 1, 1]
     assert list(named_comparisons([*old, *new])) == ["digits, small", "digits, small, protocol 1"]
+    page = write_report([*old, *new], tmp_path / "r.html", command="c").read_text()
+    assert page.count("made before a change of the code (how taps are drawn)") == 1
 
 
 def test_no_choice_of_a_learning_rate_mixes_protocols(second):

@@ -123,6 +123,11 @@ def protocol_of(config: RunConfig, *, at: int | None = None) -> int:
     )
 
 
+def changes_since(number: int) -> str:
+    """What has changed since a protocol was the newest, in words."""
+    return "; ".join(change.what for change in CHANGES if change.number > number)
+
+
 def frozen(config: RunConfig, *, protocol: int | None = None) -> dict[str, Any]:
     """The frozen form of a run.
 
