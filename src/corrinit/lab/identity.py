@@ -176,8 +176,8 @@ def today(recorded: Mapping[str, Any]) -> dict[str, Any]:
 
     What the form does not know is passed on.
 
-    >>> today({"l2": 0.001, "initialization": {"scale": "he"}})
-    {'l2': 0.001, 'initialization': {'scale': 'he'}}
+    >>> today({"l2": 0.001, "initialization": {"scale": "he"}})["initialization"]
+    {'scale': 'he'}
     """
     found = _renamed(recorded, RUN)
     if isinstance(arm := found.get("initialization"), Mapping):
