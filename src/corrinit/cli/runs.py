@@ -36,12 +36,12 @@ def runs(
 ) -> None:
     """List recorded runs.
 
-    Runs of a protocol that is replaced are what an older version of corrinit made; `docs/run-identity.md`
-    tells more. Beside the accuracy after the last update stand those of the averaged weights, on the test
-    images, and of both on the images that were not used; “not recorded” where the run does not tell.
+    Beside the accuracy after the last update stand those of the averaged weights, on the test images, and of
+    both on the labelled images that were not used; “not recorded” where the run does not tell.
 
     Args:
-        conditions: Only runs with these settings, such as model=vgg8 lr=0.1 scale=he.
+        conditions: Only runs with these settings, such as model=vgg8 lr=0.1 scale=he, or made by this
+            protocol, such as protocol=1; one is listed as replaced if the run would come out otherwise today.
         folder: Where the records are, at any depth.
         output: Write all settings and results to this .csv or .parquet file, instead of listing.
         by_epoch: In that file, a row for each epoch instead of one for each run.
