@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from corrinit.lab.comparison import Arm, problem
+from corrinit.lab.comparison import Arm, has_diverged, problem
 from corrinit.lab.config import RunConfig
+from corrinit.lab.decision import estimator
+from corrinit.lab.design import Design, setting_of
 from corrinit.lab.paper import Column, Experiment, Printed, Row
 from corrinit.lab.protocol import Protocol
 from corrinit.lab.records import RunRecord
-from corrinit.lab.stats import PairedDifference, holm, paired_difference
+from corrinit.lab.stats import Estimate, holm
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +25,8 @@ class Cell:
         left_out: recorded runs that do not count, such as unfinished ones.
         difference: accuracy minus that of the uncorrelated row, paired by seed; None if there is no pair, or
             if this is the uncorrelated row.
-        p: of that difference, Holm-corrected over the experiment; NaN if undefined.
+        p: of that difference, Holm-corrected over the experiment; NaN if undefined, or without a fair sample.
+        fair: whether no run of it or of the uncorrelated row diverged.
         printed: the paper's value; None where it prints nothing.
         printed_difference: the paper's value minus that of its uncorrelated row.
     """
@@ -33,8 +36,14 @@ class Cell:
     left_out: tuple[RunRecord, ...]
     printed: Printed | None
     printed_difference: float | None
-    difference: PairedDifference | None = None
+    difference: Estimate | None = None
     p: float = float("nan")
+    fair: bool = True
+
+    @property
+    def diverged(self) -> bool:
+        """Whether any of its runs did."""
+        return any(map(has_diverged, self.left_out))
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,15 +59,27 @@ class Measured:
         arms = [cell.arm for cell in self.cells.values() if cell.arm is not None]
         return [record for arm in arms for record in arm.runs.values()]
 
+    @property
+    def left_out(self) -> list[RunRecord]:
+        """The runs that are recorded and do not count."""
+        return [record for cell in self.cells.values() for record in cell.left_out]
 
-def measure(experiment: Experiment, protocol: Protocol, records: Iterable[RunRecord]) -> Measured:
+
+def measure(
+    experiment: Experiment,
+    protocol: Protocol,
+    records: Iterable[RunRecord],
+    designs: Mapping[RunConfig, Design] | None = None,
+) -> Measured:
     """Find the runs of every cell among records, and compare the rows with the uncorrelated one.
 
     Args:
         experiment: a figure of the paper, or a part of a table.
         protocol: which runs stand behind a cell.
         records: any; those that belong to no cell are ignored.
+        designs: how many seeds were planned, by setting.
     """
+    planned = designs or {}
     by_config = {_canonical(record.config): record for record in records}
     cells = {
         (row, column, lr): _cell(experiment, row, column, protocol.cell(row, column, lr), by_config)
@@ -69,8 +90,11 @@ def measure(experiment: Experiment, protocol: Protocol, records: Iterable[RunRec
     for (row, column, lr), cell in cells.items():
         reference = experiment.reference(row)
         if row != reference:
-            difference = _difference(cell.arm, cells[reference, column, lr].arm)
-            cells[row, column, lr] = replace(cell, difference=difference)
+            against = cells[reference, column, lr]
+            setting = setting_of(protocol.cell(row, column, lr)[0])
+            difference = _difference(cell, against, planned.get(setting))
+            fair = not cell.diverged and not against.diverged
+            cells[row, column, lr] = replace(cell, difference=difference, fair=fair)
     return Measured(experiment, _corrected(cells))
 
 
@@ -100,17 +124,18 @@ def _canonical(config: RunConfig) -> RunConfig:
     return replace(config, initialization=config.initialization.canonical)
 
 
-def _difference(arm: Arm | None, reference: Arm | None) -> PairedDifference | None:
-    if arm is None or reference is None:
+def _difference(cell: Cell, reference: Cell, design: Design | None) -> Estimate | None:
+    if cell.arm is None or reference.arm is None:
         return None
-    values, baseline = arm.accuracies, reference.accuracies
+    values, baseline = cell.arm.accuracies, reference.arm.accuracies
     seeds = sorted(values.keys() & baseline.keys())
     if not seeds:
         return None
-    return paired_difference([values[seed] for seed in seeds], [baseline[seed] for seed in seeds])
+    anytime = design is not None and design.anytime(max(len(values), len(baseline)))
+    return estimator(anytime=anytime)([values[seed] for seed in seeds], [baseline[seed] for seed in seeds])
 
 
 def _corrected(cells: dict[tuple[Row, Column, float], Cell]) -> dict[tuple[Row, Column, float], Cell]:
     nan = float("nan")
-    adjusted = holm([cell.difference.p if cell.difference else nan for cell in cells.values()])
-    return {key: replace(cell, p=p) for (key, cell), p in zip(cells.items(), adjusted, strict=True)}
+    p = holm([cell.difference.p if cell.difference and cell.fair else nan for cell in cells.values()])
+    return {key: replace(cell, p=each) for (key, cell), each in zip(cells.items(), p.tolist(), strict=True)}
