@@ -164,8 +164,8 @@ def test_results_that_depend_on_the_seed_alone_are_called_unstable():
         return {"accuracy": (0.1, 0.9, 0.5)[seed] + 0.01 * is_correlated(model)}
 
     text = str(corrinit.compare(train, METHODS, 3, model=build))
-    assert "it ends for kaiming_normal anywhere from 10.0 to 90.0 %" in text
-    assert "try a smaller one" in text
+    assert "training ends for kaiming_normal anywhere from 10.0 to 90.0 %" in text
+    assert "try a smaller rate" in text
 
 
 def test_divergence_is_told_and_the_rest_goes_on():

@@ -174,7 +174,7 @@ def compare(
         rows = standings(values, setting)
     verdict = verdicts(rows, values, _learning_curves(runs, key, setting), setting)
     if setting.is_accuracy and (found := unstable(rows, values)):
-        verdict = f"{unstable_in_words(found, 'try a smaller one')}\n\n{verdict}"
+        verdict = f"{unstable_in_words(found, 'try a smaller rate')}\n\n{verdict}"
     return MethodComparison(
         metric=setting.metric,
         baseline=reference,

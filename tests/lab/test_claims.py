@@ -54,9 +54,9 @@ class TestGeneralization:
     @pytest.mark.parametrize(
         ("gain", "outcome"),
         [
-            (0.05, "as claimed in 1 of 1 setting"),
-            (-0.05, "the other way in 1 of 1 setting"),
-            (0.001, "undecided in all of 1 setting"),
+            (0.05, "as claimed in its one setting"),
+            (-0.05, "the other way in its one setting"),
+            (0.001, "undecided in its one setting"),
         ],
     )
     def test_outcome(self, gain, outcome):
@@ -64,8 +64,8 @@ class TestGeneralization:
 
     def test_readings_differ_where_the_scale_does_the_work(self):
         records = runs({INDEPENDENT: 0, SMALL: 0.05, CORRELATED: 0.05})
-        assert found(records, "(i)", PAPER).outcome == "as claimed in 1 of 1 setting"
-        assert found(records, "(i)", EQUAL).outcome == "undecided in all of 1 setting"
+        assert found(records, "(i)", PAPER).outcome == "as claimed in its one setting"
+        assert found(records, "(i)", EQUAL).outcome == "undecided in its one setting"
 
     def test_without_the_control_equal_scale_is_not_tested(self):
         records = runs({INDEPENDENT: 0, CORRELATED: 0.05})
@@ -113,11 +113,11 @@ class TestGeneralization:
 
     def test_one_seed_decides_nothing(self):
         records = [run for run in runs({INDEPENDENT: 0, CORRELATED: 0.3}) if run.config.seed == 0]
-        assert found(records, "(i)", PAPER).outcome == "undecided in all of 1 setting"
+        assert found(records, "(i)", PAPER).outcome == "undecided in its one setting"
 
     def test_equal_differences_of_a_step_decide_nothing(self):
         records = runs({INDEPENDENT: 0, CORRELATED: 0.01}, noise=(0, 0, 0))
-        assert found(records, "(i)", PAPER).outcome == "undecided in all of 1 setting"
+        assert found(records, "(i)", PAPER).outcome == "undecided in its one setting"
 
 
 def rising(final, epochs_needed):
@@ -136,8 +136,8 @@ class TestConvergence:
         ]
         finding = found(records, "(ii)", PAPER)
         assert finding.contrasts[0].difference.mean == pytest.approx(0.95 * (4 - 8))
-        assert finding.outcome == "as claimed in 1 of 1 setting"
-        assert found(records, "(ii)", PAPER, measure=1).outcome == "as claimed in 1 of 1 setting"
+        assert finding.outcome == "as claimed in its one setting"
+        assert found(records, "(ii)", PAPER, measure=1).outcome == "as claimed in its one setting"
 
     def test_never_reached_counts_as_one_epoch_too_many(self):
         def curve(arm, seed):
@@ -158,7 +158,7 @@ class TestSignChanges:
         early, overall = (found(records, "(iii)", PAPER, measure).contrasts[0] for measure in (0, 1))
         assert early.difference.mean == pytest.approx(-0.1 + sum(NOISE) / 3)
         assert overall.difference.mean == pytest.approx((-0.1 + sum(NOISE) / 3) / 10, abs=1e-5)
-        assert found(records, "(iii)", PAPER).outcome == "as claimed in 1 of 1 setting"
+        assert found(records, "(iii)", PAPER).outcome == "as claimed in its one setting"
 
     def test_what_was_not_measured_is_left_out(self):
         records = runs({INDEPENDENT: 0, CORRELATED: 0}, sign_changes=lambda arm, seed: float("nan"))
@@ -174,7 +174,7 @@ class TestDiminishedReturns:
         (contrast,) = finding.contrasts
         assert contrast.setting == "vgg8, digits, lr 0.005, λ 0 minus lr 0.1"
         assert contrast.difference.mean == pytest.approx(0.05 + sum(NOISE) / 3 - 0.001 / 3)
-        assert finding.outcome == "as claimed in 1 of 1 setting"
+        assert finding.outcome == "as claimed in its one setting"
 
     def test_one_learning_rate_tests_nothing(self):
         assert found(runs({INDEPENDENT: 0, CORRELATED: 0.06}), "(iv)", PAPER).outcome == "not tested"
@@ -186,7 +186,7 @@ class TestDiminishedReturns:
         )
         finding = found(records, "(v)", PAPER)
         assert finding.contrasts[0].difference.mean == pytest.approx(-0.05 + sum(NOISE) / 3 - 0.001 / 3)
-        assert finding.outcome == "the other way in 1 of 1 setting"
+        assert finding.outcome == "the other way in its one setting"
 
     def test_l2_raises_the_correlation_of_uncorrelated_weights(self):
         def weights(extra):
@@ -198,4 +198,4 @@ class TestDiminishedReturns:
         )
         finding = found(records, "(v)", PAPER, measure=1)
         assert finding.contrasts[0].difference.mean == pytest.approx(0.2 + sum(NOISE) / 3)
-        assert finding.outcome == "as claimed in 1 of 1 setting"
+        assert finding.outcome == "as claimed in its one setting"

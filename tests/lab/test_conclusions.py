@@ -131,8 +131,8 @@ def test_an_unstable_learning_rate_is_named_with_the_remedy():
         for seed, value in enumerate(own)
     ]
     said = text(records)
-    assert "it ends for kaiming_normal anywhere from 20.0 to 90.0 %" in said
-    assert "choose one for each arm with --lr auto" in said
+    assert "training ends for kaiming_normal anywhere from 20.0 to 90.0 %" in said
+    assert "choose the rate of each arm with --lr auto" in said
     assert "unstable" not in text(runs({BASELINE: 0, ORTHOGONAL: 0.01}))
 
 

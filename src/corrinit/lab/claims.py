@@ -39,7 +39,6 @@ from corrinit.lab.measures import (
     within,
 )
 from corrinit.lab.stats import Difference, Estimate, holm
-from corrinit.lab.verdict import count
 
 Reading: TypeAlias = Literal["as the paper compares", "at equal scale"]
 READINGS: tuple[Reading, ...] = ("as the paper compares", "at equal scale")
@@ -94,7 +93,11 @@ class Finding:
             return "not tested"
         counts = {"as claimed": self.in_favour, "the other way": self.against}
         told = [f"{how} in {number}" for how, number in counts.items() if number]
-        return f"{', '.join(told) or 'undecided in all'} of {count(settings, 'setting')}"
+        if settings == 1:
+            return (
+                f"{next((how for how, number in counts.items() if number), 'undecided')} in its one setting"
+            )
+        return f"{', '.join(told) or 'undecided in all'} of {settings} settings"
 
 
 def judge(comparisons: Sequence[Comparison], correlated: Initialization) -> tuple[Finding, ...]:

@@ -91,7 +91,9 @@ def _planned(comparison: Comparison) -> list[str]:
 
 def _instability(rows: Sequence[Standing], values: Mapping[str, BySeed], name: str) -> list[str]:
     found = unstable(rows, values)
-    remedy = "try smaller ones" if name.endswith(AT_BEST) else "choose one for each arm with --lr auto"
+    remedy = "choose a smaller one for each arm"
+    if not name.endswith(AT_BEST):
+        remedy = "choose the rate of each arm with --lr auto"
     return [unstable_in_words(found, remedy)] if found else []
 
 

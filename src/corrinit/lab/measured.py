@@ -91,8 +91,8 @@ def measure(
         reference = experiment.reference(row)
         if row != reference:
             against = cells[reference, column, lr]
-            setting = setting_of(protocol.cell(row, column, lr)[0])
-            difference = _difference(cell, against, planned.get(setting))
+            runs = protocol.cell(row, column, lr)
+            difference = _difference(cell, against, planned.get(setting_of(runs[0])) if runs else None)
             fair = not cell.diverged and not against.diverged
             cells[row, column, lr] = replace(cell, difference=difference, fair=fair)
     return Measured(experiment, _corrected(cells))

@@ -119,8 +119,10 @@ def _claims(findings: Sequence[Finding]) -> Section:
         "scale. The claims are general; what is told is in how many settings (network, data, learning rate, "
         f"λ) a paired difference is decided, p ≤ {ALPHA:g}, as claimed or the other way. p is Holm-corrected "
         "over the differences of a claim in one reading, not over claims and readings: if no initialization "
-        f"made any difference, {ALPHA:.0%} of such families would show one all the same, and there are "
-        f"{families} here. Settings in which a run diverged on either side are not tested."
+        f"made any difference, each of the {families} families that are tested here would show one all the "
+        f"same with a chance of up to {100 * ALPHA:g} %, all together up to "
+        f"{min(100, 100 * ALPHA * families):g} %. Settings in which a run diverged on either side are not "
+        "tested."
     )
     by_measure: dict[tuple[str, str], list[Finding]] = {}
     for finding in findings:

@@ -218,7 +218,7 @@ def unstable_in_words(found: Mapping[str, tuple[float, float]], remedy: str) -> 
         f"{arm} anywhere from {100 * low:.1f} to {100 * high:.1f} %" for arm, (low, high) in found.items()
     )
     return (
-        f"Training is unstable at this learning rate: depending on the seed, it ends for {told} (a standard "
+        f"The learning rate is unstable: depending on the seed, training ends for {told} (a standard "
         f"deviation above {100 * UNSTABLE:g} points). Differences say little there; {remedy}."
     )
 
