@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test lint bench documents clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -30,6 +30,14 @@ lint: $(READY)
 ## bench: measured ratios beside their targets
 bench: $(READY)
 	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+## documents: make every document that quotes runs or computations again; their HTML reports stay out of git
+documents: $(READY)
+	$(BIN)/corrinit report results/cifar10-jpeg --paper all --scale cpu --cifar10 parquet:cifar10-jpeg \
+	    --cifar100 none --correlation default --markdown docs/reproduction.md -o results/reproduction.html
+	$(BIN)/corrinit report results/cifar10-jpeg results/digit-images --markdown docs/comparison.md \
+	    -o results/comparison.html
+	$(BIN)/corrinit theory --all --markdown docs -o results/theory.html
 
 clean:
 	rm -rf $(VENV) runs report.html .pytest_cache .ruff_cache .hypothesis

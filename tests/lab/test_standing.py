@@ -3,9 +3,11 @@
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from corrinit.lab.arms import Initialization
-from corrinit.lab.standing import Setting, standings, text_table, verdicts
+from corrinit.lab.standing import Setting, standings, text_table, unstable, unstable_in_words, verdicts
 from corrinit.lab.stats import holm, paired_difference
 from corrinit.lab.verdict import POINTS, Unit
 
@@ -49,7 +51,7 @@ def test_p_values_are_corrected_for_the_arms_that_are_tested():
         paired_difference(list(values[arm].values()), list(BASE.values())).p
         for arm in ("correlated", "orthogonal")
     ]
-    assert (rows["correlated"].p, rows["orthogonal"].p) == holm(raw)
+    assert (rows["correlated"].p, rows["orthogonal"].p) == tuple(holm(raw))
     assert (rows["small"].diverged, math.isnan(rows["small"].p)) == ((3,), True)
     assert math.isnan(rows["kaiming_normal"].p)
 
@@ -61,6 +63,65 @@ def test_a_seed_for_which_the_baseline_diverged_is_left_out():
     assert (correlated.difference.n, correlated.diverged) == (3, ())
     text = verdicts(standings(values, setting()), values, {}, setting())
     assert text.startswith("kaiming_normal diverged in 1 of 4 runs (seed 1).")
+
+
+@pytest.mark.parametrize("anytime", [False, True])
+def test_nothing_is_tested_against_the_survivors_of_a_baseline_that_diverged(anytime):
+    """Its two worst runs are lost: against the others a copy of it looks worse."""
+    values = {
+        "kaiming_normal": {0: 0.70, 1: math.nan, 2: math.nan, 3: 0.71, 4: 0.72},
+        "correlated": dict(enumerate([0.69, 0.70, 0.71, 0.695, 0.70])),
+    }
+    row = standings(values, setting(anytime=anytime))[1]
+    assert (row.fair, row.decided, row.answer, math.isnan(row.p)) == (False, False, None, True)
+    rows = standings(values, setting(anytime=anytime))
+    assert "which is no fair sample, as the baseline diverged" in verdicts(rows, values, {}, setting())
+    assert "no fair sample" in text_table(rows, setting()).splitlines()[-1]
+
+
+def test_a_baseline_that_diverged_on_a_seed_of_its_own_is_no_fair_sample_either():
+    values = {
+        "kaiming_normal": BASE | {4: math.nan},
+        "correlated": better_by(0.02, 0.03, 0.02, 0.03),
+    }
+    assert not standings(values, setting())[1].fair
+
+
+def test_equal_differences_are_not_certain():
+    """Two seeds on 50 images that happen to gain 2 points each, among copies."""
+    values = {
+        "kaiming_normal": {0: 0.70, 1: 0.72},
+        "correlated": {0: 0.72, 1: 0.74},
+        "orthogonal": {0: 0.66, 1: 0.74},
+    }
+    row = standings(values, setting())[1]
+    assert row.p > 0.3
+    assert not row.decided
+
+
+@given(st.lists(st.lists(st.integers(0, 50), min_size=3, max_size=3), min_size=3, max_size=3))
+def test_what_is_decided_has_an_interval_that_excludes_zero(counts):
+    arms = ("kaiming_normal", "correlated", "orthogonal")
+    values = {
+        arm: dict(enumerate(count / 50 for count in own)) for arm, own in zip(arms, counts, strict=True)
+    }
+    for anytime in (False, True):
+        for row in standings(values, setting(anytime=anytime))[1:]:
+            assert row.difference is not None
+            assert not row.decided or row.difference.low > 0 or row.difference.high < 0
+
+
+def test_seeds_that_end_anywhere_are_called_unstable():
+    values = {
+        "kaiming_normal": dict(enumerate([0.10, 0.97, 0.50])),
+        "correlated": dict(enumerate([0.80, 0.81, 0.83])),
+        "orthogonal": dict(enumerate([0.10, 0.55, math.nan])),
+    }
+    found = unstable(standings(values, setting()), values)
+    assert found == {"kaiming_normal": (0.10, 0.97), "orthogonal": (0.10, 0.55)}
+    text = unstable_in_words(found, "choose one with --lr auto")
+    assert "for kaiming_normal anywhere from 10.0 to 97.0 %, orthogonal anywhere from 10.0 to 55.0 %" in text
+    assert text.endswith("Differences say little there; choose one with --lr auto.")
 
 
 def test_only_anytime_inference_answers():

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.stats import t as student
 from scipy.stats import ttest_rel
 
-from corrinit.lab.stats import factorial, holm, paired_difference, summary
+from corrinit.lab.stats import factorial, holm, paired_difference, resolution, summary, t_test
 
 scores = arrays(np.float64, (4, 5), elements=st.integers(0, 1000).map(lambda n: n / 1000))
 
@@ -54,24 +55,49 @@ def test_intervals_cover_the_true_difference_as_often_as_they_say():
     assert abs(covered - 3800) < 4 * math.sqrt(4000 * 0.95 * 0.05)
 
 
-def test_decided_means_that_the_interval_excludes_zero():
-    assert paired_difference([2, 2.1, 1.9], [1, 1, 1]).decided
-    assert paired_difference([1, 1, 1], [2, 2.1, 1.9]).decided
-    assert not paired_difference([2, 0.1, 1.9], [1, 1, 1]).decided
-
-
 def test_one_pair_decides_nothing():
     result = paired_difference([0.9], [0.1])
     assert result.mean == pytest.approx(0.8)
     assert all(math.isnan(value) for value in (result.sd, result.low, result.high, result.p))
-    assert not result.decided
 
 
-def test_equal_differences_have_an_interval_of_one_value():
-    same = paired_difference([1, 2, 3], [1, 2, 3])
-    assert (same.mean, same.low, same.high, same.p, same.decided) == (0, 0, 0, 1, False)
-    shifted = paired_difference([2, 3, 4], [1, 2, 3])
-    assert (shifted.low, shifted.high, shifted.p, shifted.decided) == (1, 1, 0, True)
+def test_equal_differences_are_known_to_the_resolution_of_the_values_alone():
+    # Of 50 images, 25 and 12, 20 and 7 are right: differences of 13 steps with the spread of rounding.
+    found = paired_difference([0.50, 0.40], [0.24, 0.14])
+    t = 0.26 * 2**0.5 / (0.02 / 6**0.5)
+    assert found.p == pytest.approx(2 * student.sf(t, 1))
+    assert found.high - found.mean == pytest.approx(student.ppf(0.975, 1) * 0.02 / 6**0.5 / 2**0.5)
+    assert (found.sd, found.p > 0.01) == (pytest.approx(0, abs=1e-12), True)
+
+
+def test_equal_values_are_no_difference():
+    same = paired_difference([0.1, 0.2, 0.3], [0.1, 0.2, 0.3])
+    assert (same.mean, same.p) == (0, 1)
+    assert same.low < 0 < same.high
+
+
+@given(st.integers(2, 2000), st.lists(st.integers(0, 10**6), min_size=8, max_size=20), st.booleans())
+def test_the_resolution_is_found_of_accuracies_in_double_and_single_precision(images, counts, single):
+    right = [count % (images + 1) for count in counts]
+    if len(set(right)) == 1:
+        return
+    accuracies = np.array(right) / images
+    common = math.gcd(images, *right)
+    found = resolution(accuracies.astype(np.float32) if single else accuracies)
+    assert found == pytest.approx(common / images)
+
+
+def test_values_that_lie_on_no_grid_are_resolved_to_single_precision():
+    assert resolution(np.random.default_rng(0).normal(size=12)) < 1e-6
+    assert resolution([0.7, 0.7, 0.7]) < 1e-6
+
+
+def test_many_samples_at_once_are_the_same_as_one_by_one():
+    values = np.random.default_rng(0).integers(0, 51, size=(2, 100, 3)) / 50
+    low, high, p = t_test(values[0] - values[1], 0.02)
+    for row, (a, b) in enumerate(zip(*values, strict=True)):
+        one = paired_difference(a, b, step=0.02)
+        assert (low[row], high[row], p[row]) == pytest.approx((one.low, one.high, one.p))
 
 
 @pytest.mark.parametrize("values", [[], [[1.0]], [1.0, math.nan], [math.inf]])
@@ -119,7 +145,13 @@ def test_holm_stops_at_one_and_passes_over_undefined_tests():
     adjusted = holm([0.6, math.nan, 0.5])
     assert adjusted[0] == adjusted[2] == 1.0
     assert math.isnan(adjusted[1])
-    assert holm([]) == ()
+    assert holm([]).shape == (0,)
+
+
+def test_holm_takes_many_families_at_once():
+    families = np.random.default_rng(0).uniform(size=(50, 4))
+    families[::3, 2] = np.nan
+    assert np.array_equal(holm(families), [holm(family) for family in families], equal_nan=True)
 
 
 @pytest.mark.statistical

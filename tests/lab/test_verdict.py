@@ -26,7 +26,7 @@ GAIN = known(0.009, 0.005, 0.013)
 def test_epochs_gain_and_share_in_one_verdict():
     saved = EpochsSaved(0.8, known(6, 4, 8), (), (), 5)
     share = ScaleShare("kaiming_normal", False, known(0.005, 0.002, 0.008), known(0.004, 0.001, 0.007))
-    assert saying(GAIN, saved=saved, share=share, answer="different") == (
+    assert saying(GAIN, saved=saved, saved_p=0.01, share=share, share_p=(0.01, 0.02), answer="different") == (
         "correlated reaches 80 % 6 epochs earlier (95 % interval 4 to 8); final accuracy +0.9 points (0.5 to "
         "1.3). 0.5 of these 0.9 points are scale: kaiming_normal, at the same scale, gains +0.5 points (0.2 "
         "to 0.8); the structure adds +0.4 points (0.1 to 0.7). Decided after 5 seeds."
@@ -66,11 +66,21 @@ def test_too_few_seeds_for_an_anytime_interval():
     assert "undecided: 2 pairs are too few for an interval. Still open after 2 seeds." in text
 
 
-def test_equal_differences_are_not_given_an_interval():
-    equal = paired_difference([0.75, 0.5], [0.5, 0.25])
-    assert saying(equal, p=0) == "correlated: final accuracy +25.0 points in each of 2 pairs."
-    same = paired_difference([0.5, 0.5], [0.5, 0.5])
-    assert saying(same, p=1) == "correlated: final accuracy the same in each of 2 pairs."
+def test_an_interval_goes_no_further_than_accuracies_do():
+    wide = paired_difference([0.9, 0.1], [0.2, 0.3])
+    assert wide.high > 1
+    assert saying(wide, p=0.7) == (
+        "correlated: no difference in final accuracy was found: +25.0 points (95 % interval −100.0 to "
+        "100.0); 2 seeds are too few to tell."
+    )
+
+
+def test_an_interval_too_wide_to_be_of_use_is_not_sold_as_a_bound():
+    assert saying(known(-0.075, -0.155, 0.005), p=0.2).endswith(
+        "(95 % interval −15.5 to 0.5); 5 seeds are too few to tell."
+    )
+    loss = saying(known(-7.5, -15.5, 0.5), p=0.2, unit=Unit())
+    assert "differences beyond ±15.5 are excluded" in loss
 
 
 @pytest.mark.parametrize(
@@ -78,14 +88,13 @@ def test_equal_differences_are_not_given_an_interval():
     [
         (
             EpochsSaved(0.8, known(-1, -1.5, -0.5), (), (), 5),
-            "80 % 1 epoch later (95 % interval 0.5 to 1.5);",
+            "80 % 1 epoch later (95 % interval 0.5 to 1.5), which is undec",
         ),
         (
             EpochsSaved(0.8, known(1, -1, 3), (), (), 5),
             "1 epoch earlier (95 % interval −1 to 3), which is undec",
         ),
         (EpochsSaved(0.8, known(0, -1, 1), (), (), 5), "reaches 80 % at the same epoch on average (95 %"),
-        (EpochsSaved(0.8, known(2.5, 2.5, 2.5, n=3), (), (), 3), "2.5 epochs earlier in each of 3 pairs;"),
         (EpochsSaved(0.8, known(2, 1, 3), (3,), (), 5), "where it does; not in 1 of 5 runs (seed 3);"),
         (
             EpochsSaved(0.8, known(2, 1, 3), (), (1, 3), 5),
@@ -101,13 +110,21 @@ def test_how_soon_the_target_is_reached(saved, said):
     assert said in saying(GAIN, saved=saved)
 
 
+def test_epochs_saved_are_a_fact_once_they_are_decided():
+    saved = EpochsSaved(0.8, known(-1, -1.5, -0.5), (), (), 5)
+    assert "80 % 1 epoch later (95 % interval 0.5 to 1.5);" in saying(GAIN, saved=saved, saved_p=0.01)
+    assert "0.5 to 1.5), which is undecided;" in saying(GAIN, saved=saved, saved_p=0.09)
+
+
 def test_the_control_at_he_scale_speaks_of_structure():
     share = ScaleShare("correlated:scale=he", True, known(0.006, 0.002, 0.01), known(0.003, -0.001, 0.007))
     assert (
         "0.6 of these 0.9 points are scale: correlated:scale=he, at He's scale, gains +0.3 points (−0.1 to "
         in (saying(GAIN, share=share))
     )
-    assert "(−0.1 to 0.7, undecided); the scale adds +0.6 points (0.2 to 1.0)." in saying(GAIN, share=share)
+    assert "(−0.1 to 0.7, undecided); the scale adds +0.6 points (0.2 to 1.0)." in saying(
+        GAIN, share=share, share_p=(0.4, 0.01)
+    )
 
 
 @pytest.mark.parametrize(("scale", "structure"), [(0.012, -0.003), (-0.003, 0.012)])

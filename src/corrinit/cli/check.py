@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from corrinit.cli.progress import load_visibly
 from corrinit.errors import ConfigError
 from corrinit.factory import build_model, fingerprint, is_factory, require_outputs
-from corrinit.lab.config import RunConfig
+from corrinit.lab.config import Initialization, RunConfig
+from corrinit.lab.data import load
+from corrinit.lab.initialized import initialized_model
 from corrinit.lab.isolation import isolated
 from corrinit.lab.models import build
+from corrinit.lab.own_loop import require_different_weights
 
 
 def checked(config: RunConfig, *, resample: bool | None = False) -> RunConfig:
@@ -39,3 +43,20 @@ def checked(config: RunConfig, *, resample: bool | None = False) -> RunConfig:
         return replace(config, architecture=fingerprint(model))
     build(config.model, classes=classes, in_channels=shape[0], image_size=shape[1:], width=config.width)
     return config
+
+
+def require_different(config: RunConfig, arms: Iterable[Initialization]) -> None:
+    """Check that all arms start from different weights: arms that do not are one, and nothing is compared.
+
+    Args:
+        config: what the runs share.
+        arms: initializations, each once.
+
+    Raises:
+        ConfigError: naming two arms that leave a model the same.
+    """
+    dataset = load(config.data, train_subset=config.train_subset)
+    require_different_weights(
+        (arm.spec, lambda arm=arm: initialized_model(replace(config, initialization=arm, seed=0), dataset))
+        for arm in arms
+    )

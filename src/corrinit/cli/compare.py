@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table as Listing
 
-from corrinit.cli.check import checked
+from corrinit.cli.check import checked, require_different
 from corrinit.cli.progress import carry_out, require_success
 from corrinit.errors import ConfigError
 from corrinit.lab.arms import parse_initialization
@@ -22,6 +22,7 @@ from corrinit.lab.conclusions import conclusions
 from corrinit.lab.config import Initialization, Precision, RunConfig
 from corrinit.lab.contest import Contest, panels_at, panels_at_best, with_controls
 from corrinit.lab.coverage import coverages
+from corrinit.lab.design import designs, plan
 from corrinit.lab.page import Section, Table
 from corrinit.lab.report import write_report
 from corrinit.lab.sweep import Sweep
@@ -56,7 +57,8 @@ def compare(
     All arms of a seed see the same images in the same order and have the same classifier. Every arm is
     compared with kaiming_normal. A method is NAME[:OPTION=VALUE]...: correlated:strength=0.5,
     correlated:correlation=R.safetensors, xavier_normal:scale=he. Finished runs are kept, and a stopped
-    comparison is taken up where it stood.
+    comparison is taken up where it stood. How many seeds were planned is kept as well: adding seeds, by
+    --max-seeds or by another --seeds, widens intervals and raises p-values, in every later report too.
 
     Args:
         model: Your network, MODULE:FACTORY or PATH.py:FACTORY, a function without arguments; or small, vgg8,
@@ -102,6 +104,7 @@ def compare(
     )
     if base.resample and resample is None:
         sys.stderr.write("every seed draws its own training images; --no-resample: one draw for all seeds\n")
+    require_different(base, arms)
     tuned = Sweep((), ())
     if rates is None:
         tuned = carry_out(tuning_runs(base, arms), runs, jobs=jobs)
@@ -110,6 +113,7 @@ def compare(
     else:
         panels = panels_at(rates, arms)
     contest = replace(contest, base=base, panels=panels)
+    plan(runs, contest.opening(), seeds=contest.seeds, max_seeds=contest.max_seeds)
     outcome = carry_out(contest.opening(), runs, jobs=jobs)
     while not outcome.failures and (wanted := contest.following(outcome.records)):
         more = carry_out(wanted, runs, jobs=jobs)
@@ -117,10 +121,10 @@ def compare(
     records = (*tuned.records, *outcome.records)
     if outcome.records:
         command = shlex.join(["corrinit", *sys.argv[1:]])
-        sequential = contest.max_seeds > contest.seeds
+        planned = designs([runs])
         sys.stdout.write("\n".join(coverages(outcome.records)) + "\n\n")
-        _print(conclusions(records, target=target, sequential=sequential))
-        report = write_report(records, output, command=command, target=target, sequential=sequential)
+        _print(conclusions(records, planned, target=target))
+        report = write_report(records, output, command=command, designs=planned, target=target)
         sys.stdout.write(f"{report}\n")
     require_success(outcome)
 

@@ -10,6 +10,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from corrinit.errors import ConfigError
+from corrinit.lab.design import designs
 from corrinit.lab.paper_report import write_paper_report
 from corrinit.lab.protocol import Protocol, ScaleName, data_sources
 from corrinit.lab.records import RunRecord, read_runs
@@ -26,11 +27,13 @@ def report(
     correlation: str = "default",
     resample: bool = False,
     target: float | None = None,
-    sequential: bool = False,
     output: Annotated[Path, Parameter(alias="-o")] = Path("report.html"),
     markdown: Path | None = None,
 ) -> None:
     """Write a report from recorded runs alone.
+
+    How many seeds were planned is recorded with the runs of `corrinit compare`, and intervals and p-values
+    obey it: they allow for seeds that were added until the answer was clear.
 
     Args:
         folders: Where the records are, at any depth.
@@ -43,24 +46,24 @@ def report(
         correlation: R of the correlated rows, as in `corrinit reproduce`.
         resample: With --paper, of the runs for which every seed drew its own training images.
         target: Without --paper, accuracy to which the time is measured.
-        sequential: Without --paper, allow for seeds that were added until the answer was clear, as
-            corrinit compare --max-seeds does.
         output: The report, one HTML file.
         markdown: Write its text and tables to this file as well.
     """
     if not folders:
         raise ConfigError("no folder of run records is named; write, for example, corrinit report runs")
     command = shlex.join(["corrinit", *sys.argv[1:]])
-    records = _read(folders)
+    records, planned = _read(folders), designs(folders)
     if paper is None:
         written = write_report(
-            records, output, command=command, target=target, sequential=sequential, markdown=markdown
+            records, output, command=command, designs=planned, target=target, markdown=markdown
         )
     else:
         protocol = Protocol(
             scale, data_sources(cifar10=cifar10, cifar100=cifar100), models, correlation, resample
         )
-        written = write_paper_report(paper, protocol, records, output, command=command, markdown=markdown)
+        written = write_paper_report(
+            paper, protocol, records, output, command=command, designs=planned, markdown=markdown
+        )
     sys.stdout.write(f"{written}\n")
 
 

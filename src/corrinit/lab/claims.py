@@ -5,21 +5,24 @@ taps at He's scale. At equal scale: against independent taps at the same small s
 be what makes the difference.
 
 A claim has one or two measures; each gives a paired difference in every setting (network, data set, learning
-rate, λ) that has the runs. A measure is supported if, with p-values Holm-corrected over all differences of
-the claim in that reading, at least one has p < 0.05 in the claimed direction and none has in the other;
-contradicted if it is the other way round; undecided otherwise; not tested without any difference.
+rate, λ) that has the runs and none that diverged. The claims are general, and a difference in one setting
+does not bear one out: what is said is in how many of the settings the difference is decided as claimed, and
+in how many the other way, with p-values Holm-corrected over all differences of the claim in that reading.
+Nothing corrects for the number of claims and readings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Literal, TypeAlias
 
 import numpy as np
 
 from corrinit.lab.comparison import BASELINE, Comparison
 from corrinit.lab.config import Initialization
+from corrinit.lab.decision import estimator, is_decided
 from corrinit.lab.measures import (
     Measure,
     Pair,
@@ -35,10 +38,8 @@ from corrinit.lab.measures import (
     weight_correlation_over_l2,
     within,
 )
-from corrinit.lab.stats import PairedDifference, holm, paired_difference
+from corrinit.lab.stats import Difference, Estimate, holm
 
-LEVEL = 0.05
-Verdict: TypeAlias = Literal["supported", "contradicted", "undecided", "not tested"]
 Reading: TypeAlias = Literal["as the paper compares", "at equal scale"]
 READINGS: tuple[Reading, ...] = ("as the paper compares", "at equal scale")
 
@@ -57,12 +58,12 @@ class Contrast:
     """A paired difference in one setting; `p` is Holm-corrected over the claim in its reading."""
 
     setting: str
-    difference: PairedDifference
+    difference: Estimate
     p: float
 
     def direction(self) -> int:
-        """The sign of the difference if it is significant, else 0."""
-        return int(np.sign(self.difference.mean)) if self.p < LEVEL else 0
+        """The sign of the difference if it is decided, else 0."""
+        return int(np.sign(self.difference.mean)) if is_decided(self.p) else 0
 
 
 @dataclass(frozen=True)
@@ -76,22 +77,27 @@ class Finding:
 
     @property
     def in_favour(self) -> int:
-        """Number of settings with a significant difference in the claimed direction."""
+        """Number of settings with a decided difference in the claimed direction."""
         return sum(contrast.direction() == self.measure.sign for contrast in self.contrasts)
 
     @property
     def against(self) -> int:
-        """Number of settings with a significant difference in the other direction."""
+        """Number of settings with a decided difference in the other direction."""
         return sum(contrast.direction() == -self.measure.sign for contrast in self.contrasts)
 
     @property
-    def verdict(self) -> Verdict:
-        """By the criterion at the head of this module."""
-        if not self.contrasts:
+    def outcome(self) -> str:
+        """In how many settings the difference is decided, and how."""
+        settings = len(self.contrasts)
+        if not settings:
             return "not tested"
-        if self.in_favour and not self.against:
-            return "supported"
-        return "contradicted" if self.against and not self.in_favour else "undecided"
+        counts = {"as claimed": self.in_favour, "the other way": self.against}
+        told = [f"{how} in {number}" for how, number in counts.items() if number]
+        if settings == 1:
+            return (
+                f"{next((how for how, number in counts.items() if number), 'undecided')} in its one setting"
+            )
+        return f"{', '.join(told) or 'undecided in all'} of {settings} settings"
 
 
 def judge(comparisons: Sequence[Comparison], correlated: Initialization) -> tuple[Finding, ...]:
@@ -115,13 +121,14 @@ def judge(comparisons: Sequence[Comparison], correlated: Initialization) -> tupl
 
 
 def _judge(claim: Claim, reading: Reading, pairs: Sequence[Pair]) -> Iterator[Finding]:
+    estimate = estimator(anytime=any(pair.comparison.anytime for pair in pairs))
     tested = [
         (measure, setting, difference)
         for measure in claim.measures
         for setting, values in measure.differences(pairs)
-        if (difference := _paired(values)) is not None
+        if (difference := _paired(values, estimate)) is not None
     ]
-    adjusted = holm([difference.p for _, _, difference in tested])
+    adjusted = holm([difference.p for _, _, difference in tested]).tolist()
     for measure in claim.measures:
         contrasts = tuple(
             Contrast(setting, difference, p)
@@ -131,20 +138,17 @@ def _judge(claim: Claim, reading: Reading, pairs: Sequence[Pair]) -> Iterator[Fi
         yield Finding(claim, measure, reading, contrasts)
 
 
-def _paired(values: Values) -> PairedDifference | None:
-    """The mean difference; None without any. Equal differences have no spread to test against: p is NaN."""
+def _paired(values: Values, estimate: Difference) -> Estimate | None:
+    """The mean difference; None without any."""
     finite = [value for value in values.values() if np.isfinite(value)]
-    if not finite:
-        return None
-    difference = paired_difference(finite, np.zeros(len(finite)))
-    return difference if difference.sd > 1e-12 else replace(difference, p=float("nan"))
+    return estimate(finite, np.zeros(len(finite))) if finite else None
 
 
 CLAIMS = (
     Claim(
         "(i)",
         "Generalization is better for correlated initialization.",
-        (Measure("test accuracy after training", "points", 100, 1, within(final_accuracy)),),
+        (Measure("test accuracy after training", "points", 100, 1, 1, within(final_accuracy)),),
     ),
     Claim(
         "(ii)",
@@ -155,9 +159,10 @@ CLAIMS = (
                 "epochs",
                 1,
                 -1,
+                inf,
                 within(epochs_to_reach),
             ),
-            Measure("test accuracy averaged over all epochs", "points", 100, 1, within(mean_accuracy)),
+            Measure("test accuracy averaged over all epochs", "points", 100, 1, 1, within(mean_accuracy)),
         ),
     ),
     Claim(
@@ -169,15 +174,20 @@ CLAIMS = (
                 "points",
                 100,
                 -1,
+                1,
                 within(early_sign_changes),
             ),
-            Measure("sign changes over all epochs", "points", 100, -1, within(all_sign_changes)),
+            Measure("sign changes over all epochs", "points", 100, -1, 1, within(all_sign_changes)),
         ),
     ),
     Claim(
         "(iv)",
         "Large learning rates diminish the returns of correlated initialization.",
-        (Measure("gain at the lower minus at the higher rate", "points", 100, 1, gain_over_learning_rates),),
+        (
+            Measure(
+                "gain at the lower minus at the higher rate", "points", 100, 1, 2, gain_over_learning_rates
+            ),
+        ),
     ),
     Claim(
         "(v)",
@@ -188,6 +198,7 @@ CLAIMS = (
                 "points",
                 100,
                 1,
+                2,
                 gain_over_l2,
             ),
             Measure(
@@ -196,6 +207,7 @@ CLAIMS = (
                 "hundredths",
                 100,
                 1,
+                2,
                 weight_correlation_over_l2,
             ),
         ),

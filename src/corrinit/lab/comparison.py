@@ -17,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corrinit.lab.config import Initialization, RunConfig
-from corrinit.lab.records import RunRecord, by_protocol
-from corrinit.lab.stats import Factorial, PairedDifference, Summary, factorial, paired_difference, summary
+from corrinit.lab.decision import estimator
+from corrinit.lab.design import Design, setting_of
+from corrinit.lab.records import Metrics, RunRecord, by_protocol
+from corrinit.lab.stats import Difference, Estimate, Factorial, Summary, factorial, summary
 
 BASELINE = Initialization("kaiming_normal", "he")
 """The initialization that others are compared with: independent taps at He's scale (Kaiming normal)."""
@@ -61,16 +63,22 @@ class TwoByTwo:
     correlated: Initialization
     seeds: tuple[int, ...]
     effects: Factorial
-    together: PairedDifference
+    together: Estimate
     """Correlated taps at the small scale minus independent taps at He's: the paper's comparison."""
 
 
 @dataclass(frozen=True, eq=False)
 class LeftOut:
-    """A run that takes no part in the statistics, and why."""
+    """A run that takes no part in the statistics, why, and the arm that it is a copy of, if it is one."""
 
     record: RunRecord
     reason: str
+    copied: Initialization | None = None
+
+    @property
+    def arm(self) -> Initialization:
+        """The arm that it would belong to, in canonical form."""
+        return self.record.config.initialization.canonical
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,12 +90,14 @@ class Comparison:
         arms: those with finished runs, independent taps first.
         left_out: runs that are unfinished, diverged or duplicates.
         protocol: the older one that they are of; None for today's.
+        design: how many seeds were planned; None if that is not recorded, and so as many as there are.
     """
 
     config: RunConfig
     arms: tuple[Arm, ...]
     left_out: tuple[LeftOut, ...]
     protocol: int | None = None
+    design: Design | None = None
 
     @property
     def records(self) -> list[RunRecord]:
@@ -102,12 +112,46 @@ class Comparison:
         return {label: absent for label, absent in lacking.items() if absent}
 
     @property
+    def anytime(self) -> bool:
+        """Whether inference has to hold whenever one looks, since the seeds were not fixed beforehand."""
+        if self.design is None:
+            return False
+        seeds: dict[Initialization, set[int]] = {}
+        for record in [*self.records, *(out.record for out in self.left_out if has_diverged(out.record))]:
+            seeds.setdefault(record.config.initialization.canonical, set()).add(record.config.seed)
+        return self.design.anytime(max(map(len, seeds.values()), default=0))
+
+    @property
+    def estimate(self) -> Difference:
+        """How mean differences are estimated."""
+        return estimator(anytime=self.anytime)
+
+    @property
+    def diverged(self) -> dict[Initialization, tuple[int, ...]]:
+        """The seeds for which arms diverged, of those that did; their other runs are no fair sample."""
+        found: dict[Initialization, list[int]] = {}
+        for out in self.left_out:
+            if has_diverged(out.record):
+                found.setdefault(out.arm, []).append(out.record.config.seed)
+        return {arm: tuple(sorted(seeds)) for arm, seeds in found.items()}
+
+    @property
+    def copies(self) -> dict[str, str]:
+        """Arms whose runs all came out as those of another arm, and the label of that arm."""
+        finished = {arm.initialization for arm in self.arms}
+        return {
+            label(out.arm): label(out.copied)
+            for out in self.left_out
+            if out.copied is not None and out.arm not in finished
+        }
+
+    @property
     def baseline(self) -> Arm | None:
         """The arm that the others are compared with; None if none of its runs is finished."""
         return self.find(BASELINE)
 
     def two_by_twos(self) -> tuple[TwoByTwo, ...]:
-        """The 2×2 of every R and strength of which all four arms have a seed in common."""
+        """The 2×2 of every R and strength of which all four arms have a seed in common, and none diverged."""
         found = []
         for initialization in (arm.initialization for arm in self.arms):
             if (initialization.method, initialization.scale) != ("correlated", "correlated"):
@@ -118,7 +162,7 @@ class Comparison:
                 self.find(replace(initialization, scale="he")),
                 self.find(initialization),
             ]
-            present = [arm for arm in arms if arm is not None]
+            present = [arm for arm in arms if arm is not None and arm.initialization not in self.diverged]
             if len(present) < len(arms) or not (seeds := _common(*present)):
                 continue
             independent_he, independent_small, correlated_he, correlated_small = (
@@ -129,8 +173,9 @@ class Comparison:
                 independent_small=independent_small,
                 correlated_he=correlated_he,
                 correlated_small=correlated_small,
+                difference=self.estimate,
             )
-            together = paired_difference(correlated_small, independent_he)
+            together = self.estimate(correlated_small, independent_he)
             found.append(TwoByTwo(initialization, seeds, effects, together))
         return tuple(found)
 
@@ -139,15 +184,23 @@ class Comparison:
         return next((arm for arm in self.arms if arm.initialization == initialization), None)
 
 
-def compare(records: Iterable[RunRecord]) -> tuple[Comparison, ...]:
-    """Group runs into settings, ordered by configuration, and set aside those that cannot be compared."""
+def compare(
+    records: Iterable[RunRecord], designs: Mapping[RunConfig, Design] | None = None
+) -> tuple[Comparison, ...]:
+    """Group runs into settings, ordered by configuration, and set aside those that cannot be compared.
+
+    Args:
+        records: the runs.
+        designs: how many seeds were planned, by setting, as `corrinit.lab.design.designs` reads it.
+    """
     settings: dict[RunConfig, list[RunRecord]] = {}
     for record in records:
         setting = replace(record.config, seed=0, initialization=BASELINE)
         settings.setdefault(setting, []).append(record)
     ordered = sorted(settings, key=lambda config: json.dumps(asdict(config)))
+    planned = designs or {}
     return tuple(
-        _comparison(config, together, protocol)
+        _comparison(config, together, protocol, planned.get(setting_of(config)))
         for config in ordered
         for protocol, together in by_protocol(settings[config])
     )
@@ -196,28 +249,59 @@ def correlation_suffix(initialization: Initialization) -> str:
 def problem(record: RunRecord) -> str | None:
     """Why a run has no final accuracy that counts, or None."""
     for epoch in record.metrics:
-        if not (math.isfinite(epoch["train_loss"]) and math.isfinite(epoch["test_loss"])):
+        if _is_lost(epoch):
             return f"diverged in epoch {epoch['epoch']:g}"
     if not record.finished:
         return f"unfinished: {len(record.metrics)} of {record.config.epochs} epochs are recorded"
     return None
 
 
-def _comparison(config: RunConfig, records: Sequence[RunRecord], protocol: int | None) -> Comparison:
+def has_diverged(record: RunRecord) -> bool:
+    """Whether the loss of a run became NaN or infinite."""
+    return any(map(_is_lost, record.metrics))
+
+
+def _is_lost(epoch: Metrics) -> bool:
+    return not (math.isfinite(epoch["train_loss"]) and math.isfinite(epoch["test_loss"]))
+
+
+def _comparison(
+    config: RunConfig, records: Sequence[RunRecord], protocol: int | None, design: Design | None
+) -> Comparison:
     arms: dict[Initialization, dict[int, RunRecord]] = {}
+    seen: dict[tuple[int, str], Initialization] = {}
     left_out = []
-    for record in sorted(records, key=lambda record: (record.config.seed, record.run_id)):
-        runs = arms.setdefault(record.config.initialization.canonical, {})
+    for record in sorted(records, key=_rank):
+        initialization = record.config.initialization.canonical
+        runs = arms.setdefault(initialization, {})
         reason = problem(record)
         if reason is None and record.config.seed in runs:
             reason = f"repeats run {runs[record.config.seed].run_id}"
+        copied = None
+        if reason is None:
+            first = seen.setdefault((record.config.seed, _course(record)), initialization)
+            copied = first if first != initialization else None
+        if copied is not None:
+            reason = f"came out as {label(copied)} did in every epoch: no layer was drawn differently"
         if reason is None:
             runs[record.config.seed] = record
         else:
-            left_out.append(LeftOut(record, reason))
+            left_out.append(LeftOut(record, reason, copied))
+    left_out.sort(key=lambda out: (out.record.config.seed, out.record.run_id))
     ordered = sorted(arms, key=_order)
-    found = tuple(Arm(key, arms[key]) for key in ordered if arms[key])
-    return Comparison(config, found, tuple(left_out), protocol)
+    finished = tuple(Arm(key, arms[key]) for key in ordered if arms[key])
+    return Comparison(config, finished, tuple(left_out), protocol, design)
+
+
+def _course(record: RunRecord) -> str:
+    """All that was measured in training but times: equal for runs that computed the same."""
+    rows = [{name: value for name, value in row.items() if name != "seconds"} for row in record.metrics]
+    return json.dumps(rows, sort_keys=True)
+
+
+def _rank(record: RunRecord) -> tuple[tuple[int, str, str, float, int], int, str]:
+    """Arms in their order, so that a copy is one of an earlier arm; then seeds."""
+    return _order(record.config.initialization.canonical), record.config.seed, record.run_id
 
 
 def _order(initialization: Initialization) -> tuple[int, str, str, float, int]:

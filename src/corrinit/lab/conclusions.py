@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 import numpy as np
@@ -11,40 +11,46 @@ import numpy as np
 from corrinit.lab import figures
 from corrinit.lab.arms import Initialization
 from corrinit.lab.comparison import BASELINE, Arm, Comparison, controls, label
+from corrinit.lab.config import RunConfig
+from corrinit.lab.decision import INDIFFERENCE
+from corrinit.lab.design import Design
 from corrinit.lab.figures import Range
 from corrinit.lab.findings import arm_table, findings
-from corrinit.lab.gains import Difference, Estimate, default_target, epochs_saved, epochs_to, seconds_to
+from corrinit.lab.gains import BySeed, default_target, epochs_saved, epochs_to, seconds_to
 from corrinit.lab.line_of_code import line_of_code
 from corrinit.lab.page import Figure, Section, Table
 from corrinit.lab.records import RunRecord
-from corrinit.lab.sequential import INDIFFERENCE
-from corrinit.lab.settings import named_comparisons, named_tunings
-from corrinit.lab.standing import Setting, Standing, standings, verdicts
+from corrinit.lab.settings import AT_BEST, named_comparisons, named_tunings
+from corrinit.lab.standing import Setting, Standing, standings, unstable, unstable_in_words, verdicts
+from corrinit.lab.stats import Estimate
 from corrinit.lab.tuning import Tuning
-from corrinit.lab.verdict import ALPHA, POINTS, count
+from corrinit.lab.verdict import POINTS, count, divergence
 
 
 def conclusions(
-    records: Sequence[RunRecord], *, target: float | None = None, sequential: bool = False
+    records: Sequence[RunRecord],
+    designs: Mapping[RunConfig, Design] | None = None,
+    *,
+    target: float | None = None,
 ) -> list[Section]:
     """A section for each setting among runs, and one for learning rates that were chosen.
 
     Args:
         records: the runs.
+        designs: how many seeds were planned, by setting.
         target: accuracy to which the time is measured; by default one that the baseline reaches.
-        sequential: whether seeds were added until the answer was clear.
     """
     sections = [
-        _conclusion(comparison, name, target, sequential)
-        for name, comparison in named_comparisons(records).items()
+        _conclusion(comparison, name, target)
+        for name, comparison in named_comparisons(records, designs).items()
     ]
     tables = tuple(_rate_table(tuning, name) for name, tuning in named_tunings(records).items())
     return [*sections, Section("Learning rates", items=tables)] if tables else sections
 
 
-def _conclusion(comparison: Comparison, name: str, target: float | None, sequential: bool) -> Section:
+def _conclusion(comparison: Comparison, name: str, target: float | None) -> Section:
     if not comparison.arms:
-        diverged = len(_diverged(comparison))
+        diverged = sum(map(len, comparison.diverged.values()))
         fate = f"All {count(diverged, 'run')} diverged" if diverged else "No run is finished"
         return Section(name, (f"{fate}.",))
     if comparison.baseline is None:
@@ -56,27 +62,53 @@ def _conclusion(comparison: Comparison, name: str, target: float | None, sequent
         metric="accuracy",
         unit=POINTS,
         lower_is_better=False,
-        anytime=sequential,
+        anytime=comparison.anytime,
         indifference=INDIFFERENCE,
     )
     rows = standings(values, setting)
-    named = [row for row in rows if setting.arms[row.arm] not in _controls(setting)]
+    told = [row.arm for row in rows if setting.arms[row.arm] not in _controls(setting)]
     reached = target or default_target(curves[setting.baseline].values())
     paragraphs = (
+        *_planned(comparison),
         _recommendation(rows, setting),
-        *verdicts(named, values, curves, setting, target=reached).split("\n\n"),
-        *(() if sequential else findings(comparison, name)),
+        *_instability(rows, values, name),
+        *verdicts(rows, values, curves, setting, target=reached, told=told).split("\n\n"),
+        *findings(comparison, name, rows),
     )
-    time_table = _time_table(comparison, reached, setting.estimate)
-    return Section(name, paragraphs, (arm_table(rows, sequential=sequential), time_table, _gain_figure(rows)))
+    tables = (arm_table(rows, anytime=comparison.anytime), _time_table(comparison, reached))
+    return Section(name, paragraphs, (*tables, *_gain_figure(rows)))
+
+
+def _planned(comparison: Comparison) -> list[str]:
+    """Why inference is not that of a fixed number of seeds."""
+    if not comparison.anytime:
+        return []
+    return [
+        f"Planned with {comparison.design}: intervals and p-values are those that hold whenever one looks or "
+        "stops, and are wider for it than at a number of seeds that was fixed once."
+    ]
+
+
+def _instability(rows: Sequence[Standing], values: Mapping[str, BySeed], name: str) -> list[str]:
+    found = unstable(rows, values)
+    remedy = "choose a smaller one for each arm"
+    if not name.endswith(AT_BEST):
+        remedy = "choose the rate of each arm with --lr auto"
+    return [unstable_in_words(found, remedy)] if found else []
 
 
 def _recommendation(rows: Sequence[Standing], setting: Setting) -> str:
     """The most accurate arm among those that are better beyond doubt, and its line of code."""
+    (baseline,) = (row for row in rows if row.arm == setting.baseline)
+    if baseline.diverged:
+        return (
+            f"{divergence(baseline.arm, baseline.diverged, baseline.runs)}: nothing can be tested against "
+            "the runs that remain; compare at a smaller learning rate."
+        )
     better = [
         row
         for row in rows
-        if row.values is not None and row.difference is not None and row.difference.low > 0 and row.p <= ALPHA
+        if row.values is not None and row.difference is not None and row.decided and row.difference.mean > 0
     ]
     if not better:
         return (
@@ -98,22 +130,17 @@ def _accuracies(comparison: Comparison) -> dict[str, dict[int, float]]:
     found = {label(arm): dict[int, float]() for arm in _initializations(comparison)}
     for arm in comparison.arms:
         found[arm.label] |= arm.accuracies
-    for record in _diverged(comparison):
-        found[label(record.config.initialization.canonical)][record.config.seed] = math.nan
+    for arm, seeds in comparison.diverged.items():
+        found[label(arm)] |= dict.fromkeys(seeds, math.nan)
     return {arm: dict(sorted(by_seed.items())) for arm, by_seed in found.items()}
 
 
 def _initializations(comparison: Comparison) -> list[Initialization]:
     finished = [arm.initialization for arm in comparison.arms]
-    diverged = [record.config.initialization.canonical for record in _diverged(comparison)]
-    return list(dict.fromkeys([*finished, *diverged]))
+    return list(dict.fromkeys([*finished, *comparison.diverged]))
 
 
-def _diverged(comparison: Comparison) -> list[RunRecord]:
-    return [out.record for out in comparison.left_out if out.reason.startswith("diverged")]
-
-
-def _time_table(comparison: Comparison, target: float, estimate: Difference) -> Table:
+def _time_table(comparison: Comparison, target: float) -> Table:
     assert comparison.baseline is not None
     reference = _curves(comparison.baseline)
     rows = []
@@ -126,12 +153,13 @@ def _time_table(comparison: Comparison, target: float, estimate: Difference) -> 
             if (each := seconds_to(curve, _clock(arm.runs[seed]), target)) is not None
         ]
         saved = None
-        if arm is not comparison.baseline:
-            saved = epochs_saved(curves, reference, target, difference=estimate).difference
+        runs = len(curves) + len(comparison.diverged.get(arm.initialization, ()))
+        if arm is not comparison.baseline and not comparison.diverged.keys() & {arm.initialization, BASELINE}:
+            saved = epochs_saved(curves, reference, target, difference=comparison.estimate).difference
         rows.append(
             (
                 arm.label,
-                f"{len(epochs)} of {len(curves)}",
+                f"{len(epochs)} of {runs}",
                 f"{np.mean(epochs):.1f}" if epochs else "–",
                 f"{np.mean(seconds):.0f}" if seconds else "–",
                 "–" if saved is None else f"{saved.mean:+.1f}".replace("-", "−"),
@@ -147,18 +175,24 @@ def _time_table(comparison: Comparison, target: float, estimate: Difference) -> 
     )
 
 
-def _gain_figure(rows: Sequence[Standing]) -> Figure:
-    return figures.intervals(
-        "Gain over the baseline",
-        "difference in accuracy (points)",
-        [
-            Range(row.arm, 100 * row.difference.mean, 100 * row.difference.low, 100 * row.difference.high)
-            for row in rows
-            if row.difference is not None
-        ],
-        caption=f"Mean difference from {label(BASELINE)} and its 95 % interval, not corrected for the number "
-        "of arms.",
+def _gain_figure(rows: Sequence[Standing]) -> list[Figure]:
+    gains = [
+        Range(
+            row.arm,
+            100 * row.difference.mean,
+            100 * max(row.difference.low, -1.0),
+            100 * min(row.difference.high, 1.0),
+            decided=row.decided,
+        )
+        for row in rows
+        if row.difference is not None and row.fair
+    ]
+    caption = (
+        f"Mean difference from {label(BASELINE)} and its 95 % interval, not corrected for the number of "
+        "arms; coloured if it is decided once corrected."
     )
+    title, axis = "Gain over the baseline", "difference in accuracy (points)"
+    return [figures.intervals(title, axis, gains, caption=caption)] if gains else []
 
 
 def _curves(arm: Arm) -> dict[int, list[float]]:

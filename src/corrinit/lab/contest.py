@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from corrinit.errors import ConfigError
 from corrinit.lab.comparison import BASELINE, controls, problem
 from corrinit.lab.config import Initialization, RunConfig
+from corrinit.lab.decision import open_arms
 from corrinit.lab.records import RunRecord
-from corrinit.lab.sequential import open_arms
 
 Panel = Mapping[Initialization, float]
 """Arms that are compared with the baseline among them, each with its learning rate."""

@@ -56,12 +56,13 @@ class Dots:
 
 @dataclass(frozen=True)
 class Range:
-    """A difference from the baseline with its interval."""
+    """A difference from the baseline with its interval, and whether it is decided."""
 
     name: str
     mean: float
     low: float
     high: float
+    decided: bool
 
 
 @matplotlib.rc_context(STYLE)
@@ -133,11 +134,11 @@ def paired_dots(title: str, label: str, arms: Sequence[Dots], *, caption: str = 
 
 @matplotlib.rc_context(STYLE)
 def intervals(title: str, label: str, ranges: Sequence[Range], *, caption: str = "") -> Figure:
-    """Differences from the baseline with their intervals, a row per arm; coloured if they exclude 0."""
+    """Differences from the baseline with their intervals, a row per arm; coloured if decided."""
     figure, axes = _rows([each.name for each in ranges])
     axes.axvline(0, color=NEUTRAL, linewidth=0.8)
     for y, each in enumerate(ranges):
-        colour = GREEN if each.low > 0 else VERMILION if each.high < 0 else NEUTRAL
+        colour = NEUTRAL if not each.decided else GREEN if each.mean > 0 else VERMILION
         if math.isfinite(each.low) and math.isfinite(each.high):
             axes.hlines(y, each.low, each.high, color=colour, linewidth=2)
         axes.plot(each.mean, y, "o", color=colour, markersize=5)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from corrinit.lab.comparison import BASELINE, Comparison, TwoByTwo, correlation_suffix, label
-from corrinit.lab.gains import Estimate
+from corrinit.lab.decision import is_decided
 from corrinit.lab.page import Table
 from corrinit.lab.standing import Standing
-from corrinit.lab.stats import PairedDifference, holm
+from corrinit.lab.stats import Estimate, holm
 from corrinit.lab.verdict import count
 
 INTRODUCTION = (
@@ -21,18 +21,25 @@ INTRODUCTION = (
 )
 
 
-def findings(comparison: Comparison, name: str) -> list[str]:
+def findings(comparison: Comparison, name: str, rows: Sequence[Standing]) -> list[str]:
     """What the runs of a setting say about test accuracy, a paragraph per 2×2.
 
     Args:
         comparison: the runs.
         name: what the setting is called.
+        rows: where its arms stand.
     """
-    found = [_finding(design, name) for design in comparison.two_by_twos()]
+    standing = {row.arm: row for row in rows}
+    found = [_finding(design, name, standing) for design in comparison.two_by_twos()]
+    for copy, original in comparison.copies.items():
+        found.append(
+            f"{name}: every run of {copy} came out as that of {original} did in every epoch, so no layer was "
+            "drawn differently, and nothing is found about it."
+        )
     if not found and any(arm.initialization.method == "correlated" for arm in comparison.arms):
         found = [
-            f"{name}: the four arms of the 2×2 have no finished seed in common, so what correlation does "
-            "cannot be told from what the scale does."
+            f"{name}: the four arms of the 2×2 have no finished seed in common, or one of them diverged, so "
+            "what correlation does cannot be told from what the scale does."
         ]
     if comparison.left_out:
         found.append(
@@ -41,12 +48,12 @@ def findings(comparison: Comparison, name: str) -> list[str]:
     return found
 
 
-def arm_table(rows: Sequence[Standing], *, sequential: bool = False) -> Table:
+def arm_table(rows: Sequence[Standing], *, anytime: bool = False) -> Table:
     """Accuracy of each arm, and its paired difference from the baseline.
 
     Args:
         rows: where the arms stand, of accuracies.
-        sequential: whether seeds were added until the answer was clear.
+        anytime: whether the number of seeds depended on what they showed.
     """
     cells = []
     for row in rows:
@@ -57,12 +64,13 @@ def arm_table(rows: Sequence[Standing], *, sequential: bool = False) -> Table:
         compared = ("–", "–", "–", "–")
         if row.difference is not None:
             gain = row.difference
-            compared = points(gain.mean), interval(gain), str(gain.n), p_value(row.p)
+            known = interval(gain) if row.fair else "no fair sample"
+            compared = points(gain.mean), known, str(gain.n), p_value(row.p)
         cells.append((row.arm, mean, n, *compared))
     inference = (
-        "with an interval and p that hold although seeds were added until the answer was clear "
-        "(anytime-valid t test, Wang & Ramdas 2023)"
-        if sequential
+        "with an interval and p that hold whenever one looks or stops (anytime-valid t test, Wang & Ramdas "
+        "2023)"
+        if anytime
         else "with Student's t interval; p is of the paired t test"
     )
     return Table(
@@ -70,8 +78,8 @@ def arm_table(rows: Sequence[Standing], *, sequential: bool = False) -> Table:
         ("initialization", "accuracy (%)", "n", "difference", "95 % interval", "pairs", "p"),
         tuple(cells),
         f"Mean ± standard deviation over n seeds. Differences from “{label(BASELINE)}” are in percentage "
-        f"points, paired by seed, {inference}, Holm-corrected over this table. Arms that diverged are not "
-        "tested.",
+        f"points, paired by seed, {inference}, Holm-corrected over this table. An arm is not tested if it or "
+        "the baseline diverged: the runs that remain are no fair sample.",
     )
 
 
@@ -90,7 +98,7 @@ def effect_tables(design: TwoByTwo) -> list[Table]:
         "small scale, with correlated taps": effects.scale_of_correlated,
         "both together": design.together,
     }
-    adjusted = holm([effect.p for effect in main.values()])
+    adjusted = holm([effect.p for effect in main.values()]).tolist()
     seeds = f"{count(len(design.seeds), 'seed')} ({', '.join(map(str, design.seeds))})"
     of = correlation_suffix(design.correlated)
     return [
@@ -98,7 +106,12 @@ def effect_tables(design: TwoByTwo) -> list[Table]:
             f"Correlation and scale, told apart{of}",
             ("effect on test accuracy", "points", "95 % interval", "p"),
             tuple(
-                (name, points(effect.mean), interval(effect), p_value(p))
+                (
+                    name,
+                    points(effect.mean),
+                    interval(effect, 2.0 if "interaction" in name else 1.0),
+                    p_value(p),
+                )
                 for (name, effect), p in zip(main.items(), adjusted, strict=True)
             ),
             "Main effects of the 2×2, each averaged over both levels of the other factor, and their "
@@ -121,13 +134,20 @@ def points(difference: float) -> str:
     return f"{100 * difference:+.2f}".replace("-", "−")
 
 
-def interval(difference: Estimate) -> str:
-    """A 95 % interval in percentage points; `n = 1` or `too few` if the pairs leave it undefined."""
+def interval(difference: Estimate, limit: float = 1.0, factor: float = 100.0) -> str:
+    """A 95 % interval in percentage points; `n = 1` or `too few` if the pairs leave it undefined.
+
+    Args:
+        difference: of accuracies.
+        limit: the largest that it can be, to which the interval is cut.
+        factor: to another unit than percentage points.
+    """
     if difference.n == 1:
         return "n = 1"
     if not math.isfinite(difference.high - difference.low):
         return "too few"
-    return f"{points(difference.low)} to {points(difference.high)}"
+    low, high = (factor / 100 * min(max(end, -limit), limit) for end in (difference.low, difference.high))
+    return f"{points(low)} to {points(high)}"
 
 
 def p_value(p: float) -> str:
@@ -137,33 +157,50 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _finding(design: TwoByTwo, name: str) -> str:
+def _finding(design: TwoByTwo, name: str, standing: Mapping[str, Standing]) -> str:
     effects = design.effects
+    main = (effects.correlation, effects.scale, effects.interaction)
+    correlation_p, scale_p, interaction_p = holm([effect.p for effect in main]).tolist()
+    together_p = standing[label(design.correlated)].p
     setting = f"{name}{correlation_suffix(design.correlated)} ({count(len(design.seeds), 'paired seed')})"
+    correlation = _effect(effects.correlation, correlation_p, "three effects")
+    scale = _effect(effects.scale, scale_p, "three effects")
     sentences = [
-        f"{setting}: at the same scale, correlated taps change accuracy by {_effect(effects.correlation)}.",
-        f"With the same taps, the small scale changes it by {_effect(effects.scale)}.",
-        f"Both together, against independent taps at He's scale, change it by {_effect(design.together)}.",
+        f"{setting}: at equal scale, averaged over both, correlated taps change accuracy by {correlation}.",
+        f"With the same taps, averaged over both, the small scale changes it by {scale}.",
+        "Both together, against independent taps at He's scale, change it by "
+        f"{_effect(design.together, together_p, 'the number of arms')}.",
     ]
-    if effects.interaction.decided:
+    if is_decided(interaction_p):
         more = "more" if effects.interaction.mean > 0 else "less"
         sentences.append(
             f"Correlation does {more} at the small scale than at He's: the difference between its effects is "
-            f"{_size(effects.interaction)}."
+            f"{_size(effects.interaction, limit=2.0)}."
         )
     if len(design.seeds) == 1:
         sentences.append("One seed has no interval and decides nothing.")
     return " ".join(sentences)
 
 
-def _effect(difference: PairedDifference) -> str:
+def _effect(difference: Estimate, p: float, family: str) -> str:
+    """An effect, and whether it is decided.
+
+    Args:
+        difference: the effect.
+        p: its p-value, adjusted.
+        family: what it is adjusted for.
+    """
     if difference.n == 1:
         return _size(difference)
-    if not difference.decided:
-        return f"{_size(difference)}, which is undecided: the interval contains 0"
-    return f"{_size(difference)}, {'an improvement' if difference.mean > 0 else 'a deterioration'}"
+    if is_decided(p):
+        return f"{_size(difference)}, {'an improvement' if difference.mean > 0 else 'a deterioration'}"
+    excludes_zero = difference.low > 0 or difference.high < 0
+    doubt = f"p = {p:.2g} once corrected for {family}" if excludes_zero else "the interval contains 0"
+    return f"{_size(difference)}, which is undecided: {doubt}"
 
 
-def _size(difference: PairedDifference) -> str:
-    spread = "n = 1" if difference.n == 1 else f"95 % interval {interval(difference)}"
+def _size(difference: Estimate, limit: float = 1.0) -> str:
+    spread = "n = 1" if difference.n == 1 else f"95 % interval {interval(difference, limit)}"
+    if math.isinf(difference.high):
+        spread = "too few pairs for an interval"
     return f"{points(difference.mean)} percentage points ({spread})"

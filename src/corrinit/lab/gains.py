@@ -3,47 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from corrinit.lab.stats import paired_difference
-
-
-class Estimate(Protocol):
-    """A mean difference with its interval: a `PairedDifference` or a `Sequential`."""
-
-    @property
-    def n(self) -> int:
-        """Pairs."""
-        ...
-
-    @property
-    def mean(self) -> float:
-        """Mean of their differences."""
-        ...
-
-    @property
-    def low(self) -> float:
-        """Lower end of the interval; NaN or −∞ if there is none."""
-        ...
-
-    @property
-    def high(self) -> float:
-        """Upper end."""
-        ...
-
-    @property
-    def p(self) -> float:
-        """The p-value of no difference; NaN if there is none."""
-        ...
-
-
-Difference: TypeAlias = Callable[[ArrayLike, ArrayLike], Estimate]
-"""How the mean of a − b is estimated: `paired_difference`, or `sequential` if one stops when it is clear."""
+from corrinit.lab.stats import Difference, Estimate, paired_difference
 
 BySeed: TypeAlias = Mapping[int, float]
 Curves: TypeAlias = Mapping[int, Sequence[float]]
@@ -84,6 +50,11 @@ class ScaleShare:
     at_he: bool
     scale: Estimate
     structure: Estimate
+
+    @property
+    def against_control(self) -> Estimate:
+        """The part that is the arm minus the control; the other is the control minus the baseline."""
+        return self.scale if self.at_he else self.structure
 
 
 def epochs_to(curve: Sequence[float], target: float) -> int | None:

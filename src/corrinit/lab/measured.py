@@ -10,13 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from corrinit.lab import identity
-from corrinit.lab.comparison import Arm, problem
+from corrinit.lab.comparison import Arm, has_diverged, problem
 from corrinit.lab.config import RunConfig
+from corrinit.lab.decision import estimator
+from corrinit.lab.design import Design, setting_of
 from corrinit.lab.identity import protocol_of, run_id
 from corrinit.lab.paper import Column, Experiment, Printed, Row
 from corrinit.lab.protocol import Protocol
 from corrinit.lab.records import RunRecord
-from corrinit.lab.stats import PairedDifference, holm, paired_difference
+from corrinit.lab.stats import Estimate, holm
 
 OLDER = "†"
 """Marks numbers of runs that an older protocol made."""
@@ -32,7 +34,8 @@ class Cell:
         left_out: recorded runs that do not count, such as unfinished ones.
         difference: accuracy minus that of the uncorrelated row, paired by seed; None if there is no pair, or
             if this is the uncorrelated row.
-        p: of that difference, Holm-corrected over the experiment; NaN if undefined.
+        p: of that difference, Holm-corrected over the experiment; NaN if undefined, or without a fair sample.
+        fair: whether no run of it or of the uncorrelated row diverged.
         printed: the paper's value; None where it prints nothing.
         printed_difference: the paper's value minus that of its uncorrelated row.
         reference: the runs of the uncorrelated row that it is compared with.
@@ -43,9 +46,10 @@ class Cell:
     left_out: tuple[RunRecord, ...]
     printed: Printed | None
     printed_difference: float | None
-    difference: PairedDifference | None = None
+    difference: Estimate | None = None
     p: float = float("nan")
     reference: Arm | None = None
+    fair: bool = True
 
     @property
     def mark(self) -> str:
@@ -56,6 +60,11 @@ class Cell:
     def difference_mark(self) -> str:
         """Of its difference: `OLDER` if a run on either side would come out otherwise today, else empty."""
         return self.mark if all(record.current for record in _runs(self.reference)) else OLDER
+
+    @property
+    def diverged(self) -> bool:
+        """Whether any of its runs did."""
+        return any(map(has_diverged, self.left_out))
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,15 +80,27 @@ class Measured:
         arms = [arm for cell in self.cells.values() for arm in (cell.arm, cell.reference)]
         return list({record.path: record for arm in arms for record in _runs(arm)}.values())
 
+    @property
+    def left_out(self) -> list[RunRecord]:
+        """The runs that are recorded and do not count."""
+        return [record for cell in self.cells.values() for record in cell.left_out]
 
-def measure(experiment: Experiment, protocol: Protocol, records: Iterable[RunRecord]) -> Measured:
+
+def measure(
+    experiment: Experiment,
+    protocol: Protocol,
+    records: Iterable[RunRecord],
+    designs: Mapping[RunConfig, Design] | None = None,
+) -> Measured:
     """Find the runs of every cell among records, and compare the rows with the uncorrelated one.
 
     Args:
         experiment: a figure of the paper, or a part of a table.
         protocol: which runs stand behind a cell.
         records: any; those that belong to no cell are ignored.
+        designs: how many seeds were planned, by setting.
     """
+    planned = designs or {}
     by_id = {record.run_id: record for record in records}
     cells = {
         (row, column, lr): _cell(experiment, row, column, protocol.cell(row, column, lr), by_id)
@@ -92,8 +113,10 @@ def measure(experiment: Experiment, protocol: Protocol, records: Iterable[RunRec
         if row != reference:
             rows = protocol.cell(row, column, lr), protocol.cell(reference, column, lr)
             beside = _reference(cell, *rows, by_id)
-            difference = _difference(cell.arm, beside)
-            cells[row, column, lr] = replace(cell, difference=difference, reference=beside)
+            design = planned.get(setting_of(rows[0][0])) if rows[0] else None
+            difference = _difference(cell.arm, beside, design)
+            fair = not cell.diverged and not cells[reference, column, lr].diverged
+            cells[row, column, lr] = replace(cell, difference=difference, fair=fair, reference=beside)
     return Measured(experiment, _corrected(cells))
 
 
@@ -151,17 +174,18 @@ def _runs(arm: Arm | None) -> list[RunRecord]:
     return [] if arm is None else list(arm.runs.values())
 
 
-def _difference(arm: Arm | None, reference: Arm | None) -> PairedDifference | None:
+def _difference(arm: Arm | None, reference: Arm | None, design: Design | None) -> Estimate | None:
     if arm is None or reference is None:
         return None
     values, baseline = arm.accuracies, reference.accuracies
     seeds = sorted(values.keys() & baseline.keys())
     if not seeds:
         return None
-    return paired_difference([values[seed] for seed in seeds], [baseline[seed] for seed in seeds])
+    anytime = design is not None and design.anytime(max(len(values), len(baseline)))
+    return estimator(anytime=anytime)([values[seed] for seed in seeds], [baseline[seed] for seed in seeds])
 
 
 def _corrected(cells: dict[tuple[Row, Column, float], Cell]) -> dict[tuple[Row, Column, float], Cell]:
     nan = float("nan")
-    adjusted = holm([cell.difference.p if cell.difference else nan for cell in cells.values()])
-    return {key: replace(cell, p=p) for (key, cell), p in zip(cells.items(), adjusted, strict=True)}
+    p = holm([cell.difference.p if cell.difference and cell.fair else nan for cell in cells.values()])
+    return {key: replace(cell, p=each) for (key, cell), each in zip(cells.items(), p.tolist(), strict=True)}

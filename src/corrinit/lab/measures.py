@@ -70,6 +70,7 @@ class Measure:
         unit: of the differences as they are shown.
         factor: from the differences to that unit.
         sign: of the difference that the claim predicts.
+        limit: the largest difference that is possible, before the factor.
         differences: named differences by seed, from the pairs of a reading.
     """
 
@@ -77,16 +78,18 @@ class Measure:
     unit: str
     factor: float
     sign: Literal[-1, 1]
+    limit: float
     differences: Callable[[Sequence[Pair]], Iterator[tuple[str, Values]]]
 
 
 def pairs_of(
     comparisons: Sequence[Comparison], correlated: Initialization, reference: Initialization
 ) -> Iterator[Pair]:
-    """The settings that have finished runs of both arms."""
+    """The settings that have finished runs of both arms, of which none diverged."""
     for comparison in comparisons:
         arms = {arm.initialization: arm for arm in comparison.arms}
-        if correlated in arms and reference in arms:
+        fair = not comparison.diverged.keys() & {correlated, reference}
+        if fair and correlated in arms and reference in arms:
             yield Pair(comparison, arms[correlated], arms[reference])
 
 

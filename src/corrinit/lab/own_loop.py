@@ -6,12 +6,13 @@ import hashlib
 import json
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from corrinit import methods
@@ -59,22 +60,12 @@ class OwnLoop:
                 model of an earlier run is trained on.
         """
         with isolated(seed):
-            model = self.build()
-            if not isinstance(model, nn.Module):
-                raise ConfigError(f"model made {type(model).__name__}; it returns a torch.nn.Module")
+            model = self._built()
             file = self._file(model, initialization, seed)
             if file is not None and (kept := _read(file)) is not None:
                 return kept, True
             self.lineage.add(model)
-            methods.initialize(
-                model,
-                initialization.method,
-                seed=seed,
-                correlation=initialization.load_correlations(),
-                strength=initialization.strength,
-                scale=initialization.scale,
-                images=self.images,
-            )
+            self._initialize(model, initialization, seed)
             reseed(seed)
             metrics = read_metrics(self.train_fn(model, seed))
         self.lineage.check_earlier()
@@ -82,6 +73,39 @@ class OwnLoop:
         if file is not None:
             _write(file, initialization, seed, metrics)
         return metrics, False
+
+    def initialized(self, initialization: Initialization, seed: int) -> nn.Module:
+        """The model of a run as `train_fn` gets it.
+
+        Raises:
+            ConfigError: if `build` makes no module.
+        """
+        with isolated(seed):
+            model = self._built()
+            self._initialize(model, initialization, seed)
+        return model
+
+    def architecture(self, seed: int) -> str:
+        """The `corrinit.factory.fingerprint` of the model."""
+        with isolated(seed):
+            return fingerprint(self._built())
+
+    def _built(self) -> nn.Module:
+        model = self.build()
+        if not isinstance(model, nn.Module):
+            raise ConfigError(f"model made {type(model).__name__}; it returns a torch.nn.Module")
+        return model
+
+    def _initialize(self, model: nn.Module, initialization: Initialization, seed: int) -> None:
+        methods.initialize(
+            model,
+            initialization.method,
+            seed=seed,
+            correlation=initialization.load_correlations(),
+            strength=initialization.strength,
+            scale=initialization.scale,
+            images=self.images,
+        )
 
     def _file(self, model: nn.Module, initialization: Initialization, seed: int) -> Path | None:
         """Named by what decides the result, as far as it can be known: the code of `train_fn` cannot."""
@@ -95,6 +119,30 @@ class OwnLoop:
             identity.append(hashlib.sha256(self.images.cpu().float().numpy().tobytes()).hexdigest())
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
         return self.folder / f"{digest}.json"
+
+
+def require_different_weights(models: Iterable[tuple[str, Callable[[], nn.Module]]]) -> None:
+    """Check that initializations of one model and one seed leave different weights.
+
+    Args:
+        models: by the name of the initialization, what makes the model.
+
+    Raises:
+        ConfigError: naming two that leave the same.
+    """
+    seen: dict[str, str] = {}
+    for name, make in models:
+        state = make().state_dict()
+        digest = hashlib.sha256()
+        for tensor in state.values():
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        twin = seen.setdefault(digest.hexdigest(), name)
+        if twin != name:
+            raise ConfigError(
+                f"initialization {name} left the weights as those of {twin}: 0 of {len(state)} tensors "
+                "differ, so there is nothing to compare; leave one of them out, or see with corrinit plan "
+                "why layers are kept"
+            )
 
 
 def read_metrics(returned: Any) -> dict[str, tuple[float, ...]]:

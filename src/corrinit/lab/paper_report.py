@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from corrinit.correlation import default_correlation
-from corrinit.lab.claims import LEVEL, READINGS, Contrast, Finding, judge
+from corrinit.lab.claims import READINGS, Contrast, Finding, judge
 from corrinit.lab.comparison import compare, problem
-from corrinit.lab.config import Initialization
+from corrinit.lab.config import Initialization, RunConfig
 from corrinit.lab.coverage import coverages
+from corrinit.lab.decision import ALPHA
+from corrinit.lab.design import Design
 from corrinit.lab.findings import interval, p_value, points
 from corrinit.lab.identity import changes_since
 from corrinit.lab.markdown import write_markdown
@@ -34,6 +36,7 @@ def write_paper_report(
     path: Path,
     *,
     command: str,
+    designs: Mapping[RunConfig, Design] | None = None,
     markdown: Path | None = None,
 ) -> Path:
     """Write our numbers beside the paper's as one HTML file; the same records and command, the same bytes.
@@ -44,6 +47,7 @@ def write_paper_report(
         records: any; those that belong to no cell are ignored, cells without records are shown as not run.
         path: the HTML file.
         command: what the user typed to get it.
+        designs: how many seeds were planned, by setting: intervals and p obey it.
         markdown: write text and tables to this file as well.
 
     Returns:
@@ -53,9 +57,10 @@ def write_paper_report(
         ConfigError: if the paper has no such figure or table.
         CorrInitError: if a file cannot be written.
     """
-    measured = [measure(experiment, protocol, records) for experiment in experiments(name)]
+    measured = [measure(experiment, protocol, records, designs) for experiment in experiments(name)]
     used = list({record.path: record for part in measured for record in part.records}.values())
-    findings = judge(compare(used), protocol.initialization(CORRELATED))
+    recorded = {record.path: record for part in measured for record in (*part.records, *part.left_out)}
+    findings = judge(compare(recorded.values(), designs), protocol.initialization(CORRELATED))
     sections = [
         _scope(protocol, measured, used),
         *([_claims(findings)] if measured else []),
@@ -121,30 +126,34 @@ def _correlation_in_words(correlated: Initialization) -> str:
 
 
 def _claims(findings: Sequence[Finding]) -> Section:
+    families = len({(f.claim.number, f.reading) for f in findings if f.contrasts})
     criterion = (
         "Each claim is read twice: as the paper compares, correlated taps at their small scale against "
         "independent taps at He's scale; and at equal scale, against independent taps at the same small "
-        f"scale. A measure is supported if at least one of its paired differences has p < {LEVEL:g} "
-        "(Holm-corrected over the differences of the claim in that reading) in the claimed direction and "
-        "none has in the other, contradicted if it is the other way round, undecided otherwise, and not "
-        "tested without runs."
+        "scale. The claims are general; what is told is in how many settings (network, data, learning rate, "
+        f"λ) a paired difference is decided, p ≤ {ALPHA:g}, as claimed or the other way. p is Holm-corrected "
+        "over the differences of a claim in one reading, not over claims and readings: if no initialization "
+        f"made any difference, each of the {families} families that are tested here would show one all the "
+        f"same with a chance of up to {100 * ALPHA:g} %, all together up to "
+        f"{min(100, 100 * ALPHA * families):g} %. Settings in which a run diverged on either side are not "
+        "tested."
     )
     by_measure: dict[tuple[str, str], list[Finding]] = {}
     for finding in findings:
         by_measure.setdefault((finding.claim.number, finding.measure.name), []).append(finding)
     rows = tuple(
-        (f"{number} {readings[0].claim.text}", name, *(finding.verdict for finding in readings))
+        (f"{number} {readings[0].claim.text}", name, *(finding.outcome for finding in readings))
         for (number, name), readings in by_measure.items()
     )
     return Section(
         "The paper's claims",
         (criterion, *(_in_words(readings) for readings in by_measure.values())),
-        (Table("Verdicts", ("claim", "measured by", *READINGS), rows),),
+        (Table("Settings in which a difference is decided", ("claim", "measured by", *READINGS), rows),),
     )
 
 
 def _evidence(findings: Sequence[Finding]) -> list[Section]:
-    """Every difference behind the verdicts."""
+    """Every difference behind the counts."""
     rows = tuple(
         (finding.claim.number, finding.measure.name, finding.reading, *_contrast(finding, contrast))
         for finding in findings
@@ -159,7 +168,7 @@ def _evidence(findings: Sequence[Finding]) -> list[Section]:
 def _in_words(readings: Sequence[Finding]) -> str:
     """A paragraph on one measure of a claim."""
     first = readings[0]
-    told = "; ".join(f"{finding.reading}, {finding.verdict}{_numbers(finding)}" for finding in readings)
+    told = "; ".join(f"{finding.reading}, {finding.outcome}{_numbers(finding)}" for finding in readings)
     return f"{first.claim.number} {first.claim.text} By {first.measure.name}: {told}."
 
 
@@ -171,20 +180,16 @@ def _numbers(finding: Finding) -> str:
         setting, difference, low_to_high, pairs, p = _contrast(finding, finding.contrasts[0])
         return f" ({setting}: {difference}, 95 % interval {low_to_high}, {pairs} pairs, p {p})"
     means = [finding.measure.factor * contrast.difference.mean for contrast in finding.contrasts]
-    return (
-        f" ({_signed(min(means))} to {_signed(max(means))} {unit} in {len(means)} settings, of which "
-        f"{finding.in_favour} significantly as claimed and {finding.against} significantly the other way)"
-    )
+    return f" (mean differences from {_signed(min(means))} to {_signed(max(means))} {unit})"
 
 
 def _contrast(finding: Finding, contrast: Contrast) -> tuple[str, str, str, str, str]:
     """Setting, difference, interval, number of pairs and p of a contrast."""
     difference, factor = contrast.difference, finding.measure.factor
-    bounds = f"{_signed(factor * difference.low)} to {_signed(factor * difference.high)}"
     return (
         contrast.setting,
         f"{_signed(factor * difference.mean)} {finding.measure.unit}",
-        "n = 1" if difference.n == 1 else bounds,
+        interval(difference, finding.measure.limit, factor),
         str(difference.n),
         p_value(contrast.p),
     )
@@ -255,8 +260,9 @@ def _difference_table(measured: Measured) -> Table:
         "Differences from the uncorrelated row",
         ("", "network and data", *rate, "points", "95 % interval", "pairs", "p", "paper"),
         rows,
-        "In percentage points, paired by seed, with Student's t interval; p of the paired t test, "
-        "Holm-corrected over this table.",
+        "In percentage points, paired by seed, with Student's t interval and the p of the paired t test, or "
+        "the anytime-valid ones where the number of seeds was not fixed beforehand; p is Holm-corrected over "
+        "this table. A row is not tested if it or the uncorrelated one diverged.",
     )
 
 
@@ -279,7 +285,8 @@ def _difference(cell: Cell) -> tuple[str, ...]:
     if difference is None:
         return ("not run", "–", "–", "–", paper)
     mean = points(difference.mean) + cell.difference_mark
-    return (mean, interval(difference), str(difference.n), p_value(cell.p), paper)
+    known = interval(difference) if cell.fair else "no fair sample"
+    return (mean, known, str(difference.n), p_value(cell.p), paper)
 
 
 def _left_out(measured: Sequence[Measured]) -> list[Section]:

@@ -12,7 +12,9 @@ from corrinit.errors import CorrInitError
 from corrinit.lab import figures
 from corrinit.lab.comparison import Arm, Comparison, label
 from corrinit.lab.conclusions import conclusions
+from corrinit.lab.config import RunConfig
 from corrinit.lab.coverage import coverages
+from corrinit.lab.design import Design
 from corrinit.lab.figures import PALETTE, Dots, Series, Style
 from corrinit.lab.findings import INTRODUCTION, effect_tables
 from corrinit.lab.identity import changes_since
@@ -41,8 +43,8 @@ def write_report(
     path: str | PathLike[str],
     *,
     command: str,
+    designs: Mapping[RunConfig, Design] | None = None,
     target: float | None = None,
-    sequential: bool = False,
     markdown: Path | None = None,
 ) -> Path:
     """Write the report of a set of runs; the same records and command give the same bytes.
@@ -51,8 +53,8 @@ def write_report(
         records: of any number of settings; runs that differ in initialization and seed alone are compared.
         path: the HTML file; missing folders are created.
         command: what the user typed to get it.
+        designs: how many seeds were planned, by setting: intervals and p obey it.
         target: accuracy to which the time is measured; by default one that the baseline reaches.
-        sequential: whether seeds were added until the answer was clear: intervals and p then allow for it.
         markdown: write its conclusions to this file as well.
 
     Returns:
@@ -63,15 +65,15 @@ def write_report(
     """
     if not records:
         raise CorrInitError("there are no runs to report; make some first, with `corrinit demo`")
-    named = named_comparisons(records)
+    named = named_comparisons(records, designs)
     comparisons = list(named.values())
     summary = [
         Section("Summary", (*coverages(records), INTRODUCTION)),
-        *conclusions(records, target=target, sequential=sequential),
+        *conclusions(records, designs, target=target),
     ]
     sections = [
         *summary,
-        *(_results(comparison, name, sequential) for name, comparison in named.items()),
+        *(_results(comparison, name) for name, comparison in named.items()),
         *_correlations(comparisons),
         *_left_out(comparisons),
         _configuration(named),
@@ -86,7 +88,7 @@ def write_report(
     return write_page(path, title, sections, provenance=foot)
 
 
-def _results(comparison: Comparison, name: str, sequential: bool) -> Section:
+def _results(comparison: Comparison, name: str) -> Section:
     if not comparison.arms:
         return Section(name, ("No run of this setting is finished.",))
     data = " / ".join(distinct(comparison.records, "data"))
@@ -103,8 +105,6 @@ def _results(comparison: Comparison, name: str, sequential: bool) -> Section:
             f"These runs were made before a change of the code ({changes_since(comparison.protocol)}), after "
             "which the same settings come out otherwise. They are not compared with any made after it.",
         )
-    if sequential and comparison.two_by_twos():
-        notes += ("The intervals of the 2×2 are Student's, for a number of seeds that was fixed beforehand.",)
     items = [table for design in comparison.two_by_twos() for table in effect_tables(design)]
     return Section(f"{name}: over training", notes, (*items, *_figures(comparison.arms)))
 

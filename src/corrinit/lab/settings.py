@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from corrinit.lab.comparison import Comparison, compare
 from corrinit.lab.config import RunConfig
+from corrinit.lab.design import Design
 from corrinit.lab.records import RunRecord
 from corrinit.lab.tuning import Tuning, each_at_its_best, tunings
 
@@ -15,14 +16,24 @@ UNTOLD = ("data", "model", "architecture", "tested_on")
 """Settings that names tell anyway, or that follow from those."""
 
 
-def named_comparisons(records: Sequence[RunRecord]) -> dict[str, Comparison]:
+AT_BEST = ", each at its best learning rate"
+
+
+def named_comparisons(
+    records: Sequence[RunRecord], designs: Mapping[RunConfig, Design] | None = None
+) -> dict[str, Comparison]:
     """A comparison for each setting, then one with each arm at its best learning rate if that was chosen.
 
     Arms that were run for the latter alone make no comparison of their own.
+
+    Args:
+        records: the runs.
+        designs: how many seeds were planned, by setting.
     """
-    comparisons = compare(record for record in records if record.config.tested_on == "test")
+    tested = [record for record in records if record.config.tested_on == "test"]
+    comparisons = compare(tested, designs)
     at_best = {
-        f"{name}, each at its best learning rate": comparison
+        name + AT_BEST: comparison
         for name, tuning in named_tunings(records).items()
         if (comparison := each_at_its_best(comparisons, tuning)) is not None
     }

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from corrinit.lab.arms import Initialization
 from corrinit.lab.comparison import BASELINE
+from corrinit.lab.decision import Answer, adjusted, answer, estimator, is_decided
 from corrinit.lab.gains import (
     BySeed,
     Curves,
-    Difference,
-    Estimate,
+    EpochsSaved,
     ScaleShare,
     default_target,
     epochs_saved,
     scale_share,
 )
-from corrinit.lab.sequential import Answer, Sequential, answer, sequential
-from corrinit.lab.stats import Summary, holm, paired_difference, summary
+from corrinit.lab.sequential import Sequential
+from corrinit.lab.stats import Difference, Estimate, Summary, holm, resolution, summary
 from corrinit.lab.verdict import POINTS, Unit, divergence, verdict
+
+UNSTABLE = 0.1
+"""Standard deviation of the final accuracies of an arm above which its learning rate counts as unstable."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,9 @@ class Standing:
         diverged: seeds for which it diverged.
         difference: from the baseline, over the seeds that both finished; None for the baseline itself, and
             if there are none.
-        p: its p-value, Holm-adjusted over the arms; NaN where nothing is tested: for the baseline, for one
-            seed, and for an arm that diverged, whose other runs are no fair sample.
+        fair: whether neither the arm nor the baseline diverged: else the runs that remain are no fair sample.
+        p: its p-value, Holm-adjusted over the arms, which decides; NaN where nothing is tested: for the
+            baseline, for one seed, and without a fair sample.
         answer: what sequential inference decided; None where nothing is tested, or the seeds were fixed.
     """
 
@@ -44,8 +50,14 @@ class Standing:
     runs: int
     diverged: tuple[int, ...]
     difference: Estimate | None
+    fair: bool
     p: float
     answer: Answer | None
+
+    @property
+    def decided(self) -> bool:
+        """Whether the difference from the baseline is real, by the rule of `corrinit.lab.decision`."""
+        return is_decided(self.p)
 
 
 @dataclass(frozen=True)
@@ -73,7 +85,7 @@ class Setting:
     @property
     def estimate(self) -> Difference:
         """How mean differences are estimated."""
-        return sequential if self.anytime else paired_difference
+        return estimator(anytime=self.anytime)
 
     @property
     def is_accuracy(self) -> bool:
@@ -88,28 +100,32 @@ def standings(values: Mapping[str, BySeed], setting: Setting) -> tuple[Standing,
         values: final values by arm and seed, seeds in the order of their runs; NaN or infinite if diverged.
         setting: how they are compared.
     """
-    finite = _finite(values)
-    reference = finite[setting.baseline]
-    rows = []
+    finite, baseline = _finite(values), setting.baseline
+    step = resolution([each for own in finite.values() for each in own.values()] or [0.0])
+    rows, tested = [], {}
     for arm, by_seed in values.items():
-        own = finite[arm]
-        seeds = [seed for seed in reference if seed in own] if arm != setting.baseline else []
-        pairs = [own[seed] for seed in seeds], [reference[seed] for seed in seeds]
+        own, fair = finite[arm], _all_finite(by_seed) and _all_finite(values[baseline])
+        seeds = [seed for seed in finite[baseline] if seed in own] if arm != baseline else []
+        pairs = [own[seed] for seed in seeds], [finite[baseline][seed] for seed in seeds]
+        if seeds and fair:
+            tested[arm] = np.subtract(*pairs)
         rows.append(
             Standing(
                 arm,
                 values=summary(list(own.values())) if own else None,
                 runs=len(by_seed),
                 diverged=tuple(seed for seed in by_seed if seed not in own),
-                difference=setting.estimate(*pairs) if seeds else None,
+                difference=setting.estimate(*pairs, step=step) if seeds else None,
+                fair=fair,
                 p=math.nan,
                 answer=None,
             )
         )
-    tested = [row for row in rows if row.difference is not None and not row.diverged]
-    adjusted = holm([row.difference.p for row in tested if row.difference is not None])
-    p_values = {row.arm: p for row, p in zip(tested, adjusted, strict=True)}
-    return tuple(_judged(row, p_values[row.arm], setting) if row.arm in p_values else row for row in rows)
+    if not tested:
+        return tuple(rows)
+    p_values = adjusted(list(tested.values()), step, anytime=setting.anytime)
+    decisive = dict(zip(tested, p_values.tolist(), strict=True))
+    return tuple(_judged(row, decisive[row.arm], setting) if row.arm in decisive else row for row in rows)
 
 
 def verdicts(
@@ -119,6 +135,7 @@ def verdicts(
     setting: Setting,
     *,
     target: float | None = None,
+    told: Collection[str] | None = None,
 ) -> str:
     """What is known of each arm, a paragraph for each.
 
@@ -128,24 +145,21 @@ def verdicts(
         curves: accuracy by arm and seed after each epoch; empty where there are none.
         setting: what is compared, and how.
         target: accuracy to which epochs are counted; by default one that the baseline reaches.
+        told: the arms to speak of; by default all.
     """
-    finite = _finite(values)
-    learned = {
-        arm: {seed: curve for seed, curve in by_seed.items() if seed in finite[arm]}
-        for arm, by_seed in curves.items()
-    }
-    reference = learned.get(setting.baseline, {})
-    if target is None:
-        target = default_target(reference.values()) if reference else 0.0
+    saved = _epochs_saved(rows, curves, setting, target)
+    saved_p = _family({arm: each.difference for arm, each in saved.items()})
+    shares = {row.arm: _told_apart(row.arm, _fair(values), setting) for row in rows if row.fair}
+    parts = _family({arm: share.against_control for arm, (share, _) in shares.items() if share is not None})
+    control_p = {row.arm: row.p for row in rows}
     found = []
     for row in rows:
         if row.arm == setting.baseline:
             found += [f"{divergence(row.arm, row.diverged, row.runs)}."] if row.diverged else []
             continue
-        share, missing = _told_apart(row.arm, finite, setting)
-        saved = None
-        if target > 0:
-            saved = epochs_saved(learned[row.arm], reference, target, difference=setting.estimate)
+        if told is not None and row.arm not in told:
+            continue
+        share, missing = shares.get(row.arm, (None, None))
         found.append(
             verdict(
                 row.arm,
@@ -156,10 +170,13 @@ def verdicts(
                 unit=setting.unit,
                 lower_is_better=setting.lower_is_better,
                 indifference=setting.indifference,
-                saved=saved,
+                saved=saved.get(row.arm),
+                saved_p=saved_p.get(row.arm, math.nan),
                 share=share,
+                share_p=(control_p[share.control], parts[row.arm]) if share else (math.nan, math.nan),
                 missing_control=missing,
                 diverged=row.diverged,
+                fair=row.fair,
                 answer=row.answer,
             )
         )
@@ -178,6 +195,56 @@ def text_table(rows: Sequence[Standing], setting: Setting) -> str:
         for line in cells
     ]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def unstable(rows: Sequence[Standing], values: Mapping[str, BySeed]) -> dict[str, tuple[float, float]]:
+    """Arms whose final accuracies depend on the seed more than on anything else, with their range.
+
+    Args:
+        rows: where the arms stand, of accuracies.
+        values: final accuracies by arm and seed.
+    """
+    ends = _finite(values)
+    return {
+        row.arm: (min(ends[row.arm].values()), max(ends[row.arm].values()))
+        for row in rows
+        if row.values is not None and row.values.sd > UNSTABLE
+    }
+
+
+def unstable_in_words(found: Mapping[str, tuple[float, float]], remedy: str) -> str:
+    """A sentence on arms that `unstable` found, and what to do."""
+    told = ", ".join(
+        f"{arm} anywhere from {100 * low:.1f} to {100 * high:.1f} %" for arm, (low, high) in found.items()
+    )
+    return (
+        f"The learning rate is unstable: depending on the seed, training ends for {told} (a standard "
+        f"deviation above {100 * UNSTABLE:g} points). Differences say little there; {remedy}."
+    )
+
+
+def _epochs_saved(
+    rows: Sequence[Standing], curves: Mapping[str, Curves], setting: Setting, target: float | None
+) -> dict[str, EpochsSaved]:
+    """By how many epochs each arm with a fair sample reaches the target before the baseline."""
+    learned = {row.arm: curves[row.arm] for row in rows if row.fair and row.arm in curves}
+    if not (reference := curves.get(setting.baseline)) or not any(map(len, learned.values())):
+        return {}
+    if target is None:
+        target = default_target(reference.values())
+    if target <= 0:
+        return {}
+    return {
+        arm: epochs_saved(own, reference, target, difference=setting.estimate)
+        for arm, own in learned.items()
+        if arm != setting.baseline
+    }
+
+
+def _family(differences: Mapping[str, Estimate | None]) -> dict[str, float]:
+    """p-values of differences that are tested together."""
+    p_values = [math.nan if each is None else each.p for each in differences.values()]
+    return dict(zip(differences, holm(p_values).tolist(), strict=True))
 
 
 def _judged(row: Standing, p: float, setting: Setting) -> Standing:
@@ -210,6 +277,15 @@ def _told_apart(
     return share, (at_he if same_scale == BASELINE else same_scale).spec
 
 
+def _fair(values: Mapping[str, BySeed]) -> dict[str, BySeed]:
+    """The arms that never diverged."""
+    return {arm: by_seed for arm, by_seed in values.items() if _all_finite(by_seed)}
+
+
+def _all_finite(by_seed: BySeed) -> bool:
+    return all(map(math.isfinite, by_seed.values()))
+
+
 def _finite(values: Mapping[str, BySeed]) -> dict[str, dict[int, float]]:
     return {
         arm: {seed: value for seed, value in by_seed.items() if math.isfinite(value)}
@@ -230,5 +306,7 @@ def _cells(row: Standing, unit: Unit) -> tuple[str, ...]:
     decimals = unit.decimals(row.difference)
     bounded = math.isfinite(row.difference.low)
     interval = unit.interval(row.difference, decimals) if bounded else "none yet"
+    if not row.fair:
+        interval = "no fair sample"
     p = "" if math.isnan(row.p) else "< 0.001" if row.p < 0.001 else f"{row.p:.3f}"
     return row.arm, value, n, unit.signed(row.difference.mean, decimals), interval, p

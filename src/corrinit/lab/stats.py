@@ -2,19 +2,64 @@
 
 Runs are paired by seed: every arm of a comparison starts from the same draws and sees the same batches, so
 differences within a seed can vary less than the runs themselves. Intervals are Student's: they suppose that
-the differences are about normal.
+the differences are about normal. They are so down to the resolution of what was measured and no further: an
+accuracy is a multiple of 1/N, and differences that happen to be equal still have the spread of rounding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
-Vector = NDArray[np.float64]
+Vector: TypeAlias = NDArray[np.float64]
+
+FINEST = 100_000
+"""Most images N for which values are recognized as multiples of 1/N."""
+
+PRECISION = float(np.finfo(np.float32).eps)
+"""Values are taken to be right to this share of the largest, that of single precision."""
+
+
+class Estimate(Protocol):
+    """A mean difference with its interval: a `PairedDifference` or a `Sequential`."""
+
+    @property
+    def n(self) -> int:
+        """Pairs."""
+        ...
+
+    @property
+    def mean(self) -> float:
+        """Mean of their differences."""
+        ...
+
+    @property
+    def low(self) -> float:
+        """Lower end of the interval; NaN or −∞ if there is none."""
+        ...
+
+    @property
+    def high(self) -> float:
+        """Upper end."""
+        ...
+
+    @property
+    def p(self) -> float:
+        """The p-value of no difference; NaN if there is none."""
+        ...
+
+
+class Difference(Protocol):
+    """How a mean difference is estimated: `paired_difference`, or `sequential` if seeds were not fixed."""
+
+    def __call__(self, a: ArrayLike, b: ArrayLike, /, *, step: float | None = None) -> Estimate:
+        """The estimate; `step` is the resolution of the values, by default that of `a` and `b`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -40,11 +85,6 @@ class PairedDifference:
     high: float
     p: float
 
-    @property
-    def decided(self) -> bool:
-        """Whether the interval exists and excludes 0."""
-        return self.low > 0 or self.high < 0
-
 
 @dataclass(frozen=True)
 class Factorial:
@@ -60,13 +100,13 @@ class Factorial:
         interaction: by how much more correlation does at the small scale than at He's.
     """
 
-    correlation: PairedDifference
-    correlation_at_he: PairedDifference
-    correlation_at_small: PairedDifference
-    scale: PairedDifference
-    scale_of_independent: PairedDifference
-    scale_of_correlated: PairedDifference
-    interaction: PairedDifference
+    correlation: Estimate
+    correlation_at_he: Estimate
+    correlation_at_small: Estimate
+    scale: Estimate
+    scale_of_independent: Estimate
+    scale_of_correlated: Estimate
+    interaction: Estimate
 
 
 def summary(values: ArrayLike) -> Summary:
@@ -79,36 +119,83 @@ def summary(values: ArrayLike) -> Summary:
     return Summary(float(vector.mean()), _deviation(vector), len(vector))
 
 
-def paired_difference(a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> PairedDifference:
+def paired_difference(
+    a: ArrayLike, b: ArrayLike, *, level: float = 0.95, step: float | None = None
+) -> PairedDifference:
     """The mean of a − b over pairs.
 
-    The interval is d̄ ± t_(n−1) s / √n, and p is two-sided (paired t test). If all differences are equal, the
-    interval is that one value.
+    The interval is d̄ ± t_(n−1) s / √n, and p is two-sided (paired t test). Both take s to be at least
+    `rounding(step)`, so that differences which happen to be equal are not taken for certain.
 
     Args:
         a: shape (n,), one value per seed.
         b: shape (n,), of the same seeds in the same order.
         level: coverage of the interval.
+        step: resolution of the values; by default that of `a` and `b` together.
 
     Raises:
         ValueError: if the vectors are empty, differ in length, or hold values that are not finite.
 
-    >>> paired_difference([0.71, 0.72, 0.74], [0.70, 0.70, 0.71]).decided
-    False
+    >>> found = paired_difference([0.71, 0.72, 0.74], [0.70, 0.70, 0.71])
+    >>> f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f}), p = {found.p:.3f}"
+    '0.020 (-0.005 to 0.045), p = 0.074'
+    >>> f"{paired_difference([0.5, 0.25], [0.25, 0.0]).p:.2f}"
+    '0.18'
     """
     a, b = _vector(a), _vector(b)
     if len(a) != len(b):
         raise ValueError(f"{len(a)} and {len(b)} values cannot be paired; give both for the same seeds")
     differences = a - b
+    low, high, p = t_test(differences, resolution([*a, *b]) if step is None else step, level=level)
     mean, sd, n = float(differences.mean()), _deviation(differences), len(differences)
+    return PairedDifference(mean, sd, n, float(low), float(high), float(p))
+
+
+def t_test(differences: Vector, step: float, *, level: float = 0.95) -> tuple[Vector, Vector, Vector]:
+    """Interval and p-value of a mean, as in `paired_difference`, for many samples at once.
+
+    Args:
+        differences: shape (..., n).
+        step: resolution of the values whose differences these are.
+        level: coverage of the interval.
+
+    Returns:
+        Lower ends, upper ends and p-values, each of shape (...,); NaN for n = 1, and where a difference is.
+    """
+    n = differences.shape[-1]
+    mean = differences.mean(-1)
     if n == 1:
-        return PairedDifference(mean, sd, n, low=float("nan"), high=float("nan"), p=float("nan"))
-    if sd == 0:
-        return PairedDifference(mean, sd, n, low=mean, high=mean, p=float(mean == 0))
-    error = sd / n**0.5
+        undefined = np.full_like(mean, np.nan)
+        return undefined, undefined, undefined
+    error = np.maximum(differences.std(-1, ddof=1), rounding(step)) / n**0.5
     half_width = float(stdtrit(n - 1, (1 + level) / 2)) * error
-    p = 2 * float(stdtr(n - 1, -abs(mean) / error))
-    return PairedDifference(mean, sd, n, mean - half_width, mean + half_width, p)
+    t = np.divide(np.abs(mean), error, out=np.where(np.isnan(mean), np.nan, 0.0), where=error > 0)
+    return mean - half_width, mean + half_width, 2 * stdtr(n - 1, -t)
+
+
+def resolution(values: ArrayLike) -> float:
+    """The step of the grid on which values lie: 1/N for accuracies on N images.
+
+    N is the smallest number up to `FINEST` for which all values are multiples of 1/N, to single precision.
+    Of values that are on no such grid, or all equal, the step is what single precision resolves.
+
+    >>> resolution([0.52, 0.5, 0.74, 0.66])
+    0.02
+    """
+    sizes = np.unique(np.abs(_vector(values)))
+    tolerance = PRECISION * sizes[-1]
+    candidates = _counts()
+    if len(sizes) == 1:
+        return float(tolerance)
+    for size in sizes:
+        steps = candidates * size
+        candidates = candidates[np.abs(steps - np.rint(steps)) <= candidates * tolerance]
+    return float(1 / candidates[0] if len(candidates) else tolerance)
+
+
+def rounding(step: float) -> float:
+    """The standard deviation √(2/12) step that rounding alone gives to a difference of two values."""
+    return step / 6**0.5
 
 
 def factorial(
@@ -117,37 +204,55 @@ def factorial(
     independent_small: ArrayLike,
     correlated_he: ArrayLike,
     correlated_small: ArrayLike,
+    difference: Difference = paired_difference,
 ) -> Factorial:
-    """The effects of correlation and of scale, told apart; each argument holds one value per seed."""
+    """The effects of correlation and of scale, told apart.
+
+    Args:
+        independent_he: one value per seed, as in the other arms.
+        independent_small: of independent taps at the small scale.
+        correlated_he: of correlated taps at He's scale.
+        correlated_small: of correlated taps at the small scale.
+        difference: how mean differences are estimated.
+    """
     i_he, i_small = _vector(independent_he), _vector(independent_small)
     c_he, c_small = _vector(correlated_he), _vector(correlated_small)
     return Factorial(
-        correlation=paired_difference((c_he + c_small) / 2, (i_he + i_small) / 2),
-        correlation_at_he=paired_difference(c_he, i_he),
-        correlation_at_small=paired_difference(c_small, i_small),
-        scale=paired_difference((i_small + c_small) / 2, (i_he + c_he) / 2),
-        scale_of_independent=paired_difference(i_small, i_he),
-        scale_of_correlated=paired_difference(c_small, c_he),
-        interaction=paired_difference(c_small - i_small, c_he - i_he),
+        correlation=difference((c_he + c_small) / 2, (i_he + i_small) / 2),
+        correlation_at_he=difference(c_he, i_he),
+        correlation_at_small=difference(c_small, i_small),
+        scale=difference((i_small + c_small) / 2, (i_he + c_he) / 2),
+        scale_of_independent=difference(i_small, i_he),
+        scale_of_correlated=difference(c_small, c_he),
+        interaction=difference(c_small - i_small, c_he - i_he),
     )
 
 
-def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+def holm(p_values: ArrayLike) -> Vector:
     """p-values adjusted for testing several hypotheses at once (Holm 1979).
 
     The i-th smallest of m is multiplied by m − i + 1; adjusted values never decrease in that order, nor
     exceed 1. NaN, an undefined test, stays NaN and does not count.
 
+    Args:
+        p_values: shape (..., m), a family of m tests along the last axis.
+
     >>> holm([0.01, 0.04, 0.03])
-    (0.03, 0.06, 0.06)
+    array([0.03, 0.06, 0.06])
     """
     p = np.asarray(p_values, np.float64)
-    defined = np.flatnonzero(~np.isnan(p))
-    order = defined[np.argsort(p[defined], kind="stable")]
-    factors = np.arange(len(order), 0, -1)
-    adjusted = p.copy()
-    adjusted[order] = np.maximum.accumulate(p[order] * factors).clip(max=1.0)
-    return tuple(adjusted.tolist())
+    order = np.argsort(p, axis=-1, kind="stable")  # NaN comes last
+    tests = np.count_nonzero(~np.isnan(p), axis=-1)[..., None]
+    factors = np.maximum(tests - np.arange(p.shape[-1]), 1)
+    ascending = np.maximum.accumulate(np.take_along_axis(p, order, -1) * factors, axis=-1)
+    adjusted = np.empty_like(p)
+    np.put_along_axis(adjusted, order, ascending.clip(max=1.0), -1)
+    return adjusted
+
+
+@cache
+def _counts() -> Vector:
+    return np.arange(1, FINEST + 1, dtype=np.float64)
 
 
 def _vector(values: ArrayLike) -> Vector:

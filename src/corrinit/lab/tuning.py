@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from corrinit.lab.comparison import BASELINE, Arm, Comparison, problem
+from corrinit.lab.comparison import BASELINE, Arm, Comparison, LeftOut, problem
 from corrinit.lab.config import Initialization, RunConfig
 from corrinit.lab.records import RunRecord, by_protocol
 
@@ -85,15 +85,21 @@ def each_at_its_best(comparisons: Sequence[Comparison], tuning: Tuning) -> Compa
         that rate is the one.
     """
     best, found = tuning.best, dict[Initialization, Arm]()
+    left_out, design = list[LeftOut](), None
     for comparison in comparisons:
-        alike = (_setting(comparison.config), comparison.protocol) == (tuning.setting, tuning.protocol)
-        for arm in comparison.arms if alike else ():
-            if best.get(arm.initialization) == comparison.config.lr:
-                found[arm.initialization] = arm
+        if (_setting(comparison.config), comparison.protocol) != (tuning.setting, tuning.protocol):
+            continue
+        at_best = {arm for arm, lr in best.items() if lr == comparison.config.lr}
+        found |= {arm.initialization: arm for arm in comparison.arms if arm.initialization in at_best}
+        out = [each for each in comparison.left_out if each.arm in at_best]
+        left_out += out
+        if comparison.design is not None and (out or at_best & found.keys()):
+            design = comparison.design | (design or comparison.design)
     if BASELINE not in found or len({best[initialization] for initialization in found}) == 1:
         return None
     arms = (found[BASELINE], *(arm for key, arm in found.items() if key != BASELINE))
-    return Comparison(replace(tuning.setting, lr=best[BASELINE]), arms, (), tuning.protocol)
+    setting = replace(tuning.setting, lr=best[BASELINE])
+    return Comparison(setting, arms, tuple(left_out), tuning.protocol, design)
 
 
 def _accuracies(records: Iterable[RunRecord]) -> dict[Initialization, dict[float, float]]:

@@ -6,18 +6,21 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from corrinit.lab.gains import EpochsSaved, Estimate, ScaleShare
-from corrinit.lab.sequential import INDIFFERENCE, Answer
+from corrinit.lab.decision import INDIFFERENCE, Answer, is_decided
+from corrinit.lab.gains import EpochsSaved, ScaleShare
+from corrinit.lab.stats import Estimate
 
-ALPHA = 0.05
+TELLING = 0.1
+"""Largest difference of accuracy, 10 points, that is worth excluding; a wider interval tells too little."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """How differences are written: times a factor, with a name."""
+    """How differences are written: times a factor, with a name; none can be larger than a limit."""
 
     factor: float = 1.0
     name: str = ""
+    limit: float = math.inf
 
     def signed(self, value: float, decimals: int) -> str:
         """A difference with its sign and the name of the unit.
@@ -30,8 +33,14 @@ class Unit:
         return f"{number} {self.name}".rstrip().replace("-", "−")
 
     def interval(self, estimate: Estimate, decimals: int) -> str:
-        """The ends of an interval, without the name of the unit."""
-        ends = (f"{self.factor * end:.{decimals}f}" for end in (estimate.low, estimate.high))
+        """The ends of an interval, as far as differences can go, without the name of the unit.
+
+        >>> from corrinit.lab.stats import paired_difference
+        >>> POINTS.interval(paired_difference([0.9, 0.4], [0.2, 0.3]), decimals=1)
+        '−100.0 to 100.0'
+        """
+        possible = (max(estimate.low, -self.limit), min(estimate.high, self.limit))
+        ends = (f"{self.factor * end:.{decimals}f}" for end in possible)
         return " to ".join(ends).replace("-", "−")
 
     def decimals(self, estimate: Estimate) -> int:
@@ -41,7 +50,7 @@ class Unit:
         return 1 if size == 0 else min(max(1, -math.floor(math.log10(size))), 9)
 
 
-POINTS = Unit(100.0, "points")
+POINTS = Unit(100.0, "points", limit=1.0)
 """Percentage points of an accuracy in [0, 1]."""
 
 
@@ -61,9 +70,12 @@ def verdict(
     lower_is_better: bool = False,
     indifference: float = INDIFFERENCE,
     saved: EpochsSaved | None = None,
+    saved_p: float = math.nan,
     share: ScaleShare | None = None,
+    share_p: tuple[float, float] = (math.nan, math.nan),
     missing_control: str | None = None,
     diverged: Sequence[int] = (),
+    fair: bool = True,
     answer: Answer | None = None,
 ) -> str:
     """What is known of an arm against the baseline, in one to three sentences.
@@ -78,17 +90,20 @@ def verdict(
         lower_is_better: for a loss or an error.
         indifference: gains up to this size count as none in practice.
         saved: epochs to a target.
+        saved_p: p-value of the epochs saved, adjusted for all arms.
         share: parts of the gain that are scale and structure.
+        share_p: adjusted p-values of the control against the baseline, and of the arm against the control.
         missing_control: the arm that would tell them apart, if it is missing.
         diverged: seeds for which the arm diverged.
+        fair: whether neither the arm nor the baseline diverged.
         answer: what sequential inference decided; None if the number of seeds was fixed.
     """
-    if diverged or gain is None:
+    if diverged or not fair or gain is None:
         return _without_test(arm, gain, runs, metric, unit, diverged)
-    decided = gain.n > 1 and (gain.low > 0 or gain.high < 0) and p <= ALPHA
+    decided = is_decided(p)
     clauses = []
     if saved is not None and saved.runs:
-        clauses.append(f" {_saved(saved)}")
+        clauses.append(f" {_saved(saved, saved_p)}")
     named = not any("interval" in clause for clause in clauses)
     worth = _gain(gain, p, metric, unit, indifference, decided=decided, named=named)
     if lower_is_better:
@@ -96,7 +111,7 @@ def verdict(
     clauses.append(f" {worth}" if clauses else f": {worth}")
     sentences = [arm + ";".join(clauses)]
     if share is not None and share.scale.n > 1:
-        sentences.append(_share(share, gain, unit, decided=decided))
+        sentences.append(_share(share, share_p, gain, unit, decided=decided))
     elif share is None and missing_control is not None:
         sentences.append(f"Scale and structure are not told apart; add the arm {missing_control}")
     if gain.n == 1:
@@ -132,19 +147,23 @@ def _without_test(
     if gain is not None:
         change = unit.signed(gain.mean, unit.decimals(gain))
         pairs = count(gain.n, "pair")
-        found.append(f"final {metric} {change} over the {pairs} that finished, which is no fair sample")
+        blame = "" if diverged else ", as the baseline diverged"
+        lead = "" if diverged else f"{arm}: "
+        found.append(
+            f"{lead}final {metric} {change} over the {pairs} that finished, which is no fair sample{blame}"
+        )
     elif len(diverged) < runs:
         found.append(f"{'' if found else f'{arm}: '}no seed is finished for both, so nothing is compared")
     return "; ".join(found) + "."
 
 
-def _saved(saved: EpochsSaved) -> str:
+def _saved(saved: EpochsSaved, p: float) -> str:
     target, difference = f"{100 * saved.target:g} %", saved.difference
     if difference is None and len(saved.not_reached) == saved.runs:
         return f"never reaches {target}"
     if difference is None:
         return f"reaches {target} for no seed for which the baseline does"
-    text = f"reaches {target} {_epochs(difference)}"
+    text = f"reaches {target} {_epochs(difference, p)}"
     if saved.not_reached:
         text += f", where it does; not in {_share_of_runs(saved.not_reached, saved.runs)}"
     if saved.baseline_not_reached:
@@ -152,7 +171,7 @@ def _saved(saved: EpochsSaved) -> str:
     return text
 
 
-def _epochs(difference: Estimate) -> str:
+def _epochs(difference: Estimate, p: float) -> str:
     sign = -1 if difference.mean < 0 else 1
     number = f"{abs(difference.mean):.1f}".removesuffix(".0")
     when = f"{number} epoch{'' if number == '1' else 's'} {'earlier' if sign > 0 else 'later'}"
@@ -160,13 +179,11 @@ def _epochs(difference: Estimate) -> str:
         when = "at the same epoch on average" if difference.n > 1 else "at the same epoch"
     if difference.n == 1:
         return f"{when} with one seed"
-    if difference.low == difference.high:
-        return f"{when.removesuffix(' on average')} in each of {difference.n} pairs"
     if math.isinf(difference.high):
         return f"{when} over {difference.n} pairs, too few for an interval"
     ends = sorted((sign * difference.low, sign * difference.high))
     low, high = (f"{end:.1f}".removesuffix(".0").replace("-", "−") for end in ends)
-    doubt = "" if difference.low > 0 or difference.high < 0 else ", which is undecided"
+    doubt = "" if is_decided(p) else ", which is undecided"
     return f"{when} (95 % interval {low} to {high}){doubt}"
 
 
@@ -186,8 +203,6 @@ def _gain(
         return f"final {metric} {change}"
     if math.isinf(gain.high):
         return f"final {metric} {change}, undecided: {gain.n} pairs are too few for an interval"
-    if gain.low == gain.high:
-        return f"final {metric} {change if gain.mean else 'the same'} in each of {gain.n} pairs"
     spread = f"({'95 % interval ' if named else ''}{unit.interval(gain, decimals)})"
     if decided:
         return f"final {metric} {change} {spread}"
@@ -197,15 +212,16 @@ def _gain(
     bound = max(-gain.low, gain.high)
     if bound <= indifference:
         return f"no difference in final {metric} that matters: {change} {spread}"
+    found = f"no difference in final {metric} was found: {change} {spread}"
+    if bound > TELLING and unit == POINTS:
+        return f"{found}; {gain.n} seeds are too few to tell"
     limit = unit.signed(bound, decimals).removeprefix("+")
-    return (
-        f"no difference in final {metric} was found: {change} {spread}, and differences beyond ±{limit} are "
-        "excluded by the interval"
-    )
+    return f"{found}, and differences beyond ±{limit} are excluded by the interval"
 
 
-def _share(share: ScaleShare, gain: Estimate, unit: Unit, *, decided: bool) -> str:
-    scale, structure = _part(share.scale, unit), _part(share.structure, unit)
+def _share(share: ScaleShare, p: tuple[float, float], gain: Estimate, unit: Unit, *, decided: bool) -> str:
+    scale_p, structure_p = reversed(p) if share.at_he else p
+    scale, structure = _part(share.scale, scale_p, unit), _part(share.structure, structure_p, unit)
     if share.at_he:
         sentence = f"{share.control}, at He's scale, gains {structure}; the scale adds {scale}"
     else:
@@ -221,9 +237,9 @@ def _share(share: ScaleShare, gain: Estimate, unit: Unit, *, decided: bool) -> s
     return sentence
 
 
-def _part(estimate: Estimate, unit: Unit) -> str:
+def _part(estimate: Estimate, p: float, unit: Unit) -> str:
     decimals = unit.decimals(estimate)
-    doubt = "" if estimate.low > 0 or estimate.high < 0 else ", undecided"
+    doubt = "" if is_decided(p) else ", undecided"
     spread = "no interval yet" if math.isinf(estimate.high) else unit.interval(estimate, decimals) + doubt
     return f"{unit.signed(estimate.mean, decimals)} ({spread})"
 
