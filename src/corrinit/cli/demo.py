@@ -10,10 +10,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from corrinit.cli.check import checked
+from corrinit.cli.check import checked, require_different
 from corrinit.cli.progress import carry_out, require_success
 from corrinit.errors import ConfigError
 from corrinit.lab.config import TWO_BY_TWO, Precision, RunConfig
+from corrinit.lab.design import designs, plan
 from corrinit.lab.report import write_report
 
 
@@ -74,8 +75,11 @@ def demo(
         for seed in range(seeds)
         for initialization in TWO_BY_TWO
     ]
+    require_different(base, TWO_BY_TWO)
+    plan(runs, configs, seeds=seeds)
     outcome = carry_out(configs, runs, jobs=jobs)
     if outcome.records:
-        report = write_report(outcome.records, output, command=shlex.join(["corrinit", *sys.argv[1:]]))
+        command = shlex.join(["corrinit", *sys.argv[1:]])
+        report = write_report(outcome.records, output, command=command, designs=designs([runs]))
         sys.stdout.write(f"{report}\n")
     require_success(outcome)

@@ -10,6 +10,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from corrinit.cli.progress import carry_out, require_success
+from corrinit.lab.design import designs
 from corrinit.lab.paper import experiments
 from corrinit.lab.paper_report import write_paper_report
 from corrinit.lab.protocol import Protocol, ScaleName, data_sources
@@ -53,6 +54,8 @@ def reproduce(
     )
     outcome = carry_out(protocol.runs(experiments(name)), runs, jobs=jobs)
     command = shlex.join(["corrinit", *sys.argv[1:]])
-    report = write_paper_report(name, protocol, outcome.records, output, command=command, markdown=markdown)
+    report = write_paper_report(
+        name, protocol, outcome.records, output, command=command, designs=designs([runs]), markdown=markdown
+    )
     sys.stdout.write(f"{report}\n")
     require_success(outcome)
