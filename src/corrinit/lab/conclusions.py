@@ -85,7 +85,7 @@ def _planned(comparison: Comparison) -> list[str]:
         return []
     return [
         f"Planned with {comparison.design}: intervals and p-values are those that hold whenever one looks or "
-        "stops, and are wider for it than at a number of seeds that was fixed once."
+        "stops, and ask for more evidence than at a number of seeds that was fixed once."
     ]
 
 
