@@ -122,10 +122,9 @@ def compare(
             standings,
             text_table,
             unstable,
-            unstable_in_words,
             verdicts,
         )
-        from corrinit.lab.verdict import unit_of
+        from corrinit.lab.verdict import unit_of, unstable_in_words
     except ModuleNotFoundError as error:
         raise CorrInitError(
             f"corrinit.compare needs {str(error.name).partition('.')[0]}, which is not installed; "

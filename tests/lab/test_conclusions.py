@@ -14,6 +14,9 @@ from corrinit.lab.comparison import BASELINE, compare, label
 from corrinit.lab.conclusions import conclusions
 from corrinit.lab.config import RunConfig
 from corrinit.lab.design import Design, setting_of
+from corrinit.lab.findings import interval
+from corrinit.lab.sequential import Sequential
+from corrinit.lab.stats import paired_difference
 from corrinit.lab.tuning import SEED
 
 CORRELATED = Initialization("correlated", "correlated")
@@ -87,6 +90,19 @@ def test_seeds_that_were_not_fixed_have_wider_intervals():
     assert "anytime-valid" in anytime.caption
     (section,) = conclusions(records, planned)
     assert section.paragraphs[0].startswith("Planned with 3, then 5 seeds: intervals and p-values")
+
+
+def test_the_two_by_two_obeys_seeds_that_were_not_fixed():
+    records = runs({BASELINE: 0, SMALL: 0.01, AT_HE: 0.01, CORRELATED: 0.03})
+    planned = {setting_of(BASE): Design(frozenset({2}), sequential=True)}
+    ((design,),) = (comparison.two_by_twos() for comparison in compare(records, planned))
+    assert {type(effect) for effect in (design.together, *vars(design.effects).values())} == {Sequential}
+
+
+def test_an_interaction_can_be_twice_as_large_as_a_difference():
+    wide = paired_difference([1.9, -0.7], [0.0, 0.0])
+    assert interval(wide, 2.0) == "−200.00 to +200.00"
+    assert interval(wide) == "−100.00 to +100.00"
 
 
 def test_a_difference_is_judged_alike_wherever_it_is_told():

@@ -1,6 +1,7 @@
 """The paper beside our runs: what a reader finds in the report, and the commands that write it."""
 
 import html
+import math
 import re
 import subprocess
 import sys
@@ -12,11 +13,13 @@ from handmade import handmade
 
 from corrinit.cli import main
 from corrinit.lab import identity
+from corrinit.lab.design import Design, setting_of
 from corrinit.lab.identity import Change
 from corrinit.lab.measured import measure
 from corrinit.lab.paper import CORRELATED, INDEPENDENT, Column, experiments
 from corrinit.lab.paper_report import write_paper_report
 from corrinit.lab.protocol import Protocol
+from corrinit.lab.sequential import sequential
 from corrinit.lab.stats import holm, paired_difference
 
 PROTOCOL = Protocol("smoke")
@@ -69,6 +72,29 @@ class TestMeasure:
         cell = measure(TABLE_3, PROTOCOL, diverged).cells[TABLE_3.rows[0], COLUMN, 0.1]
         assert cell.arm is None
         assert len(cell.left_out) == 2
+
+    @pytest.mark.parametrize("lost", [INDEPENDENT, CORRELATED])
+    def test_a_row_is_not_tested_by_survivors_of_its_own_or_of_the_uncorrelated_one(self, lost, tmp_path):
+        row = TABLE_3.rows[0]
+        records = recorded(gain)
+        (gone,) = (
+            record
+            for record in records
+            if record.config.initialization == lost
+            and record.config == replace(PROTOCOL.cell(row, COLUMN, 0.1)[1], initialization=lost)
+        )
+        records[records.index(gone)] = handmade(gone.config, 0.1, loss=float("nan"))
+        cell = measure(TABLE_3, PROTOCOL, records).cells[row, COLUMN, 0.1]
+        assert (cell.fair, math.isnan(cell.p)) == (False, True)
+        text = text_of(write_paper_report("table3", PROTOCOL, records, tmp_path / "r.html", command="c"))
+        assert "no fair sample" in text
+
+    def test_seeds_that_were_not_fixed_are_obeyed(self):
+        row = TABLE_3.rows[0]
+        setting = setting_of(PROTOCOL.cell(row, COLUMN, 0.1)[0])
+        planned = {setting: Design(frozenset({2}), sequential=True)}
+        cell = measure(TABLE_3, PROTOCOL, recorded(gain), planned).cells[row, COLUMN, 0.1]
+        assert cell.difference == sequential([0.82, 0.83], [0.80, 0.80])
 
     def test_an_initialization_may_be_written_in_two_ways(self):
         named = [

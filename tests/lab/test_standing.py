@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corrinit.lab.arms import Initialization
-from corrinit.lab.standing import Setting, standings, text_table, unstable, unstable_in_words, verdicts
+from corrinit.lab.standing import Setting, standings, text_table, unstable, verdicts
 from corrinit.lab.stats import holm, paired_difference
-from corrinit.lab.verdict import POINTS, Unit
+from corrinit.lab.verdict import POINTS, Unit, unstable_in_words
 
 ARMS = {
     "kaiming_normal": Initialization("kaiming_normal"),

@@ -8,6 +8,7 @@ from handmade import handmade
 
 from corrinit.lab.comparison import BASELINE, compare
 from corrinit.lab.config import Initialization, RunConfig
+from corrinit.lab.design import Design, setting_of
 from corrinit.lab.settings import named_comparisons
 from corrinit.lab.tuning import GRID, each_at_its_best, tuning_runs, tunings
 
@@ -80,6 +81,24 @@ def test_each_arm_is_compared_at_its_own_best(runs):
     baseline, correlated = comparison.arms
     assert comparison.baseline is baseline
     assert correlated.accuracies[1] - baseline.accuracies[1] == pytest.approx(0.07)
+
+
+def test_what_is_known_of_the_runs_goes_along(runs):
+    """The runs that diverged, and the seeds that were planned, at the rates that were chosen."""
+    (found,) = tunings(tuned({BASELINE: [0, 0, 1, 0, 0], CORRELATED: [0, 0, 0, 1, 0]}))
+    lost = [
+        handmade(replace(BASE, initialization=CORRELATED, lr=lr, seed=2), 0.1, loss=float("nan"))
+        for lr in (0.03, 0.1)
+    ]
+    designs = {
+        setting_of(replace(BASE, lr=0.03)): Design(frozenset({2})),
+        setting_of(replace(BASE, lr=0.1)): Design(frozenset({3})),
+    }
+    comparison = each_at_its_best(compare([*runs, *lost], designs), found)
+    assert comparison is not None
+    assert [out.record.config.lr for out in comparison.left_out] == [0.1]
+    assert comparison.design == Design(frozenset({2, 3}))
+    assert comparison.anytime
 
 
 def test_arms_that_are_run_for_their_best_rate_alone_make_no_setting_of_their_own(runs):

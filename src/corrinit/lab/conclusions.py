@@ -21,10 +21,10 @@ from corrinit.lab.line_of_code import line_of_code
 from corrinit.lab.page import Figure, Section, Table
 from corrinit.lab.records import RunRecord
 from corrinit.lab.settings import AT_BEST, named_comparisons, named_tunings
-from corrinit.lab.standing import Setting, Standing, standings, unstable, unstable_in_words, verdicts
+from corrinit.lab.standing import Setting, Standing, standings, unstable, verdicts
 from corrinit.lab.stats import Estimate
 from corrinit.lab.tuning import Tuning
-from corrinit.lab.verdict import POINTS, count, divergence
+from corrinit.lab.verdict import POINTS, count, divergence, unstable_in_words
 
 
 def conclusions(
@@ -85,7 +85,7 @@ def _planned(comparison: Comparison) -> list[str]:
         return []
     return [
         f"Planned with {comparison.design}: intervals and p-values are those that hold whenever one looks or "
-        "stops, and are wider for it than at a number of seeds that was fixed once."
+        "stops, and ask for more evidence than at a number of seeds that was fixed once."
     ]
 
 

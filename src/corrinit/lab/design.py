@@ -160,5 +160,5 @@ def _without_arm(config: RunConfig) -> dict[str, Any]:
 def _damaged(file: Path, error: Exception) -> CorrInitError:
     return CorrInitError(
         f"{file} is damaged ({type(error).__name__}: {error}), so how many seeds were planned is not known; "
-        "restore it, or delete it and repeat every corrinit compare of that folder, which writes it anew"
+        "restore it, or delete it and repeat the comparisons of that folder, which write it anew"
     )

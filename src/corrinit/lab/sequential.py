@@ -6,7 +6,7 @@ it ever reaches 1/α with probability α at most, however often and for whatever
 
 Differences are taken as Gaussian. Copies of one method differ symmetrically, whatever their noise, and are
 called different less often than allowed. Methods of equal mean whose noise differs in shape can be called
-different too often, here as by the t test. `benchmarks/bench_compare.py` measures all of this.
+different too often, here as by the t test. `benchmarks/bench_calibration.py` measures all of this.
 """
 
 from __future__ import annotations

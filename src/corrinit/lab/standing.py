@@ -22,10 +22,7 @@ from corrinit.lab.gains import (
 )
 from corrinit.lab.sequential import Sequential
 from corrinit.lab.stats import Difference, Estimate, Summary, holm, resolution, summary
-from corrinit.lab.verdict import POINTS, Unit, divergence, verdict
-
-UNSTABLE = 0.1
-"""Standard deviation of the final accuracies of an arm above which its learning rate counts as unstable."""
+from corrinit.lab.verdict import POINTS, UNSTABLE, Unit, divergence, verdict
 
 
 @dataclass(frozen=True)
@@ -210,17 +207,6 @@ def unstable(rows: Sequence[Standing], values: Mapping[str, BySeed]) -> dict[str
         for row in rows
         if row.values is not None and row.values.sd > UNSTABLE
     }
-
-
-def unstable_in_words(found: Mapping[str, tuple[float, float]], remedy: str) -> str:
-    """A sentence on arms that `unstable` found, and what to do."""
-    told = ", ".join(
-        f"{arm} anywhere from {100 * low:.1f} to {100 * high:.1f} %" for arm, (low, high) in found.items()
-    )
-    return (
-        f"The learning rate is unstable: depending on the seed, training ends for {told} (a standard "
-        f"deviation above {100 * UNSTABLE:g} points). Differences say little there; {remedy}."
-    )
 
 
 def _epochs_saved(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from corrinit.lab.decision import INDIFFERENCE, Answer, is_decided
@@ -12,6 +12,10 @@ from corrinit.lab.stats import Estimate
 
 TELLING = 0.1
 """Largest difference of accuracy, 10 points, that is worth excluding; a wider interval tells too little."""
+
+
+UNSTABLE = 0.1
+"""Standard deviation of the final accuracies of an arm above which its learning rate counts as unstable."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,17 @@ def divergence(arm: str, seeds: Sequence[int], runs: int) -> str:
     'correlated diverged in 2 of 3 runs (seeds 0, 2)'
     """
     return f"{arm} diverged in {_share_of_runs(seeds, runs)}"
+
+
+def unstable_in_words(found: Mapping[str, tuple[float, float]], remedy: str) -> str:
+    """A sentence on arms that `corrinit.lab.standing.unstable` found, and what to do."""
+    told = ", ".join(
+        f"{arm} anywhere from {100 * low:.1f} to {100 * high:.1f} %" for arm, (low, high) in found.items()
+    )
+    return (
+        f"The learning rate is unstable: depending on the seed, training ends for {told} (a standard "
+        f"deviation above {100 * UNSTABLE:g} points). Differences say little there; {remedy}."
+    )
 
 
 def count(number: int, noun: str) -> str:
