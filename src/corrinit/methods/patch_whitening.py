@@ -80,5 +80,6 @@ METHOD = Method(
     source="Coates & Ng 2011, The importance of encoding versus training; Jordan 2024, 94 % on CIFAR-10",
     std=kaiming_normal.METHOD.std,
     draw=kaiming_normal.METHOD.draw,
+    correlation=kaiming_normal.METHOD.correlation,
     adapt=_whiten,
 )

@@ -1,0 +1,170 @@
+"""From the rules of a plan to what one layer gets: its method, the correlation of its taps, its gain, its scale.
+
+Over the rule of the recipe goes what the caller names for the whole model, and over that the caller's own
+rules: by role first, then by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from corrinit.correlation import SpatialCorrelation
+from corrinit.errors import ConfigError, PlanError
+from corrinit.methods import Convolution, Method, find
+from corrinit.recipes import Recipe, Rule, find_recipe, is_role
+from corrinit.roles import Place
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What a layer that is drawn gets; its standard deviation is yet to be computed.
+
+    Args:
+        layer: the facts that methods know of it.
+        place: its role in the model.
+        rule: what decides.
+        method: how it is drawn.
+        taps: R of the taps as drawn; None if they are independent, or the method states none.
+        notes: what the reason in the plan adds.
+    """
+
+    layer: Convolution
+    place: Place
+    rule: Rule
+    method: Method
+    taps: SpatialCorrelation | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def follows(self) -> bool:
+        """Whether the gain is that of the activation that follows in the model."""
+        return self.rule.nonlinearity in (None, "follows")
+
+
+def base_recipe(recipe: str | None, method: str | None, default: str) -> Recipe:
+    """The recipe that the caller's words go over.
+
+    Where a method is named and no recipe, all methods share the rules: every convolution by the method at its
+    own scale, linear layers Kaiming normal, gain √2, zero biases.
+    """
+    if recipe is not None or method is None:
+        return find_recipe(recipe or default)
+    ((case, shared),) = find_recipe("kaiming").rules
+    return Recipe("", f"the method {method}", ((case, replace(shared, scale=None)),))
+
+
+def rule_for(
+    name: str,
+    module: nn.Module,
+    place: Place,
+    *,
+    standardized: bool,
+    recipe: Recipe,
+    named: Rule,
+    rules: Mapping[str, Rule],
+) -> Rule:
+    """The rule of a layer: the recipe's, under what the caller names, under the caller's own rules."""
+    rule = recipe.rule(place.role, normalized=place.normalized, standardized=standardized)
+    words = named
+    if isinstance(module, nn.Linear):
+        words = replace(named, method=None)  # a method fills convolutions
+    if named.correlation is not None and named.method is None:
+        words = replace(words, method="correlated")
+    if words.scale is not None or words.nonlinearity is not None:
+        words = replace(words, small=False)  # the head, too, is as the caller says
+    if words.scale is not None:
+        words = replace(words, share=False)
+    rule = words.over(rule)
+    for pattern, own in rules.items():
+        if is_role(pattern) and pattern == place.role:
+            rule = own.over(rule)
+    for pattern, own in rules.items():
+        if matches(pattern, name):
+            rule = _over_by_name(own, rule)
+    return rule
+
+
+def _over_by_name(own: Rule, rule: Rule) -> Rule:
+    """A rule for this very layer: what it says of scale or gain holds for a head and a branch, too."""
+    if own.scale is not None or own.nonlinearity is not None:
+        rule = replace(rule, small=False)
+    if own.scale is not None:
+        rule = replace(rule, share=False)
+    if own.correlation is not None and own.method is None:
+        rule = replace(rule, method="correlated")
+    return own.over(rule)
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether a pattern names a layer, its weight, or something around it.
+
+    >>> matches("stem.*", "stem"), matches("stem", "stem.0"), matches("stem", "head")
+    (True, True, False)
+    """
+    parts = name.split(".")
+    around = (".".join(parts[:length]) for length in range(1, len(parts) + 1))
+    return any(fnmatchcase(each, pattern) for each in (*around, f"{name}.weight"))
+
+
+def choose(
+    layer: Convolution,
+    place: Place,
+    rule: Rule,
+    *,
+    correlation_for: Callable[[Rule, tuple[int, ...], float], SpatialCorrelation | None],
+    independent: bool,
+) -> Choice:
+    """Method and correlation of a layer.
+
+    Args:
+        layer: its facts; the correlation is filled in here.
+        place: its role.
+        rule: of the layer.
+        correlation_for: R for a rule, a kernel size, and a relative depth; None for independent taps.
+        independent: whether the caller asks for independent taps in this layer.
+
+    Raises:
+        PlanError: if there is no such method.
+    """
+    try:
+        method = find(rule.method or "kaiming_normal")
+    except ConfigError as error:
+        raise PlanError(str(error)) from error
+    notes: list[str] = []
+    reference = None if layer.taps == 1 or independent else correlation_for(rule, layer.kernel_size, layer.depth)
+    layer = replace(layer, correlation=reference)
+    if layer.taps == 1:
+        notes.append("a single tap" if layer.kernel_size else "linear")
+    elif method.uses_correlation and reference is None:
+        notes.append("independent taps as asked")
+    taps = None
+    if layer.taps > 1 and method.correlation is not None:
+        stated = method.correlation(layer)
+        taps = None if stated.is_identity else stated
+    if taps is not None and method.uses_correlation:
+        repaired = taps.provenance.get("psd_repair")
+        notes.append(f"R mean {taps.mean:.3f}" + (f" ({repaired})" if repaired else ""))
+    if rule.why:
+        notes.append(rule.why)
+    return Choice(layer, place, rule, method, taps, tuple(notes))
+
+
+def relative_depths(names: Sequence[str], taps: Mapping[str, int]) -> dict[str, float]:
+    """Depth of each layer among those of more than one tap, from 0 to 1; others that of the one before.
+
+    Args:
+        names: of the layers, in module order.
+        taps: of each.
+
+    >>> relative_depths(["a", "b", "c"], {"a": 9, "b": 1, "c": 9})
+    {'a': 0.0, 'b': 0.0, 'c': 1.0}
+    """
+    last = max(sum(taps[name] > 1 for name in names) - 1, 1)
+    depths, count = {}, 0
+    for name in names:
+        count += taps[name] > 1
+        depths[name] = max(count - 1, 0) / last
+    return depths
