@@ -188,7 +188,8 @@ def centre_weighted(kernel_size: Sequence[int], width: float) -> Vector:
     beyond = squares - squares.min()  # from the taps nearest to the centre, so that these never underflow
     if width == 0:
         return relative_deviations(beyond == 0)
-    return relative_deviations(np.exp(-beyond / width / (4 * width)))
+    with np.errstate(over="ignore"):
+        return relative_deviations(np.exp(-beyond / width / (4 * width)))
 
 
 def _with_scale(
