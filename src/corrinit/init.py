@@ -11,18 +11,17 @@ from __future__ import annotations
 import math
 from typing import Literal, TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.init import calculate_gain
 
 from corrinit.correlation import SpatialCorrelation
+from corrinit.drawing import write_
 from corrinit.errors import CorrelationError, CorrInitError
+from corrinit.mixing import drawn_precision, mixer
 from corrinit.scale import Inputs, signal_scale
 
 FanMode: TypeAlias = Literal["fan_in", "fan_out"]
-
-_FILTERS_PER_PRODUCT = 1 << 14
 
 
 def correlated_normal_(
@@ -154,34 +153,17 @@ def draw_(
     return write_(tensor, _draw_local(whole, correlation, std, generator))
 
 
-@torch.no_grad()
-def write_(tensor: Tensor, values: Tensor) -> Tensor:
-    """Copy values into a materialized tensor; into a DTensor, the shard that belongs to this rank."""
-    if not hasattr(tensor, "device_mesh"):
-        return tensor.copy_(values)
-    from torch.distributed.tensor import DTensor, distribute_tensor
-
-    assert isinstance(tensor, DTensor)
-    whole = values.to(tensor.to_local().device, tensor.dtype)
-    shard = distribute_tensor(whole, tensor.device_mesh, tensor.placements, src_data_rank=None)
-    return tensor.copy_(shard)
-
-
 def _draw_local(
     tensor: Tensor, correlation: SpatialCorrelation | None, std: float, generator: torch.Generator | None
 ) -> Tensor:
     """Draw in place where layout, precision and device allow, else in a buffer of one layer."""
     device = generator.device if generator is not None else tensor.device
-    precision = torch.float64 if tensor.dtype == torch.float64 else torch.float32
+    precision = drawn_precision(tensor)
     in_place = tensor.is_contiguous() and tensor.dtype == precision and tensor.device == device
     buffer = tensor if in_place else torch.empty(tensor.shape, dtype=precision, device=device)
     buffer.normal_(0, std, generator=generator)
-    if correlation is not None and not _is_identity(correlation):
-        root = torch.tensor(correlation.root, dtype=precision, device=device)
-        for filters in buffer.view(-1, len(root)).split(_FILTERS_PER_PRODUCT):
-            filters.copy_(filters @ root)
+    if (mix := mixer(correlation, precision)) is not None:
+        values = buffer.cpu()
+        mix(values.view(-1, math.prod(tensor.shape[2:])))
+        buffer.copy_(values)
     return tensor if in_place else tensor.copy_(buffer)
-
-
-def _is_identity(correlation: SpatialCorrelation) -> bool:
-    return bool((correlation.matrix == np.eye(len(correlation.matrix))).all())

@@ -1,4 +1,4 @@
-"""From a root seed and a layer's name to the random generator of that layer.
+"""From a root seed and a layer's name to the random generator of that layer, and of each block of its weight.
 
 Each layer has a stream of its own, so its weights depend neither on the order of the layers nor on what
 else is initialized, and wrapping a model (compile, data parallel, FSDP, checkpointing) changes nothing.
@@ -40,7 +40,18 @@ def layer_generator(seed: int, name: str) -> torch.Generator:
     >>> draw("features.0") == draw("_orig_mod.features.0") != draw("features.3")
     True
     """
+    return torch.Generator(device="cpu").manual_seed(block_seed(seed, canonical_name(name), 0))
+
+
+def block_seed(seed: int, name: str, block: int) -> int:
+    """The seed of one block of a layer's weight; that of block 0 is the seed of the layer's generator.
+
+    Args:
+        seed: root seed, any integer.
+        name: canonical name of the layer.
+        block: number of the block, from 0.
+    """
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise ConfigError(f"seed is {seed!r}; it must be an integer")
-    digest = hashlib.sha256(f"{seed}:{canonical_name(name)}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    key = f"{seed}:{name}" if block == 0 else f"{seed}:{name}\0{block}"
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 1
