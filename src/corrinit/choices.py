@@ -6,16 +6,19 @@ rules: by role first, then by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from typing import Any, get_args
 
 from torch import nn
 
 from corrinit.correlation import SpatialCorrelation
-from corrinit.errors import ConfigError, PlanError
+from corrinit.correlation_source import CorrelationLookup, MissingSize, correlation_lookup
+from corrinit.errors import ConfigError, CorrelationError, PlanError
 from corrinit.methods import Convolution, Method, find
-from corrinit.recipes import Recipe, Rule, find_recipe, is_role
+from corrinit.recipes import Recipe, Role, Rule, find_recipe, is_role
 from corrinit.roles import Place
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +44,14 @@ class Choice:
     @property
     def follows(self) -> bool:
         """Whether the gain is that of the activation that follows in the model."""
-        return self.rule.nonlinearity in (None, "follows")
+        return isinstance(self.rule.nonlinearity, str) and self.rule.nonlinearity == "follows"
+
+    @property
+    def scale_name(self) -> str:
+        """What the plan calls the scale."""
+        if self.rule.scale is None:
+            return self.method.own_scale or "own"
+        return self.rule.scale if isinstance(self.rule.scale, str) else "given"
 
 
 def base_recipe(recipe: str | None, method: str | None, default: str) -> Recipe:
@@ -114,7 +124,7 @@ def choose(
     place: Place,
     rule: Rule,
     *,
-    correlation_for: Callable[[Rule, tuple[int, ...], float], SpatialCorrelation | None],
+    correlations: Correlations,
     independent: bool,
 ) -> Choice:
     """Method and correlation of a layer.
@@ -123,7 +133,7 @@ def choose(
         layer: its facts; the correlation is filled in here.
         place: its role.
         rule: of the layer.
-        correlation_for: R for a rule, a kernel size, and a relative depth; None for independent taps.
+        correlations: what R is called, and what to do about it.
         independent: whether the caller asks for independent taps in this layer.
 
     Raises:
@@ -134,7 +144,7 @@ def choose(
     except ConfigError as error:
         raise PlanError(str(error)) from error
     notes: list[str] = []
-    reference = None if layer.taps == 1 or independent else correlation_for(rule, layer.kernel_size, layer.depth)
+    reference = None if layer.taps == 1 or independent else correlations.of(rule, layer)
     layer = replace(layer, correlation=reference)
     if layer.taps == 1:
         notes.append("a single tap" if layer.kernel_size else "linear")
@@ -150,6 +160,51 @@ def choose(
     if rule.why:
         notes.append(rule.why)
     return Choice(layer, place, rule, method, taps, tuple(notes))
+
+
+class Correlations:
+    """R of each layer, from what its rule names; every name is read once.
+
+    Args:
+        strength: α of rules that leave it open.
+        missing: what to do for kernel sizes of which no R is given, see `corrinit.plan`.
+    """
+
+    def __init__(self, strength: float, missing: MissingSize) -> None:
+        self.strength, self.missing = strength, missing
+        self._known: list[tuple[Any, float, CorrelationLookup]] = []
+
+    def of(self, rule: Rule, layer: Convolution) -> SpatialCorrelation | None:
+        """R of the taps of a layer; None where they shall be independent.
+
+        Raises:
+            CorrelationError: if there is none of its kernel size.
+            PlanError: if nothing is called so.
+        """
+        strength = self.strength if rule.strength is None else rule.strength
+        for source, alpha, lookup in self._known:
+            if source is rule.correlation and alpha == strength:
+                return lookup(layer.kernel_size, layer.depth)
+        try:
+            lookup = correlation_lookup(rule.correlation, strength, self.missing)
+        except CorrelationError as error:
+            raise PlanError(f"correlation: {error}") from error
+        self._known.append((rule.correlation, strength, lookup))
+        return lookup(layer.kernel_size, layer.depth)
+
+
+def require_matching(rules: Mapping[str, Rule], names: Sequence[str]) -> None:
+    """Check that each key of `rules` is a role or matches a layer.
+
+    Raises:
+        PlanError: for the first that does not, with the nearest names.
+    """
+    for pattern in rules:
+        if not is_role(pattern) and not any(matches(pattern, name) for name in names):
+            near = get_close_matches(pattern, [*names, *get_args(Role)], n=3, cutoff=0.3) or names[:3]
+            raise PlanError(
+                f"rules: {pattern!r} is no role and matches no layer of the model; there are {', '.join(near)}, ..."
+            )
 
 
 def relative_depths(names: Sequence[str], taps: Mapping[str, int]) -> dict[str, float]:

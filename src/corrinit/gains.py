@@ -9,14 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
+
+from corrinit.errors import PlanError
 
 Activation: TypeAlias = Callable[[Tensor], Tensor]
 
-_Z = torch.linspace(-8, 8, 4001, dtype=torch.float64)
+_TORCH = ("linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu")
+_NAMED = ("gelu", "silu", "mish", "hardswish", "elu", "celu", "relu6", "softplus", "hardtanh", "hardsigmoid")
+_Z = torch.linspace(-8, 8, 1601, dtype=torch.float64)
 _WEIGHTS = torch.exp(-_Z.square() / 2) / torch.exp(-_Z.square() / 2).sum()
 
 
@@ -33,6 +39,41 @@ def mean_square(activation: Activation, power: float) -> float:
     """
     values = activation((math.sqrt(power) * _Z).float()).double()
     return float((_WEIGHTS * values.square()).sum())
+
+
+def gain_of(nonlinearity: str | Activation | None, slope: float = 0.0) -> float:
+    """The gain g of an activation: torch's own value where torch has one, else 1 / √E f(z)², z ~ N(0, 1).
+
+    Args:
+        nonlinearity: a name that `torch.nn.init.calculate_gain` knows, of a function in
+            `torch.nn.functional`, or a callable that acts on each value alone; None, and `"follows"`, for ReLU.
+        slope: negative slope of a leaky ReLU.
+
+    Raises:
+        PlanError: if nothing is called so, or the activation has no gain.
+
+    >>> gain_of("relu"), round(gain_of("gelu"), 4), round(gain_of(torch.sin), 4)
+    (1.4142135623730951, 1.5335, 1.5211)
+    """
+    if nonlinearity is None or (isinstance(nonlinearity, str) and nonlinearity == "follows"):
+        return math.sqrt(2)
+    if isinstance(nonlinearity, str):
+        try:
+            return nn.init.calculate_gain(nonlinearity, slope)  # pyright: ignore[reportArgumentType]
+        except ValueError:
+            found = getattr(functional, nonlinearity, None) or getattr(torch, nonlinearity, None)
+            if nonlinearity not in _NAMED or found is None:
+                near = get_close_matches(nonlinearity, (*_TORCH, *_NAMED), n=3, cutoff=0.5)
+                known = near or (*_TORCH, *_NAMED)
+                raise PlanError(
+                    f"nonlinearity is {nonlinearity!r}; it is a callable, or {', '.join(map(repr, known))}"
+                ) from None
+            nonlinearity = found
+    assert callable(nonlinearity)
+    power = mean_square(nonlinearity, 1.0)
+    if not 0 < power < math.inf:
+        raise PlanError(f"nonlinearity: E f(z)² is {power} for {nonlinearity!r}, so it has no gain")
+    return 1 / math.sqrt(power)
 
 
 def power_before(activation: Activation | None, arriving: float) -> float:

@@ -9,7 +9,7 @@ A recipe, once released, draws the same weights for ever: a better one gets a ne
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any, Literal, TypeAlias, get_args
@@ -46,7 +46,8 @@ class Rule:
             leaves the weight as it is.
         correlation: R of the taps, as in `corrinit.plan`; only for methods that use one.
         strength: α, factor on the off-diagonal entries of R.
-        scale: one of `Scale`; None where nobody names one is the method's own.
+        scale: one of `Scale`, or M itself, a `SpatialCorrelation` or array; None where nobody names one is
+            the method's own.
         nonlinearity: the activation whose gain the layer gets: a name, or a callable. `"follows"` is the
             one that follows it in the model.
         small: whether the scores start small, see `score_deviation`. For heads.
@@ -58,17 +59,36 @@ class Rule:
     method: str | None = None
     correlation: Any = None
     strength: float | None = None
-    scale: Scale | None = None
+    scale: Any = None
     nonlinearity: Any = None
     small: bool | None = None
     share: bool | None = None
     bias: Literal["zeros", "keep"] | None = None
-    why: str = ""
+    why: str | None = None
+
+    @property
+    def needs_graph(self) -> bool:
+        """Whether it depends on where in its model a layer is, apart from the role it is for."""
+        return (isinstance(self.scale, str) and self.scale == "natural") or bool(self.small or self.share)
+
+    def checked(self, where: str = "") -> Rule:
+        """This rule, if its words are known.
+
+        Raises:
+            PlanError: naming the word, and after `where` the layers that it is for.
+        """
+        for option, value, allowed in (
+            ("scale", self.scale, get_args(Scale)),
+            ("bias", self.bias, ("zeros", "keep")),
+        ):
+            if (isinstance(value, str) or option == "bias") and value not in (None, *allowed):
+                raise PlanError(f"{where}{option} is {value!r}; it is {one_of(allowed)}")
+        return self
 
     def over(self, other: Rule) -> Rule:
         """This rule, with what it leaves open taken from another."""
         named = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(other, **{name: value for name, value in named.items() if value not in (None, "")})
+        return replace(other, **{name: value for name, value in named.items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -125,9 +145,9 @@ class Recipe:
         )
 
     @property
-    def needs_roles(self) -> bool:
-        """Whether any rule depends on what a layer is."""
-        return len(self.rules) > 1
+    def needs_graph(self) -> bool:
+        """Whether any rule depends on where in its model a layer is."""
+        return len(self.rules) > 1 or any(rule.needs_graph for _, rule in self.rules)
 
 
 _NATURAL = Rule("kaiming_normal", scale="natural", nonlinearity="follows", share=True, bias="zeros")
@@ -194,7 +214,7 @@ def read_rules(given: Mapping[str, Rule | Mapping[str, Any]]) -> dict[str, Rule]
     rules = {}
     for pattern, options in given.items():
         if isinstance(options, Rule):
-            rules[pattern] = options
+            rules[pattern] = options.checked(f"rules: {pattern!r}: ")
             continue
         if not isinstance(options, Mapping):
             raise PlanError(f"rules: {pattern!r} has {options!r}; it needs options such as {{'scale': 'he'}}")
@@ -202,13 +222,23 @@ def read_rules(given: Mapping[str, Rule | Mapping[str, Any]]) -> dict[str, Rule]
             if option not in known:
                 near = get_close_matches(str(option), known, n=2, cutoff=0.5) or known
                 raise PlanError(f"rules: {pattern!r} sets {option!r}; a rule has {', '.join(near)}")
-        rules[pattern] = Rule(**options)
+        rules[pattern] = Rule(**options).checked(f"rules: {pattern!r}: ")
     return rules
 
 
 def is_role(name: str) -> bool:
     """Whether a key of `rules` is a role rather than the name of a layer."""
     return name in get_args(Role)
+
+
+def one_of(words: Sequence[str]) -> str:
+    """Words to choose from, in a sentence.
+
+    >>> one_of(("he", "paper", "natural"))
+    "'he', 'paper' or 'natural'"
+    """
+    *most, last = map(repr, words)
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 FIRST_LOSS_TOLERANCE = 0.025
@@ -226,6 +256,6 @@ def score_deviation(classes: int) -> float:
     >>> [round(score_deviation(classes), 2) for classes in (2, 10, 100)]
     [0.26, 0.36, 0.48]
     """
-    if classes < 2:
-        return 1.0
+    if classes == 1:  # one logit, the difference of the scores of two classes
+        return math.sqrt(2) * score_deviation(2)
     return math.sqrt(2 * FIRST_LOSS_TOLERANCE * math.log(classes) / (1 - 1 / classes))

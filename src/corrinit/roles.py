@@ -6,7 +6,7 @@ normalization) from the dataflow of the model, or from the order of its modules 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import nn
@@ -35,14 +35,14 @@ class Place:
     classes: int = 0
 
 
-def places(layers: Iterable[tuple[str, nn.Module]], graph: Graph | None) -> dict[str, Place]:
+def places(layers: Mapping[str, nn.Module], graph: Graph | None) -> dict[str, Place]:
     """The place of each layer.
 
     Args:
-        layers: names and modules of convolutions and linear layers.
+        layers: convolutions and linear layers by name.
         graph: the dataflow; None if nothing depends on it: then the kind of the module alone decides.
     """
-    return {name: _place(name, module, graph) for name, module in layers}
+    return {name: _place(name, module, graph) for name, module in layers.items()}
 
 
 def _place(name: str, module: nn.Module, graph: Graph | None) -> Place:

@@ -46,7 +46,7 @@ def _factor(layer: Convolution, inputs: Tensor, outputs: Tensor) -> float:
             f"layer {layer.name}: ⟨R, M⟩ is {power:.3g}, so its filters cancel what it gets from the images; "
             'use the scale "he"'
         )
-    return math.sqrt(layer.amplification(layer.correlation, "he") / power)
+    return math.sqrt(layer.amplification(layer.correlation, "independent") / power)
 
 
 def input_correlation(convolution: Convolution, inputs: Tensor) -> SpatialCorrelation:

@@ -66,12 +66,12 @@ class Convolution:
     @property
     def he_std(self) -> float:
         """He's standard deviation, g / √(n k_1 ⋯ k_d)."""
-        return self.std_for(None, "he")
+        return self.std_for(None, "independent")
 
     @property
     def paper_std(self) -> float:
         """That of the paper's method, g / √(n ΣR)."""
-        return self.std_for(self.correlation, "paper")
+        return self.std_for(self.correlation, "identical")
 
     def std_for(self, correlation: SpatialCorrelation | None, inputs: Inputs) -> float:
         """g / √(n ⟨DRD, M⟩) for taps of a correlation, None for independent ones."""
