@@ -124,7 +124,7 @@ def choose(
     place: Place,
     rule: Rule,
     *,
-    correlations: Correlations,
+    correlations: NamedCorrelations,
     independent: bool,
 ) -> Choice:
     """Method and correlation of a layer.
@@ -162,7 +162,7 @@ def choose(
     return Choice(layer, place, rule, method, taps, tuple(notes))
 
 
-class Correlations:
+class NamedCorrelations:
     """R of each layer, from what its rule names; every name is read once.
 
     Args:

@@ -191,7 +191,7 @@ def plan(
     choices = _choices(
         drawn,
         places({name: c.module for name, c in drawn.items()}, graph),
-        _Words(base, named, own_rules, Correlations(strength, missing), mode, a),
+        _Words(base, named, own_rules, NamedCorrelations(strength, missing), mode, a),
         select(model, independent, "independent"),
     )
     stds = standard_deviations(choices, graph)
@@ -214,7 +214,7 @@ class _Words(NamedTuple):
     recipe: Recipe
     named: Rule
     rules: Mapping[str, Rule]
-    correlations: Correlations
+    correlations: NamedCorrelations
     mode: FanMode
     slope: float
 

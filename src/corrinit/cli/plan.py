@@ -5,58 +5,90 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from corrinit.correlation import format_size
+from corrinit.errors import PlanError
 
 if TYPE_CHECKING:
-    from corrinit.planning import LayerPlan
+    from corrinit.layer_plan import LayerPlan, Plan
 
 
 def plan(
     factory: str,
     /,
     *,
-    correlation: Annotated[tuple[Path, ...], Parameter(negative="", show_default=False)] = (),
+    recipe: Annotated[str | None, Parameter(show_default=False)] = None,
+    method: str | None = None,
+    scale: Literal["he", "paper", "measured", "natural"] | None = None,
+    correlation: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
     strength: float = 1.0,
-    inputs: Literal["identical", "independent"] = "identical",
+    rules: Path | None = None,
     exclude: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
     missing: Literal["error", "resize", "independent"] = "error",
+    input_size: int | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    inputs: Annotated[Literal["identical", "independent"] | None, Parameter(show=False)] = None,
 ) -> None:
     """Say what initialization would do to each layer of a model, and why.
 
     Args:
-        factory: MODULE:FACTORY or PATH.py:FACTORY.
-        correlation: Correlation file; may be given once per kernel size.
+        factory: MODULE:FACTORY, PATH.py:FACTORY, timm:NAME or torchvision:NAME.
+        recipe: Name of a recipe: 2026.1 (the default), schneider, kaiming.
+        method: Initialization method of all convolutions, such as orthogonal.
+        scale: What the scale assumes of the inputs in a patch; by default what the recipe or the method does.
+        correlation: Correlation file, preset, PRESET:layers, or KERNEL:MEAN; may be given once per kernel size.
         strength: Factor on the correlations.
-        inputs: What the scale assumes of the inputs in a patch.
+        rules: TOML file with a table of options per pattern of names or role, such as ["stem.*"] scale = "he".
         exclude: Pattern of layers to keep; may be given several times.
         missing: For kernel sizes that have no correlation: stop, resize one, or draw independent taps.
+        input_size: Pixels a side of the images.
         as_json: Print JSON instead of a table.
+        inputs: The older name of scale.
     """
-    from corrinit.correlation_io import load_correlation
     from corrinit.factory import build_model
     from corrinit.planning import plan as plan_model
 
-    given = [load_correlation(path) for path in correlation]
     with contextlib.redirect_stdout(sys.stderr):
         model = build_model(factory)
     planned = plan_model(
         model,
-        correlation=given or None,
+        recipe=recipe,
+        method=method,
+        scale=scale,
+        correlation=correlation or None,
         strength=strength,
-        inputs=inputs,
+        rules=None if rules is None else read_rules_file(rules),
         exclude=list(exclude) or None,
         missing=missing,
+        input_size=input_size,
+        inputs=inputs,
     )
     if as_json:
         sys.stdout.write(json.dumps([_as_dict(layer) for layer in planned.layers], indent=2) + "\n")
     else:
-        _print_table(planned.layers)
+        _print_table(planned)
+
+
+def read_rules_file(path: Path) -> Mapping[str, Any]:
+    """The rules in a TOML file: a table of options per pattern of layer names, or per role.
+
+    Raises:
+        PlanError: if there is no such file, or it is no TOML.
+    """
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    try:
+        return tomlkit.parse(path.read_text(encoding="utf-8")).unwrap()
+    except FileNotFoundError:
+        raise PlanError(f"there is no file {path}") from None
+    except (TOMLKitError, UnicodeDecodeError) as error:
+        raise PlanError(f"{path} is no TOML: {error}") from error
 
 
 def _as_dict(layer: LayerPlan) -> dict[str, Any]:
@@ -64,7 +96,10 @@ def _as_dict(layer: LayerPlan) -> dict[str, Any]:
         "layer": layer.name,
         "type": layer.kind,
         "shape": layer.shape,
+        "role": layer.role,
         "rule": layer.rule,
+        "method": layer.method,
+        "scale": layer.scale,
         "action": layer.action,
         "reason": layer.reason,
         "std": layer.std,
@@ -73,16 +108,18 @@ def _as_dict(layer: LayerPlan) -> dict[str, Any]:
     }
 
 
-def _print_table(layers: tuple[LayerPlan, ...]) -> None:
+def _print_table(planned: Plan) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    style = {"correlated_normal": "green", "normal": "", "keep": "dim"}
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for header in ("layer", "type", "shape", "rule", "action", "reason"):
-        table.add_column(header, overflow="fold", no_wrap=header in ("type", "shape", "rule"))
-    for layer in layers:
-        cells = (layer.name, layer.kind, format_size(layer.shape), layer.rule, layer.action, layer.reason)
-        table.add_row(*map(Text, cells), style=style[layer.rule])
-    Console(highlight=False).print(table)
+    for header in planned.COLUMNS:
+        table.add_column(header, overflow="fold", no_wrap=header in ("type", "shape", "role", "rule"))
+    for layer in planned.layers:
+        style = "dim" if not layer.is_drawn else "green" if layer.correlation is not None else ""
+        table.add_row(*map(Text, layer.cells), style=style)
+    console = Console(highlight=False)
+    console.print(table)
+    for line in planned.summary:
+        console.print(Text(line))
