@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -20,7 +19,7 @@ def plan(
     factory: str,
     /,
     *,
-    correlation: Annotated[tuple[Path, ...], Parameter(negative="", show_default=False)] = (),
+    correlation: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
     strength: float = 1.0,
     inputs: Literal["identical", "independent"] = "identical",
     exclude: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
@@ -31,23 +30,22 @@ def plan(
 
     Args:
         factory: MODULE:FACTORY or PATH.py:FACTORY.
-        correlation: Correlation file; may be given once per kernel size.
+        correlation: Correlation file, preset, or closed form such as exponential:0.3 or centre:0.8; may be
+            given once per kernel size.
         strength: Factor on the correlations.
         inputs: What the scale assumes of the inputs in a patch.
         exclude: Pattern of layers to keep; may be given several times.
         missing: For kernel sizes that have no correlation: stop, resize one, or draw independent taps.
         as_json: Print JSON instead of a table.
     """
-    from corrinit.correlation_io import load_correlation
     from corrinit.factory import build_model
     from corrinit.planning import plan as plan_model
 
-    given = [load_correlation(path) for path in correlation]
     with contextlib.redirect_stdout(sys.stderr):
         model = build_model(factory)
     planned = plan_model(
         model,
-        correlation=given or None,
+        correlation=correlation or None,
         strength=strength,
         inputs=inputs,
         exclude=list(exclude) or None,
