@@ -317,7 +317,7 @@ def test_a_late_mistake_leaves_the_model_untouched():
         ({"inputs": "white"}, "inputs is 'white'"),
         ({"strength": -1}, "strength is -1"),
         ({"correlation": []}, "correlation: it is empty"),
-        ({"correlation": "resnet1"}, "no preset is called .resnet1."),
+        ({"correlation": "resnet1"}, "no correlation is called so; did you mean resnet10-cifar10"),
     ],
 )
 def test_impossible_options_are_refused(options, message):

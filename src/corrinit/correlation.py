@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, reduce
 from itertools import permutations, product
@@ -263,11 +263,14 @@ class SpatialCorrelation:
             )
         return float((self.covariance * moments).sum())
 
-    def with_deviations(self, deviations: ArrayLike | None) -> SpatialCorrelation:
-        """The same R with other relative deviations; None for d = 1."""
+    def with_deviations(
+        self, deviations: ArrayLike | None, provenance: Mapping[str, str] | None = None
+    ) -> SpatialCorrelation:
+        """The same R with other relative deviations, None for d = 1, and with more provenance."""
+        provenance = {**self.provenance, **(provenance or {})}
         if self.axes is not None:
-            return self.separable(self.axes, self.provenance, deviations=deviations)
-        return SpatialCorrelation(self.matrix, self.kernel_size, self.provenance, deviations=deviations)
+            return self.separable(self.axes, provenance, deviations=deviations)
+        return SpatialCorrelation(self.matrix, self.kernel_size, provenance, deviations=deviations)
 
     def require(self, kernel_size: Sequence[int]) -> None:
         """Raise a `CorrelationError` unless this is a correlation of a kernel of that size."""
@@ -428,11 +431,26 @@ def default_correlation(kernel_size: tuple[int, ...]) -> SpatialCorrelation:
     neighbours = exponential((3, 3), mean=DEFAULT_MEAN)[0, 1]
     length_scale = float(-1 / np.log(neighbours))
     provenance = {"source": f"exponential kernel, city-block metric, length scale {length_scale:.6g}"}
+    return product_form(exponential, length_scale, provenance, kernel_size)
+
+
+def product_form(
+    kernel: Callable[..., Matrix],
+    length_scale: float,
+    provenance: Mapping[str, str],
+    kernel_size: tuple[int, ...],
+) -> SpatialCorrelation:
+    """A closed form that is a product over the axes: as a matrix or, for a large kernel, by its axes.
+
+    Args:
+        kernel: `kernels.exponential` or `kernels.gaussian`.
+        length_scale: ℓ, in taps.
+        provenance: see `SpatialCorrelation`.
+        kernel_size: taps per axis.
+    """
     if number_of_taps(kernel_size) > _FEW_TAPS:
-        return SpatialCorrelation.separable(
-            [exponential((k,), length_scale) for k in kernel_size], provenance
-        )
-    return SpatialCorrelation(exponential(kernel_size, length_scale), kernel_size, provenance)
+        return SpatialCorrelation.separable([kernel((k,), length_scale) for k in kernel_size], provenance)
+    return SpatialCorrelation(kernel(kernel_size, length_scale), kernel_size, provenance)
 
 
 def format_size(kernel_size: Sequence[int]) -> str:

@@ -3,8 +3,8 @@
 It is a safetensors file of float64 tensors: `correlation`, R of shape (n, n), or for a separable R one
 `axis.0`, `axis.1`, … of shape (k_a, k_a) per axis; and `deviations`, d of shape (n,), which may be missing
 where d = 1. One entry of metadata, `corrinit.correlation`, is JSON with the version of the format, the kernel
-size and the provenance. A file of R alone is of version 1, as it always was; one with more is of version 2, so
-that older readers do not overlook it. The same correlation gives the same bytes. Reading it runs no code.
+size and the provenance. A file of R alone is of version 1, as it always was; one with more is of version 2,
+so that older readers do not overlook it. The same correlation gives the same bytes. Reading it runs no code.
 """
 
 from __future__ import annotations

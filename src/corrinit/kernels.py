@@ -166,6 +166,20 @@ def constant(kernel_size: Sequence[int], mean: float) -> Matrix:
     return np.full((n, n), float(mean)) + (1 - mean) * np.eye(n)
 
 
+def length_scale(family: Callable[..., Matrix], kernel_size: Sequence[int], mean: float) -> float:
+    """The ℓ at which a family has a mean off-diagonal correlation on a kernel, in taps.
+
+    Args:
+        family: a function of this module that takes a length scale.
+        kernel_size: taps per axis.
+        mean: in (0, 1).
+
+    >>> round(length_scale(exponential, (3, 3), mean=0.26), 4)
+    1.2889
+    """
+    return _scale_for_mean(lambda scale: family(kernel_size, scale), kernel_size, mean)
+
+
 def centre_weighted(kernel_size: Sequence[int], width: float) -> Vector:
     """Relative deviations that fall off from the centre, d ∝ exp(−r²/(4τ²)), mean square 1, shape (n,).
 
