@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from warnings import warn
 
 from torch import nn
+from torch.nn.modules.conv import _ConvTransposeNd
 
-from corrinit.errors import CorrInitWarning, PlanError
+from corrinit.errors import PlanError, warn_caller
 from corrinit.layer_plan import LayerPlan, listed
 from corrinit.layers import (
     Kept,
@@ -21,14 +21,18 @@ from corrinit.layers import (
     is_deliberate_bias,
     is_loaded,
     is_of_parametrization,
+    is_protected,
     named_layers,
     own_parameters,
     require_shape,
+    tells_loaded,
     why_kept,
     why_parameter_kept,
     why_unwritable,
 )
+from corrinit.methods import Convolution
 from corrinit.selectors import Selectors, as_sequence, select
+from corrinit.weight_standardization import is_weight_standardized
 from corrinit.unknown_layers import ConvolutionLike
 from corrinit.weight_storage import stored_weight
 
@@ -43,6 +47,7 @@ class Candidate:
         why: why its weight is not drawn; None if it may be.
         note: what the reason of a layer that is drawn adds.
         zero_bias: whether it has a bias that may be set to zero.
+        standardized: whether its weights are standardized in every pass, so that a scale has no effect.
     """
 
     row: LayerPlan
@@ -50,6 +55,28 @@ class Candidate:
     why: Kept | None
     note: str = ""
     zero_bias: bool = False
+    standardized: bool = False
+
+    @property
+    def taps(self) -> int:
+        """The number of taps; 1 of a linear layer."""
+        return prod(self.row.shape[2:])
+
+    def layer(self, *, depth: float, gain: float, backward: bool) -> Convolution:
+        """What methods may know of it.
+
+        Args:
+            depth: relative depth among the convolutions of more than one tap.
+            gain: g.
+            backward: whether n counts outputs.
+        """
+        row, module = self.row, self.module
+        groups = row.like.count_groups(module) if row.like else getattr(module, "groups", 1)
+        axis = 1 if backward == isinstance(module, _ConvTransposeNd) else 0
+        channels = row.shape[axis] // (groups if axis == 0 else 1)
+        return Convolution(
+            row.name, module, row.shape, depth, channels, gain, groups=groups, backward=backward
+        )
 
 
 def read_candidates(
@@ -77,6 +104,7 @@ def read_candidates(
     included = select(model, include, "include") if include is not None else None
     excluded = select(model, exclude, "exclude")
     memory = MemoryMap()
+    standardizing: dict[type[nn.Module], bool] = {}
     found: list[Candidate] = []
     for name, module in named_layers(model).items():
         require_shape(name, module)
@@ -100,7 +128,8 @@ def read_candidates(
                 why = Kept(deliberate(value))
         if why is not None or stored is None:
             assert why is not None
-            method = "reset" if reset_others and not why.protected else "keep"
+            protected = why.protected or (parameters and all(map(is_protected, parameters.values())))
+            method = "reset" if reset_others and not protected else "keep"
             found.append(Candidate(replace(row, method=method, reason=why.reason), module, why))
             continue
         if has_values(stored.parameter) and (obstacle := why_unwritable(stored.parameter)):
@@ -111,7 +140,10 @@ def read_candidates(
             zero_bias = not (shared["bias"] or meant or is_loaded(offset))
             if meant:
                 note = ", ".join(filter(None, (note, f"bias {offset.flatten()[0]:.4g} kept")))
-        found.append(Candidate(replace(row, reset_others=reset_others), module, None, note, zero_bias))
+        if type(module) not in standardizing:
+            standardizing[type(module)] = is_weight_standardized(module)
+        row, scaleless = replace(row, reset_others=reset_others), standardizing[type(module)]
+        found.append(Candidate(row, module, None, note, zero_bias, scaleless))
     return found
 
 
@@ -121,23 +153,25 @@ def warn_of_layers_left_alone(
     """Say what an initialization would leave alone that one could expect it to draw."""
     unreached = [f"{c.row.name} ({c.row.reason})" for c in candidates if c.why is not None and c.why.unreached]
     if unreached:
-        _warn(f"filters left alone: {listed(unreached)}")
+        warn_caller(f"filters left alone: {listed(unreached)}")
+    if not tells_loaded(model):
+        warn_caller(
+            "transformers before version 5 does not mark which parameters it has loaded, so all are drawn; "
+            "exclude those that come from a checkpoint"
+        )
     kept = {c.row.name: c.row.reason for c in candidates if c.why is not None and c.why.has_filters}
     drawn = {c.row.name for c in candidates if c.why is None}
     if not drawn:
-        _warn(f"0 of {len(kept)} layers with filters drawn{_in_words(kept.values())}")
+        warn_caller(f"0 of {len(kept)} layers with filters drawn{_in_words(kept.values())}")
         return
     for selector in as_sequence(include):
         chosen = select(model, selector, "include")
         if not chosen & drawn:
             reasons = [reason for name, reason in kept.items() if name in chosen]
-            _warn(f"include: no layer of {selector!r} is drawn{_in_words(reasons)}")
+            warn_caller(f"include: no layer of {selector!r} is drawn{_in_words(reasons)}")
 
 
 def _in_words(reasons: Iterable[str]) -> str:
     counts = [f"{count} {reason}" for reason, count in Counter(reasons).most_common()]
     return f": {listed(counts)}" if counts else ""
 
-
-def _warn(message: str) -> None:
-    warn(message, CorrInitWarning, stacklevel=4)

@@ -23,7 +23,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from corrinit.correlation import SpatialCorrelation
 from corrinit.errors import CorrInitError
 from corrinit.mixing import Mix, drawn_precision, mixer
-from corrinit.seeding import block_seed, canonical_name
+from corrinit.seeding import block_seed
 
 Distribution: TypeAlias = Literal["normal", "uniform", "truncated_normal"]
 
@@ -239,7 +239,7 @@ def _target(tensor: Tensor, draw: Draw) -> _Target | None:
     while local.dim() < 2:
         local, region = local.unsqueeze(-1), (*region, slice(0, 1))
     mix = mixer(draw.correlation, drawn_precision(local))
-    return _Target(draw, canonical_name(draw.name), local, region, mix, whole)
+    return _Target(draw, draw.name, local, region, mix, whole)
 
 
 def _shard(tensor: Tensor) -> tuple[Tensor, tuple[int, ...], Tensor | None]:

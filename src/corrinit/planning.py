@@ -5,28 +5,33 @@
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, TypeAlias, TypedDict, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict, get_args
 
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvTransposeNd
 from typing_extensions import Unpack
 
 from corrinit.candidates import Candidate, read_candidates, warn_of_layers_left_alone
-from corrinit.choices import Choice, base_recipe, choose, matches, relative_depths, rule_for
-from corrinit.correlation import SpatialCorrelation, format_size
-from corrinit.correlation_source import CorrelationSource, MissingSize, correlation_lookup
-from corrinit.errors import ConfigError, CorrelationError, PlanError
+from corrinit.choices import (
+    Choice,
+    NamedCorrelations,
+    base_recipe,
+    choose,
+    relative_depths,
+    require_matching,
+    rule_for,
+)
+from corrinit.correlation import format_size
+from corrinit.correlation_source import CorrelationSource, MissingSize
+from corrinit.deviations import standard_deviations
+from corrinit.errors import CorrelationError, PlanError
 from corrinit.gains import Activation, gain_of
 from corrinit.init import FanMode
 from corrinit.layer_plan import LayerPlan, Plan
-from corrinit.methods import Convolution
-from corrinit.natural import natural_stds
-from corrinit.recipes import DEFAULT, Rule, Scale, is_role, read_rules
-from corrinit.roles import places
+from corrinit.recipes import DEFAULT, Recipe, Rule, Scale, is_role, one_of, read_rules
+from corrinit.roles import Place, places
+from corrinit.scale import renamed_inputs
 from corrinit.selectors import Selectors, select
 from corrinit.signal.tracing import read_graph
 from corrinit.unknown_layers import Modules, like_convolutions
@@ -164,7 +169,10 @@ def plan(
         PlanError: naming the layer or the argument; the model is as it was.
     """
     if inputs is not None:
-        scale = renamed_inputs(scale, inputs)
+        try:
+            scale = renamed_inputs(scale, inputs)
+        except CorrelationError as error:
+            raise PlanError(str(error)) from error
     for argument, value, allowed in (
         ("missing", missing, MissingSize),
         ("mode", mode, FanMode),
@@ -186,7 +194,7 @@ def plan(
     require_matching(own_rules, [candidate.row.name for candidate in candidates])
     drawn = {c.row.name: c for c in candidates if c.why is None}
     graph = None
-    if base.needs_graph or scale == "natural" or any(needs_graph(*each) for each in own_rules.items()):
+    if base.needs_graph or scale == "natural" or any(is_role(key) or rule.needs_graph for key, rule in own_rules.items()):
         graph = read_graph(model, _input_size(input_size, images))
     choices = _choices(
         drawn,
@@ -202,7 +210,7 @@ def plan(
             for c in candidates
         ),
         recipe=base.name,
-        notes=(*_notes(model, keep_constants), *graph_notes(graph, input_size)),
+        notes=_notes(model, keep_constants),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         images=images,
     )
@@ -268,6 +276,7 @@ def _row(candidate: Candidate, choice: Choice, std: float, mode: FanMode) -> Lay
         std=std,
         correlation=choice.taps,
         zero_bias=candidate.zero_bias and choice.rule.bias != "keep",
+        gain=layer.gain,
         depth=layer.depth,
     )
 

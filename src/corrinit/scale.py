@@ -9,15 +9,14 @@ the paper's, g / √(n ΣR).
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
 from corrinit.correlation import SpatialCorrelation
 from corrinit.displacement import mean_by_displacement
-from corrinit.errors import CorrelationError
+from corrinit.errors import CorrelationError, warn_caller
 from corrinit.kernels import tap_offsets
 from corrinit.spd import Matrix
 
@@ -36,6 +35,26 @@ TensorScale: TypeAlias = Literal["he", "paper"] | SpatialCorrelation | Matrix
 _INPUTS_OF: dict[str, NamedInputs] = {"he": "independent", "paper": "identical"}
 
 
+def renamed_inputs(scale: Any, inputs: Any) -> Any:
+    """The scale that `inputs=` named before there was `scale=`; a `DeprecationWarning` shows the new line.
+
+    Raises:
+        CorrelationError: if both are given, or the inputs are no such thing.
+    """
+    if scale is not None:
+        raise CorrelationError("both scale and inputs are given; give scale alone, inputs is its older name")
+    new = inputs
+    if isinstance(inputs, str):
+        _require_named(inputs)
+        new = next(name for name, old in _INPUTS_OF.items() if inputs == old)
+    said = f"inputs={f'{inputs!r}' if isinstance(inputs, str) else 'M'}"
+    named = f'"{new}"' if isinstance(new, str) else "M"
+    warn_caller(
+        f"{said} is now written scale={named}; inputs= goes with the next release", DeprecationWarning
+    )
+    return new
+
+
 def resolve_scale(scale: TensorScale | None, inputs: Inputs | None = None) -> Inputs:
     """M of a scale, or of the older `inputs=`, which is taken for one release with a warning.
 
@@ -50,21 +69,7 @@ def resolve_scale(scale: TensorScale | None, inputs: Inputs | None = None) -> In
     'independent'
     """
     if inputs is not None:
-        if scale is not None:
-            raise CorrelationError(
-                "both scale and inputs are given; give scale alone, inputs is its older name"
-            )
-        new = next(
-            (f'"{name}"' for name, old in _INPUTS_OF.items() if isinstance(inputs, str) and inputs == old),
-            "M",
-        )
-        warnings.warn(
-            f"inputs={f'{inputs!r}' if isinstance(inputs, str) else 'M'} is now written scale={new}; "
-            "inputs= goes with the next release",
-            DeprecationWarning,
-            stacklevel=3,
-        )
-        return inputs
+        scale = renamed_inputs(scale, inputs)
     if scale is None:
         return "identical"
     if not isinstance(scale, str):

@@ -13,8 +13,8 @@ from torch.nn.modules.conv import _ConvTransposeNd
 
 from corrinit.correlation import SpatialCorrelation
 from corrinit.drawing import Distribution
-from corrinit.layers import writing_weight
 from corrinit.scale import Inputs, amplification, scale_for, transposed_amplification
+from corrinit.weight_storage import writing_weight
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +31,7 @@ class Convolution:
         channels: n, the number of channels that each output sums over.
         gain: g, √2 for ReLU.
         correlation: R of the correlated method; None for a single tap, and where taps shall be independent.
+        groups: number of groups; the weight of each is a stretch of rows.
         backward: whether n counts outputs, to keep the scale of the gradient.
     """
 
@@ -41,6 +42,7 @@ class Convolution:
     channels: int = 1
     gain: float = math.sqrt(2)
     correlation: SpatialCorrelation | None = None
+    groups: int = 1
     backward: bool = False
 
     @property
@@ -52,11 +54,6 @@ class Convolution:
     def taps(self) -> int:
         """The number of taps, k_1 ⋯ k_d."""
         return math.prod(self.kernel_size)
-
-    @property
-    def groups(self) -> int:
-        """Number of groups; the weight of each is a stretch of rows."""
-        return getattr(self.module, "groups", 1)
 
     @property
     def rows(self) -> int:
