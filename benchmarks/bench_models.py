@@ -66,7 +66,9 @@ class ConvNeXtBlock(nn.Module):
 
 def convnext() -> nn.Module:
     blocks = [ConvNeXtBlock(64) for _ in range(6)]
-    return nn.Sequential(nn.Conv2d(3, 64, 2, 2), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, CLASSES))
+    return nn.Sequential(
+        nn.Conv2d(3, 64, 2, 2), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, CLASSES)
+    )
 
 
 class Logits(nn.Module):
@@ -99,7 +101,15 @@ def foreign_models() -> Iterator[tuple[str, Case]]:
     try:
         import torchvision.models as tv
 
-        for name in ("resnet18", "resnet50", "vgg11", "squeezenet1_1", "mobilenet_v2", "regnet_y_400mf", "vit_b_16"):
+        for name in (
+            "resnet18",
+            "resnet50",
+            "vgg11",
+            "squeezenet1_1",
+            "mobilenet_v2",
+            "regnet_y_400mf",
+            "vit_b_16",
+        ):
             side = {"vgg11": 64, "vit_b_16": 224}.get(name, 96)
             bound = 2.5 if name in ("vgg11", "squeezenet1_1") else 2.0
             make = lambda name=name: tv.get_model(name, weights=None, num_classes=CLASSES)  # noqa: E731
@@ -153,7 +163,13 @@ def blocks(model: nn.Module) -> dict[str, nn.Module]:
     for name, module in model.named_modules():
         layers = sum(isinstance(m, (nn.modules.conv._ConvNd, nn.Linear)) for m in module.modules())
         inside = any(name.startswith(f"{outer}.") for outer in found)
-        if name and not inside and kinds[type(module)] > 1 and layers > 1 and not isinstance(module, plumbing):
+        if (
+            name
+            and not inside
+            and kinds[type(module)] > 1
+            and layers > 1
+            and not isinstance(module, plumbing)
+        ):
             found[name] = module
     if found:
         return found
@@ -173,7 +189,9 @@ def measure(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[dict[str,
     seen: dict[str, float] = {}
 
     def look(name: str) -> Callable[..., None]:
-        return lambda module, inputs, output: seen.update({name: value}) if (value := strength(output)) is not None else None
+        return lambda module, inputs, output: (
+            seen.update({name: value}) if (value := strength(output)) is not None else None
+        )
 
     hooks = [module.register_forward_hook(look(name)) for name, module in blocks(model).items()]
     scores = model.train()(images)

@@ -60,7 +60,9 @@ def test_without_normalization_the_last_layer_of_a_branch_joins_and_the_shortcut
 
 
 def test_a_branch_joins_where_the_next_block_normalizes_its_sum():
-    found = placed(nn.Sequential(nn.Conv2d(3, 8, 3), Block(8), Block(8), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 1)))
+    found = placed(
+        nn.Sequential(nn.Conv2d(3, 8, 3), Block(8), Block(8), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 1))
+    )
     assert found["1.last"].joins
     assert not found["1.first"].joins
     assert found["0"].role == "stem"
@@ -122,7 +124,9 @@ def test_a_model_that_cannot_be_run_is_read_in_module_order():
 
 @pytest.mark.parametrize("classes", [2, 3, 10, 100, 1000])
 def test_scores_of_that_deviation_start_near_the_logarithm_of_the_number_of_classes(classes):
-    scores = score_deviation(classes) * torch.randn(20000, classes, generator=torch.Generator().manual_seed(0))
+    scores = score_deviation(classes) * torch.randn(
+        20000, classes, generator=torch.Generator().manual_seed(0)
+    )
     loss = nn.functional.cross_entropy(scores, torch.arange(20000) % classes).item()
     expected = torch.tensor(float(classes)).log().item()
     assert 1 < loss / expected < 1.05

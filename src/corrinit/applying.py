@@ -31,15 +31,15 @@ def apply(layers: Sequence[LayerPlan], model: nn.Module, seed: int | None, image
     """Draw the weights of a model as planned, see `Plan.apply`; returns the seed."""
     modules = named_layers(model)
     claimed = MemoryMap()
-    drawn = [
-        (layer, _ready(layer, modules.get(layer.name), claimed)) for layer in layers if layer.is_drawn
-    ]
+    drawn = [(layer, _ready(layer, modules.get(layer.name), claimed)) for layer in layers if layer.is_drawn]
     resets = _resets(layers, modules, {id(t) for layer, stored in drawn for t in _written(layer, stored)})
     for layer, module, tensors in resets:
         require_resettable(layer.name, module, tensors)
     looking = [layer for layer, _ in drawn if _looks_at_images(layer)]
     if looking and images is None:
-        raise ConfigError(f"{_who_looks(looking[0])} looks at training images; give them as images=(N, C, H, W)")
+        raise ConfigError(
+            f"{_who_looks(looking[0])} looks at training images; give them as images=(N, C, H, W)"
+        )
     seed = _root_seed(model, seed)
     with _undone_on_failure([t for task in drawn for t in _written(*task)] if looking else ()):
         for layer, module, tensors in resets:
@@ -61,7 +61,9 @@ def module_initializer(
     place = device if device is not None else torch.accelerator.current_accelerator() or "cpu"
     modules = named_layers(model)
     if looking := [layer.name for layer in layers if layer.is_drawn and _looks_at_images(layer)]:
-        raise PlanError(f"layer {looking[0]}: its method looks at images, which needs the whole model: use apply")
+        raise PlanError(
+            f"layer {looking[0]}: its method looks at images, which needs the whole model: use apply"
+        )
     plans = {layer.name: layer for layer in layers}
     tasks: dict[nn.Module, tuple[str, LayerPlan | None, set[str]]] = {}
     claimed, drawn = MemoryMap(), set[int]()
@@ -69,9 +71,7 @@ def module_initializer(
         if is_of_parametrization(name):
             left = [f"{name}.{key}" for key, tensor in own_tensors(module) if id(tensor) not in drawn]
             if left:
-                raise PlanError(
-                    f"{left[0]} is not drawn, and cannot be reset as part of a parametrization"
-                )
+                raise PlanError(f"{left[0]} is not drawn, and cannot be reset as part of a parametrization")
             continue
         layer = plans.get(name)
         written: set[int] = set()

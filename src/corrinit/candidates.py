@@ -32,8 +32,8 @@ from corrinit.layers import (
 )
 from corrinit.methods import Convolution
 from corrinit.selectors import Selectors, as_sequence, select
-from corrinit.weight_standardization import is_weight_standardized
 from corrinit.unknown_layers import ConvolutionLike
+from corrinit.weight_standardization import is_weight_standardized
 from corrinit.weight_storage import stored_weight
 
 
@@ -147,11 +147,11 @@ def read_candidates(
     return found
 
 
-def warn_of_layers_left_alone(
-    model: nn.Module, candidates: Sequence[Candidate], include: Selectors
-) -> None:
+def warn_of_layers_left_alone(model: nn.Module, candidates: Sequence[Candidate], include: Selectors) -> None:
     """Say what an initialization would leave alone that one could expect it to draw."""
-    unreached = [f"{c.row.name} ({c.row.reason})" for c in candidates if c.why is not None and c.why.unreached]
+    unreached = [
+        f"{c.row.name} ({c.row.reason})" for c in candidates if c.why is not None and c.why.unreached
+    ]
     if unreached:
         warn_caller(f"filters left alone: {listed(unreached)}")
     if not tells_loaded(model):
@@ -174,4 +174,3 @@ def warn_of_layers_left_alone(
 def _in_words(reasons: Iterable[str]) -> str:
     counts = [f"{count} {reason}" for reason, count in Counter(reasons).most_common()]
     return f": {listed(counts)}" if counts else ""
-

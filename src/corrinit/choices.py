@@ -1,4 +1,4 @@
-"""From the rules of a plan to what one layer gets: its method, the correlation of its taps, its gain, its scale.
+"""From the rules of a plan to what one layer gets: its method, the correlation of its taps, its scale.
 
 Over the rule of the recipe goes what the caller names for the whole model, and over that the caller's own
 rules: by role first, then by name.
@@ -20,6 +20,7 @@ from corrinit.errors import ConfigError, CorrelationError, PlanError
 from corrinit.methods import Convolution, Method, find
 from corrinit.recipes import Recipe, Role, Rule, find_recipe, is_role
 from corrinit.roles import Place
+
 
 @dataclass(frozen=True, eq=False)
 class Choice:
@@ -126,6 +127,7 @@ def choose(
     *,
     correlations: NamedCorrelations,
     independent: bool,
+    as_control: bool,
 ) -> Choice:
     """Method and correlation of a layer.
 
@@ -135,6 +137,8 @@ def choose(
         rule: of the layer.
         correlations: what R is called, and what to do about it.
         independent: whether the caller asks for independent taps in this layer.
+        as_control: whether the caller names the method: then the paper's scale is that of the correlated
+            method, whatever this one draws; else it is that of the taps that are drawn.
 
     Raises:
         PlanError: if there is no such method.
@@ -144,11 +148,12 @@ def choose(
     except ConfigError as error:
         raise PlanError(str(error)) from error
     notes: list[str] = []
-    reference = None if layer.taps == 1 or independent else correlations.of(rule, layer)
-    layer = replace(layer, correlation=reference)
+    needs_reference = method.uses_correlation or (as_control and rule.scale == "paper")
+    if layer.taps > 1 and needs_reference and not independent:
+        layer = replace(layer, correlation=correlations.of(rule, layer))
     if layer.taps == 1:
         notes.append("a single tap" if layer.kernel_size else "linear")
-    elif method.uses_correlation and reference is None:
+    elif method.uses_correlation and layer.correlation is None:
         notes.append("independent taps as asked")
     taps = None
     if layer.taps > 1 and method.correlation is not None:
@@ -203,7 +208,8 @@ def require_matching(rules: Mapping[str, Rule], names: Sequence[str]) -> None:
         if not is_role(pattern) and not any(matches(pattern, name) for name in names):
             near = get_close_matches(pattern, [*names, *get_args(Role)], n=3, cutoff=0.3) or names[:3]
             raise PlanError(
-                f"rules: {pattern!r} is no role and matches no layer of the model; there are {', '.join(near)}, ..."
+                f"rules: {pattern!r} is no role and matches no layer of the model; there are "
+                f"{', '.join(near)}, ..."
             )
 
 

@@ -9,13 +9,10 @@ layer of a residual branch q over the number of branches, so that their sum adds
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from corrinit.choices import Choice
 from corrinit.errors import ConfigError, CorrelationError, PlanError
-from corrinit.gains import power_before
-from corrinit.recipes import score_deviation
 from corrinit.signal.graph import Graph
 
 

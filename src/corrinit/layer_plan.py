@@ -164,7 +164,9 @@ class Plan:
         def control(layer: LayerPlan) -> LayerPlan:
             if layer.method != "correlated":
                 return layer
-            reason = f"{layer.reason}; taps made independent" if layer.correlation is not None else layer.reason
+            reason = (
+                f"{layer.reason}; taps made independent" if layer.correlation is not None else layer.reason
+            )
             return replace(layer, method="kaiming_normal", correlation=None, reason=reason)
 
         return replace(self, layers=tuple(map(control, self.layers)))

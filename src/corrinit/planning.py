@@ -194,7 +194,11 @@ def plan(
     require_matching(own_rules, [candidate.row.name for candidate in candidates])
     drawn = {c.row.name: c for c in candidates if c.why is None}
     graph = None
-    if base.needs_graph or scale == "natural" or any(is_role(key) or rule.needs_graph for key, rule in own_rules.items()):
+    if (
+        base.needs_graph
+        or scale == "natural"
+        or any(is_role(key) or rule.needs_graph for key, rule in own_rules.items())
+    ):
         graph = read_graph(model, _input_size(input_size, images))
     choices = _choices(
         drawn,
@@ -251,7 +255,12 @@ def _choices(
         )
         try:
             choices[name] = choose(
-                layer, roles[name], rule, correlations=words.correlations, independent=name in independent
+                layer,
+                roles[name],
+                rule,
+                correlations=words.correlations,
+                independent=name in independent,
+                as_control=words.named.method is not None,
             )
         except CorrelationError as error:
             raise _of_layer(candidate.row, error) from error

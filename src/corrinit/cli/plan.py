@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from corrinit.correlation import format_size
 from corrinit.errors import PlanError
 
 if TYPE_CHECKING:

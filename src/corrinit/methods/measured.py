@@ -76,4 +76,3 @@ def input_correlation(convolution: Convolution, inputs: Tensor) -> SpatialCorrel
     moments = total / np.outer(root, root)
     np.fill_diagonal(moments, 1.0)
     return SpatialCorrelation(moments, size, {"source": f"inputs of {convolution.name}"})
-

@@ -71,7 +71,7 @@ class Convolution:
         return self.std_for(self.correlation, "identical")
 
     def std_for(self, correlation: SpatialCorrelation | None, inputs: Inputs) -> float:
-        """g / √(n ⟨DRD, M⟩) for taps of a correlation, None for independent ones."""
+        """G / √(n ⟨DRD, M⟩) for taps of a correlation, None for independent ones."""
         return scale_for(self.amplification(correlation, inputs), self.channels, self.gain)
 
     def amplification(self, correlation: SpatialCorrelation | None, inputs: Inputs) -> float:
