@@ -131,7 +131,8 @@ def draw_all(tasks: Sequence[tuple[Tensor, Draw]], seed: int, threads: int | Non
         threads: how many; default: as many as torch uses (`torch.get_num_threads`).
 
     Raises:
-        CorrInitError: if a weight has not the shape that its draw has; before any is drawn.
+        CorrInitError: if a weight has not the shape of its draw, or cannot be written (sparse, expanded, not
+            of a floating type); before any is drawn.
     """
     for tensor, draw in tasks:
         if tuple(tensor.shape) != draw.shape:
@@ -166,7 +167,12 @@ def draw_all(tasks: Sequence[tuple[Tensor, Draw]], seed: int, threads: int | Non
                 jobs.close()
         for target in targets:
             if target.whole is not None:
-                pool.submit(write_, target.whole, target.values).result()
+                pool.submit(write_, target.whole, target.values.view(target.draw.shape)).result()
+
+
+def holds_nothing(tensor: Tensor) -> bool:
+    """Whether a tensor is on the meta device or a fake one, which have no values to draw."""
+    return tensor.is_meta or isinstance(tensor, FakeTensor)
 
 
 @torch.no_grad()
@@ -188,7 +194,7 @@ class _Target:
 
     Args:
         draw: of the weight.
-        name: canonical name of the layer.
+        name: of the layer.
         values: what is filled here, with two axes at least: the weight, or this rank's shard of it.
         region: the part of the weight that `values` is, a slice for each of its axes.
         mix: what correlates the taps.
@@ -227,18 +233,30 @@ class _Target:
             part.copy_(values)
 
 
+def _unwritable(tensor: Tensor) -> str:
+    if tensor.layout != torch.strided:
+        return f"has the layout {tensor.layout}"
+    if not tensor.is_floating_point():
+        return f"is of the type {tensor.dtype}"
+    if any(stride == 0 and length > 1 for stride, length in zip(tensor.stride(), tensor.shape, strict=True)):
+        return "is expanded: several elements share their memory"
+    return ""
+
+
 @torch.no_grad()
 def _target(tensor: Tensor, draw: Draw) -> _Target | None:
     """Where the blocks of a tensor go; None if there is nothing to fill on this rank."""
     local, offset, whole = tensor, (0,) * tensor.dim(), None
     if hasattr(tensor, "device_mesh"):
         local, offset, whole = _shard(tensor)
-    if local.is_meta or isinstance(local, FakeTensor) or local.numel() == 0:
+    if holds_nothing(local) or local.numel() == 0:
         return None
+    if reason := _unwritable(local):
+        raise CorrInitError(f"layer {draw.name}: its weight {reason}; give the layer an ordinary one")
     region = tuple(slice(start, start + length) for start, length in zip(offset, local.shape, strict=True))
     while local.dim() < 2:
         local, region = local.unsqueeze(-1), (*region, slice(0, 1))
-    mix = mixer(draw.correlation, drawn_precision(local))
+    mix = mixer(draw.correlation)
     return _Target(draw, draw.name, local, region, mix, whole)
 
 
