@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from corrinit.lab.identity import protocol_of, run_id
 from corrinit.lab.records import RunRecord
 
 FACTS = {
@@ -17,8 +18,10 @@ FACTS = {
 }
 
 
-def handmade(config, accuracy, *, curve=None, sign_changes=0.4, weight_correlation=0.1, loss=0.5):
-    """A finished run; `curve` and `sign_changes` are one value, or one per epoch."""
+def handmade(
+    config, accuracy, *, curve=None, sign_changes=0.4, weight_correlation=0.1, loss=0.5, protocol=None
+):
+    """A finished run, by today's protocol; `curve` and `sign_changes` are one value, or one per epoch."""
     epochs = range(config.epochs)
     curve = list(curve or [accuracy * (epoch + 1) / config.epochs for epoch in epochs])
     changes = sign_changes if isinstance(sign_changes, list) else [sign_changes] * config.epochs
@@ -35,4 +38,6 @@ def handmade(config, accuracy, *, curve=None, sign_changes=0.4, weight_correlati
         }
         for epoch in epochs
     )
-    return RunRecord(Path(config.run_id), config, metrics, {"test_accuracy": accuracy, **FACTS})
+    protocol = protocol or protocol_of(config)
+    path = Path(run_id(config, protocol=protocol))
+    return RunRecord(path, config, metrics, {"test_accuracy": accuracy, **FACTS}, protocol)

@@ -11,7 +11,6 @@ from corrinit.correlation import SpatialCorrelation
 from corrinit.correlation_io import save_correlation
 from corrinit.errors import ConfigError
 from corrinit.kernels import exponential
-from corrinit.lab import config as config_module
 from corrinit.lab.config import (
     TWO_BY_TWO,
     Initialization,
@@ -114,12 +113,6 @@ def test_the_run_id_is_the_same_on_every_machine_and_day():
 @pytest.mark.parametrize("name", [field.name for field in fields(RunConfig)])
 def test_every_setting_changes_the_run_id(name):
     assert replace(RunConfig(), **{name: OTHER_VALUES[name]}).run_id != RunConfig().run_id
-
-
-def test_another_protocol_is_another_run(monkeypatch):
-    before = RunConfig().run_id
-    monkeypatch.setattr(config_module, "PROTOCOL", config_module.PROTOCOL + 1)
-    assert RunConfig().run_id != before
 
 
 @pytest.mark.parametrize(

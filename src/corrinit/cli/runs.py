@@ -17,7 +17,7 @@ from corrinit.lab.config import to_toml
 from corrinit.lab.query import export, select
 from corrinit.lab.records import RunRecord, read_runs
 
-COLUMNS = ("run", "data", "model", "initialization", "seed", "lr", "L2", "epochs", "accuracy")
+COLUMNS = ("run", "data", "model", "initialization", "seed", "lr", "L2", "epochs", "accuracy", "protocol")
 
 
 def runs(
@@ -28,6 +28,9 @@ def runs(
     toml: bool = False,
 ) -> None:
     """List recorded runs.
+
+    Runs of a protocol that is replaced are what an older version of corrinit made; `docs/run-identity.md`
+    tells more.
 
     Args:
         conditions: Only runs with these settings, such as model=vgg8 lr=0.1 scale=he.
@@ -67,6 +70,7 @@ def _list(records: Sequence[RunRecord]) -> None:
             f"{config.l2:g}",
             f"{len(record.metrics)}/{config.epochs}",
             _outcome(record),
+            f"{record.protocol}{'' if record.current else ', replaced'}",
         )
     Console(highlight=False).print(listing)
 

@@ -9,7 +9,6 @@ On a command line an arm is NAME[:KEY=VALUE]... with the keys scale, correlation
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
@@ -17,10 +16,8 @@ from math import inf
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-import numpy as np
-
 from corrinit import kernels
-from corrinit.correlation import SpatialCorrelation, default_correlation
+from corrinit.correlation import SpatialCorrelation
 from corrinit.correlation_io import load_correlation
 from corrinit.errors import ConfigError, CorrelationError
 from corrinit.lab.checks import check_keys, check_types, require
@@ -145,15 +142,6 @@ class Initialization:
                 f"{error}"
             ) from error
 
-    def identity(self) -> dict[str, object]:
-        """What decides the weights: equal for arms that differ only in what they do not use."""
-        identity: dict[str, object] = {"method": self.method, "scale": self.canonical.scale}
-        if self.depends_on_correlation:
-            loaded = self.load_correlations() or default_correlation(_KERNEL_SIZE)
-            values = [_fingerprint(r) for r in loaded] if isinstance(loaded, tuple) else _fingerprint(loaded)
-            identity |= {"correlation": values, "strength": self.strength}
-        return identity
-
 
 TWO_BY_TWO = tuple(
     Initialization(method, scale)
@@ -211,10 +199,3 @@ def _read(source: str) -> SpatialCorrelation | tuple[SpatialCorrelation, ...]:
         raise CorrelationError(
             f"{error}; did you mean {' or '.join(near)}?" if near else str(error)
         ) from error
-
-
-def _fingerprint(correlation: SpatialCorrelation) -> str:
-    """A hash of the values, to nine decimals: the last bits of a closed form differ between machines."""
-    values = np.round(correlation.matrix, 9) + 0.0
-    facts = str(correlation.kernel_size).encode() + values.astype("<f8").tobytes()
-    return hashlib.sha256(facts).hexdigest()[:16]

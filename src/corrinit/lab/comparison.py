@@ -1,6 +1,7 @@
 """Runs put side by side: settings, their arms, and what pairing by seed says about them.
 
-A setting is all that runs share but the initialization and the seed. An arm is one initialization in it. The
+A setting is all that runs share but the initialization and the seed, and the protocol by which they were
+made. An arm is one initialization in it. The
 arms of the 2×2, {independent, correlated} taps × {He, small} scale, tell what correlation does from what a
 smaller scale does.
 """
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corrinit.lab.config import Initialization, RunConfig
-from corrinit.lab.records import RunRecord
+from corrinit.lab.records import RunRecord, by_protocol
 from corrinit.lab.stats import Factorial, PairedDifference, Summary, factorial, paired_difference, summary
 
 BASELINE = Initialization("kaiming_normal", "he")
@@ -80,11 +81,13 @@ class Comparison:
         config: what they share; its initialization and seed stand for nothing.
         arms: those with finished runs, independent taps first.
         left_out: runs that are unfinished, diverged or duplicates.
+        protocol: the older one that they are of; None for today's.
     """
 
     config: RunConfig
     arms: tuple[Arm, ...]
     left_out: tuple[LeftOut, ...]
+    protocol: int | None = None
 
     @property
     def records(self) -> list[RunRecord]:
@@ -143,7 +146,11 @@ def compare(records: Iterable[RunRecord]) -> tuple[Comparison, ...]:
         setting = replace(record.config, seed=0, initialization=BASELINE)
         settings.setdefault(setting, []).append(record)
     ordered = sorted(settings, key=lambda config: json.dumps(asdict(config)))
-    return tuple(_comparison(config, settings[config]) for config in ordered)
+    return tuple(
+        _comparison(config, together, protocol)
+        for config in ordered
+        for protocol, together in by_protocol(settings[config])
+    )
 
 
 def controls(initialization: Initialization) -> tuple[Initialization, ...]:
@@ -196,7 +203,7 @@ def problem(record: RunRecord) -> str | None:
     return None
 
 
-def _comparison(config: RunConfig, records: Sequence[RunRecord]) -> Comparison:
+def _comparison(config: RunConfig, records: Sequence[RunRecord], protocol: int | None) -> Comparison:
     arms: dict[Initialization, dict[int, RunRecord]] = {}
     left_out = []
     for record in sorted(records, key=lambda record: (record.config.seed, record.run_id)):
@@ -209,7 +216,8 @@ def _comparison(config: RunConfig, records: Sequence[RunRecord]) -> Comparison:
         else:
             left_out.append(LeftOut(record, reason))
     ordered = sorted(arms, key=_order)
-    return Comparison(config, tuple(Arm(key, arms[key]) for key in ordered if arms[key]), tuple(left_out))
+    found = tuple(Arm(key, arms[key]) for key in ordered if arms[key])
+    return Comparison(config, found, tuple(left_out), protocol)
 
 
 def _order(initialization: Initialization) -> tuple[int, str, str, float, int]:

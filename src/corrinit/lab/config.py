@@ -1,4 +1,4 @@
-"""What a run is: frozen configurations, experiment files that cross them, and the id of a run.
+"""What a run is: frozen configurations, and experiment files that cross them.
 
 An experiment file is TOML: `[base]` holds what all runs share, each `[[cross]]` lists of values, of which
 every combination is run.
@@ -16,8 +16,6 @@ every combination is run.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from itertools import product
@@ -33,9 +31,7 @@ from corrinit.errors import ConfigError
 from corrinit.lab.arms import TWO_BY_TWO as TWO_BY_TWO
 from corrinit.lab.arms import Initialization
 from corrinit.lab.checks import check_keys, check_types, require
-
-PROTOCOL = 1
-"""Part of every run id: raise it when an unchanged configuration would give another result."""
+from corrinit.lab.identity import run_id
 
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 TestedOn: TypeAlias = Literal["test", "held_out"]
@@ -102,13 +98,12 @@ class RunConfig:
     def run_id(self) -> str:
         """16 hexadecimal digits that identify the result: equal exactly for runs that must come out alike.
 
-        Correlations count by their values, wherever their file lies, data by how it is named.
+        `corrinit.lab.identity` makes it.
 
         Raises:
             ConfigError: if the correlation file cannot be read.
         """
-        identity = {"protocol": PROTOCOL, **asdict(self), "initialization": self.initialization.identity()}
-        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+        return run_id(self)
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:

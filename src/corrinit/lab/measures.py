@@ -40,7 +40,13 @@ class Pair:
         config, record = self.comparison.config, next(iter(self.correlated.runs.values()))
         data = str(record.result["data"]).partition(":")[0]
         width = "" if config.width == 0.5 else f", width {config.width:g}"
-        return f"{config.model}, {data}, lr {config.lr:g}, λ {config.l2:g}{width}"
+        protocol = self.comparison.protocol
+        older = "" if protocol is None else f", protocol {protocol}"
+        return f"{config.model}, {data}, lr {config.lr:g}, λ {config.l2:g}{width}{older}"
+
+    def same_protocol(self, other: Pair) -> bool:
+        """Whether the runs of both may be compared."""
+        return self.comparison.protocol == other.comparison.protocol
 
     def difference(self, value: Callable[[RunRecord, RunRecord], float]) -> Values:
         """A value of each correlated run minus that of its uncorrelated run.
@@ -138,7 +144,7 @@ def gain_over_learning_rates(pairs: Sequence[Pair]) -> Iterator[tuple[str, Value
     """Gain at a lower minus gain at a higher learning rate, all else equal."""
     for low, high in permutations(pairs, 2):
         a, b = low.comparison.config, high.comparison.config
-        if a.lr < b.lr and a == replace(b, lr=a.lr):
+        if a.lr < b.lr and a == replace(b, lr=a.lr) and low.same_protocol(high):
             yield (
                 f"{low.name} minus lr {b.lr:g}",
                 _minus(low.difference(final_accuracy), high.difference(final_accuracy)),
@@ -149,7 +155,8 @@ def _regularizations(pairs: Sequence[Pair]) -> Iterator[tuple[Pair, Pair]]:
     """Settings without and with L2 regularization, for which the paper trains longer, all else equal."""
     for without, regularized in permutations(pairs, 2):
         a, b = without.comparison.config, regularized.comparison.config
-        if a.l2 == 0 < b.l2 and a == replace(b, l2=0.0, epochs=a.epochs):
+        alike = a == replace(b, l2=0.0, epochs=a.epochs) and without.same_protocol(regularized)
+        if a.l2 == 0 < b.l2 and alike:
             yield without, regularized
 
 

@@ -21,6 +21,8 @@ from corrinit.atomic import replacing
 from corrinit.errors import ConfigError, CorrInitWarning
 from corrinit.factory import fingerprint
 from corrinit.lab.arms import Initialization
+from corrinit.lab.config import RunConfig
+from corrinit.lab.identity import frozen_arm, protocol_of
 
 TrainFn: TypeAlias = Callable[[nn.Module, int], Any]
 Metrics: TypeAlias = Mapping[str, tuple[float, ...]]
@@ -81,7 +83,10 @@ class OwnLoop:
         """Named by what decides the result, as far as it can be known: the code of `train_fn` cannot."""
         if self.folder is None:
             return None
-        identity = [initialization.identity(), seed, fingerprint(model)]
+        identity: list[object] = [frozen_arm(initialization), seed, fingerprint(model)]
+        # What changed since the first protocol may have changed how weights are drawn.
+        if (protocol := protocol_of(RunConfig(initialization=initialization))) > 1:
+            identity.append(protocol)
         if self.images is not None and methods.needs_images(initialization.method, initialization.scale):
             identity.append(hashlib.sha256(self.images.cpu().float().numpy().tobytes()).hexdigest())
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]

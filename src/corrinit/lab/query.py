@@ -34,8 +34,8 @@ def select(records: Iterable[RunRecord], conditions: Sequence[str]) -> list[RunR
 
     Args:
         records: to choose from.
-        conditions: each `name=value`, with a name as in `settings` or its last part: `model=vgg8`, `lr=0.1`,
-            `scale=he`, `train_subset=none`.
+        conditions: each `name=value`, with a name as in `settings` or its last part, or the protocol:
+            `model=vgg8`, `lr=0.1`, `scale=he`, `train_subset=none`, `protocol=1`.
 
     Raises:
         ConfigError: for a condition that is no `name=value`, or an unknown name.
@@ -44,7 +44,7 @@ def select(records: Iterable[RunRecord], conditions: Sequence[str]) -> list[RunR
     return [
         record
         for record in records
-        if all(_means(text, settings(record.config)[name]) for name, text in wanted.items())
+        if all(_means(text, _settings_of(record)[name]) for name, text in wanted.items())
     ]
 
 
@@ -55,7 +55,7 @@ def table(records: Iterable[RunRecord], *, by_epoch: bool = False) -> pa.Table:
     """
     rows: list[Row] = []
     for record in records:
-        shared = {"run_id": record.run_id, **settings(record.config)}
+        shared = {"run_id": record.run_id, **_settings_of(record)}
         if by_epoch:
             rows += [{**shared, **metrics} for metrics in record.metrics]
         else:
@@ -79,12 +79,16 @@ def export(records: Iterable[RunRecord], path: Path, *, by_epoch: bool = False) 
         writers[path.suffix](table(records, by_epoch=by_epoch), file)
 
 
+def _settings_of(record: RunRecord) -> Row:
+    return {**settings(record.config), "protocol": record.protocol}
+
+
 def _parse(condition: str) -> tuple[str, str]:
     """The full name and the text of a condition."""
     name, equals, text = condition.partition("=")
     if not equals:
         raise ConfigError(f"{condition!r} is no condition; write name=value, such as model=vgg8")
-    known = list(settings(RunConfig()))
+    known = [*settings(RunConfig()), "protocol"]
     short = {full.rpartition(".")[2]: full for full in known}
     if name not in known and name not in short:
         near = get_close_matches(name, [*known, *short], n=2, cutoff=0.5)

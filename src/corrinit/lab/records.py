@@ -1,8 +1,9 @@
 """Run records: one folder a run, read without torch.
 
-A folder named by the run's id holds `config.json` from the start, `metrics.jsonl` (a line per epoch) and, at
-the end, `updates.npz` (totals per update) and `result.json`; the trained weights too, if they were asked
-for. Every file is replaced whole, and `result.json` comes last: where it stands, the run is finished.
+A folder named by the run's id holds `config.json` from the start, which also says by which protocol it is
+run, `metrics.jsonl` (a line per epoch) and, at the end, `updates.npz` (totals per update) and `result.json`;
+the trained weights too, if they were asked for. Every file is replaced whole, and `result.json` comes last:
+where it stands, the run is finished.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from corrinit.atomic import replacing
 from corrinit.errors import ConfigError, CorrInitError, CorrInitWarning
+from corrinit.lab import identity
 from corrinit.lab.config import RunConfig, from_dict, to_dict
 
 Metrics = Mapping[str, float]
@@ -51,12 +53,14 @@ class RunRecord:
         config: what determined it.
         metrics: one mapping per epoch; what could not be measured is NaN.
         result: what came out; empty while the run is not finished.
+        protocol: by which it was made, as in `corrinit.lab.identity`.
     """
 
     path: Path
     config: RunConfig
     metrics: tuple[Metrics, ...]
     result: Mapping[str, Any]
+    protocol: int = identity.CHANGES[0].number
 
     @property
     def run_id(self) -> str:
@@ -67,6 +71,11 @@ class RunRecord:
     def finished(self) -> bool:
         """Whether the run came to its end."""
         return bool(self.result)
+
+    @property
+    def current(self) -> bool:
+        """Whether the run would come out alike if it were made today."""
+        return self.protocol == identity.protocol_of(self.config)
 
     def updates(self) -> dict[str, NDArray[np.float32]]:
         """Totals per update by name, each of shape (number of updates,).
@@ -88,15 +97,12 @@ def read_run(path: Path) -> RunRecord:
     Raises:
         RecordError: if a file is missing or damaged, naming it.
     """
-    try:
-        config = from_dict(_read_json(path / "config.json"))
-    except ConfigError as error:
-        raise RecordError(f"{path / 'config.json'} holds no configuration: {error}") from error
+    config, protocol = _read_config(path / "config.json")
     metrics = _read_metrics(path / "metrics.jsonl") if (path / "metrics.jsonl").exists() else ()
     result = _read_json(path / "result.json") if (path / "result.json").exists() else {}
     if result and not result.get("diverged") and len(metrics) != config.epochs:
         raise RecordError(f"{path / 'metrics.jsonl'} holds {len(metrics)} of {config.epochs} epochs")
-    return RunRecord(path, config, metrics, result)
+    return RunRecord(path, config, metrics, result, protocol)
 
 
 def read_runs(root: Path) -> tuple[list[RunRecord], list[RecordError]]:
@@ -108,6 +114,34 @@ def read_runs(root: Path) -> tuple[list[RunRecord], list[RecordError]]:
         except RecordError as error:
             faults.append(error)
     return records, faults
+
+
+def by_protocol(records: Sequence[RunRecord]) -> list[tuple[int | None, list[RunRecord]]]:
+    """The records that may be compared with each other: those that held together before one of the changes.
+
+    A record that a change does not touch holds before and after it; one that is touched, not beside those
+    that replace it.
+
+    Args:
+        records: those of one setting, whatever their arms and seeds.
+
+    Returns:
+        Groups, the newest first, each with the number that the newest protocol had then; None for today. A
+        group whose records are all in another is left out.
+    """
+    newest_first = [change.number for change in reversed(identity.CHANGES)]
+    groups: list[tuple[int | None, list[RunRecord]]] = []
+    for number in newest_first:
+        held = [r for r in records if r.protocol == identity.protocol_of(r.config, at=number)]
+        groups.append((None if number == newest_first[0] else number, held))
+    paths = [{record.path for record in held} for _, held in groups]
+    return [
+        group
+        for i, group in enumerate(groups)
+        if not any(paths[i] <= newer for newer in paths[:i])
+        and not any(paths[i] < older for older in paths[i + 1 :])
+        and paths[i]
+    ]
 
 
 def finished_run(root: Path, config: RunConfig, *, with_weights: bool = False) -> RunRecord | None:
@@ -177,7 +211,7 @@ def start(path: Path, config: RunConfig) -> None:
     for file in path.iterdir():
         if file.name not in kept:
             file.unlink()
-    write_json(path / "config.json", to_dict(config))
+    write_json(path / "config.json", {"protocol": identity.protocol_of(config), **to_dict(config)})
 
 
 def write_metrics(path: Path, metrics: Sequence[Metrics]) -> None:
@@ -206,6 +240,22 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Replace a JSON file."""
     with replacing(path) as file:
         file.write((json.dumps(value, indent=2) + "\n").encode())
+
+
+def _read_config(file: Path) -> tuple[RunConfig, int]:
+    """The configuration of a run, and the protocol by which it was made."""
+    recorded = _read_json(file)
+    protocol = recorded.pop("protocol", RunRecord.protocol)
+    try:
+        config = from_dict(identity.today(recorded))
+    except ConfigError as error:
+        raise RecordError(f"{file} holds no configuration: {error}") from error
+    if protocol not in {identity.protocol_of(config, at=change.number) for change in identity.CHANGES}:
+        raise RecordError(
+            f"{file} has the protocol {protocol!r}, which this version of corrinit does not have for such a "
+            f"run (its newest is {identity.protocol_of(config)}); read it by the version that made it"
+        )
+    return config, protocol
 
 
 def _read_json(path: Path) -> dict[str, Any]:

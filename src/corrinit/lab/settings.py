@@ -28,24 +28,27 @@ def named_comparisons(records: Sequence[RunRecord]) -> dict[str, Comparison]:
     }
     shown = {arm for comparison in at_best.values() for arm in comparison.arms}
     own = [each for each in comparisons if each.baseline or not each.arms or not shown.issuperset(each.arms)]
-    names = _names([each.config for each in own], told=("lr",) if at_best else ())
+    names = _names(own, [each.config for each in own], told=("lr",) if at_best else ())
     return dict(zip(names, own, strict=True)) | at_best
 
 
 def named_tunings(records: Sequence[RunRecord]) -> dict[str, Tuning]:
     """The learning rates tried for each setting."""
     found = tunings(records)
-    return dict(zip(_names([tuning.setting for tuning in found]), found, strict=True))
+    return dict(zip(_names(found, [tuning.setting for tuning in found]), found, strict=True))
 
 
-def _names(settings: Sequence[RunConfig], *, told: Sequence[str] = ()) -> list[str]:
+def _names(
+    groups: Sequence[Comparison | Tuning], settings: Sequence[RunConfig], *, told: Sequence[str] = ()
+) -> list[str]:
     """What each setting is called: data and model, what is to be told, and what tells it from its like."""
     configs = [asdict(setting) for setting in settings]
     names = []
-    for config in configs:
+    for group, config in zip(groups, configs, strict=True):
         alike = [each for each in configs if all(each[name] == config[name] for name in UNTOLD)]
         varying = [name for name in config if name in told or len({str(each[name]) for each in alike}) > 1]
         data = config["data"].partition(":")[2] or config["data"]
         others = [f"{name} {config[name]}" for name in varying if name not in ("initialization", "seed")]
-        names.append(", ".join([Path(data).name, config["model"], *others]))
+        older = [] if group.protocol is None else [f"protocol {group.protocol}"]
+        names.append(", ".join([Path(data).name, config["model"], *others, *older]))
     return names

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 
 from corrinit.lab.comparison import BASELINE, Arm, Comparison, problem
 from corrinit.lab.config import Initialization, RunConfig
-from corrinit.lab.records import RunRecord
+from corrinit.lab.records import RunRecord, by_protocol
 
 GRID = (0.003, 0.01, 0.03, 0.1, 0.3)
 """Learning rates that are tried, about half a decade apart."""
@@ -30,10 +30,12 @@ class Tuning:
     Args:
         setting: what the runs share; its initialization, learning rate and seed stand for nothing.
         accuracies: on held-out images, by arm and learning rate; NaN for a run that diverged.
+        protocol: the older one that the runs are of; None for today's.
     """
 
     setting: RunConfig
     accuracies: Mapping[Initialization, Mapping[float, float]]
+    protocol: int | None = None
 
     @property
     def best(self) -> dict[Initialization, float]:
@@ -59,14 +61,16 @@ def tuning_runs(base: RunConfig, arms: Sequence[Initialization]) -> tuple[RunCon
 
 def tunings(records: Iterable[RunRecord]) -> tuple[Tuning, ...]:
     """What the runs on held-out images among records say, by setting."""
-    found: dict[RunConfig, dict[Initialization, dict[float, float]]] = {}
-    for record in sorted(records, key=lambda record: record.config.lr):
+    settings: dict[RunConfig, list[RunRecord]] = {}
+    for record in records:
         if record.config.tested_on == "held_out":
-            accuracy = math.nan if problem(record) else record.result["test_accuracy"]
-            by_arm = found.setdefault(_setting(record.config), {})
-            by_arm.setdefault(record.config.initialization.canonical, {})[record.config.lr] = accuracy
-    ordered = sorted(found, key=lambda config: json.dumps(asdict(config)))
-    return tuple(Tuning(setting, found[setting]) for setting in ordered)
+            settings.setdefault(_setting(record.config), []).append(record)
+    ordered = sorted(settings, key=lambda config: json.dumps(asdict(config)))
+    return tuple(
+        Tuning(setting, _accuracies(together), protocol)
+        for setting in ordered
+        for protocol, together in by_protocol(settings[setting])
+    )
 
 
 def each_at_its_best(comparisons: Sequence[Comparison], tuning: Tuning) -> Comparison | None:
@@ -74,7 +78,7 @@ def each_at_its_best(comparisons: Sequence[Comparison], tuning: Tuning) -> Compa
 
     Args:
         comparisons: of any settings.
-        tuning: the rates; only comparisons of its setting count.
+        tuning: the rates; only comparisons of its setting and protocol count.
 
     Returns:
         None if the baseline has no runs at its rate, or every arm has the same rate: then the comparison at
@@ -82,13 +86,22 @@ def each_at_its_best(comparisons: Sequence[Comparison], tuning: Tuning) -> Compa
     """
     best, found = tuning.best, dict[Initialization, Arm]()
     for comparison in comparisons:
-        for arm in comparison.arms if _setting(comparison.config) == tuning.setting else ():
+        alike = (_setting(comparison.config), comparison.protocol) == (tuning.setting, tuning.protocol)
+        for arm in comparison.arms if alike else ():
             if best.get(arm.initialization) == comparison.config.lr:
                 found[arm.initialization] = arm
     if BASELINE not in found or len({best[initialization] for initialization in found}) == 1:
         return None
     arms = (found[BASELINE], *(arm for key, arm in found.items() if key != BASELINE))
-    return Comparison(replace(tuning.setting, lr=best[BASELINE]), arms, ())
+    return Comparison(replace(tuning.setting, lr=best[BASELINE]), arms, (), tuning.protocol)
+
+
+def _accuracies(records: Iterable[RunRecord]) -> dict[Initialization, dict[float, float]]:
+    found: dict[Initialization, dict[float, float]] = {}
+    for record in sorted(records, key=lambda record: record.config.lr):
+        accuracy = math.nan if problem(record) else record.result["test_accuracy"]
+        found.setdefault(record.config.initialization.canonical, {})[record.config.lr] = accuracy
+    return found
 
 
 def _setting(config: RunConfig) -> RunConfig:
