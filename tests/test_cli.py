@@ -81,6 +81,8 @@ class TestEstimate:
     def test_prints_mean_interval_and_what_was_left_out(self, run, weights):
         out = run("estimate", weights).out
         layers = estimate_layers(weights)
+        deviations = layers.pooled().deviations
+        assert f"deviation of a tap: {deviations.min():.2f} to {deviations.max():.2f} of their" in out
         low, high = layers.mean_interval()
         assert f"{layers.filters:,} filters" in out
         assert f"{layers.pooled().mean:.3f} (95 % interval {low:.3f} to {high:.3f}" in out
@@ -146,6 +148,30 @@ class TestShow:
         assert "██" + "  " * 24 in run("show", "R.safetensors").out
         monkeypatch.setenv("COLUMNS", "40")
         assert "25 taps are too many for 40 columns" in run("show", "R.safetensors").out
+
+    @pytest.mark.parametrize(
+        ("size", "deviations", "rows"),
+        [
+            ((3, 2), [0, 0, 3**0.5, 3**0.5, 0, 0], ["0.00  0.00", "1.73  1.73", "0.00  0.00"]),
+            ((3,), kernels.centre_weighted((3,), 0.8), ["0.85  1.25  0.85"]),
+            ((2, 1, 2), [1, 1, 0, 2**0.5], ["1.00  1.00", "", "0.00  1.41"]),
+        ],
+    )
+    def test_deviations_are_shown_where_they_lie(self, run, size, deviations, rows):
+        correlation = SpatialCorrelation(np.eye(len(deviations)), size, deviations=deviations)
+        save_correlation("R.safetensors", correlation)
+        _, shown = run("show", "R.safetensors").out.split("deviation of each tap, root mean square 1\n")
+        assert [line.strip() for line in shown.splitlines()] == rows
+
+    def test_deviations_that_are_all_one_are_not(self, run):
+        save_correlation("R.safetensors", SpatialCorrelation.identity((3, 3)))
+        assert "deviation" not in run("show", "R.safetensors").out
+
+    def test_deviations_too_wide_are_said_by_their_range(self, run, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "40")
+        correlation = SpatialCorrelation.identity((1, 9)).with_deviations(kernels.centre_weighted((1, 9), 1))
+        save_correlation("R.safetensors", correlation)
+        assert "1: 0.03 to 1.89" in run("show", "R.safetensors").out
 
     def test_weights_have_a_line_for_every_layer(self, run, weights):
         out = run("show", weights).out

@@ -1,4 +1,4 @@
-"""Estimating the correlation of the taps from trained weights, and that of the inputs from images."""
+"""Estimating how the taps of trained weights vary together, and the correlation of inputs from images."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from torch import Tensor
 
 from corrinit.correlation import SpatialCorrelation, format_size
 from corrinit.errors import DataError, WeightsError
-from corrinit.kernels import Matrix, tap_offsets
-from corrinit.moments import Moments, Vector, mean_by_channel, pixel_moments, tap_moments
+from corrinit.kernels import tap_offsets
+from corrinit.moments import Moments, mean_by_channel, pixel_moments, tap_moments
 from corrinit.pooling import Influence, LayerCorrelation, LayerCorrelations, Pooling, Skipped
+from corrinit.spd import Matrix, Vector, relative_deviations
 from corrinit.weights import Source, named_weights
 
 FLAGGED_VARIANCE = 1e-4
@@ -25,7 +26,7 @@ FLAGGED_VARIANCE = 1e-4
 def estimate(
     source: Source, kernel_size: Sequence[int] | None = None, *, pooling: Pooling = "filters"
 ) -> SpatialCorrelation:
-    """The correlation of the taps of trained filters, pooled over the layers.
+    """The correlation and the relative deviations of the taps of trained filters, pooled over the layers.
 
     Args:
         source: a module, a state dict, or the path of a file, see `corrinit.weights.named_weights`.
@@ -42,15 +43,16 @@ def estimate(
     >>> weight, generator = torch.empty(256, 64, 3, 3), torch.Generator().manual_seed(0)
     >>> _ = correlated_normal_(weight, default_correlation((3, 3)), generator=generator)
     >>> estimate({"conv.weight": weight})
-    SpatialCorrelation(kernel_size=(3, 3), mean=0.26...)
+    SpatialCorrelation(kernel_size=(3, 3), mean=0.26..., deviations=0.99... to 1.00...)
     """
     return _estimate_layers(source, kernel_size, with_influence=False).pooled(pooling)
 
 
 def estimate_layers(source: Source, kernel_size: Sequence[int] | None = None) -> LayerCorrelations:
-    """The correlations of the taps of trained filters, layer by layer.
+    """The correlations and relative deviations of the taps of trained filters, layer by layer.
 
-    Each is Pearson's, the taps centred on their means over the filters. A layer needs more filters than
+    Correlations are Pearson's, the taps centred on their means over the filters, and deviations those about
+    these means, d_i = √(v_i / mean v). A layer needs more filters than
     taps: with fewer, the matrix is singular whatever the weights are.
 
     Args:
@@ -138,7 +140,12 @@ def _layer(
     return LayerCorrelation(
         name=name,
         filters=filters,
-        correlation=SpatialCorrelation(matrix, size, {"source": name, "filters": str(filters)}),
+        correlation=SpatialCorrelation(
+            matrix,
+            size,
+            {"source": name, "filters": str(filters)},
+            deviations=relative_deviations(np.sqrt(variance.clip(min=0))),
+        ),
         flagged=tuple(np.flatnonzero(~live).tolist()),
         moments=moments,
         influence=_influence(weight, moments, matrix, live) if with_influence else None,

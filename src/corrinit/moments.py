@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import prod
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from corrinit.kernels import Matrix
-
-Vector: TypeAlias = NDArray[np.float64]
+from corrinit.spd import Matrix, Vector
 
 _BLOCK = 1 << 20
 """Values in a block."""

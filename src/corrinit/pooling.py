@@ -1,4 +1,4 @@
-"""From the correlations of the layers of a network to one correlation, and how sure it is.
+"""From the correlations and deviations of the layers of a network to one of each, and how sure it is.
 
 Filters of a layer are samples of its taps, but not independent ones: those of one channel resemble each
 other. So the uncertainty of the mean is judged by resampling whole channels. Layers differ in the scale of
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from corrinit.correlation import SpatialCorrelation
 from corrinit.errors import WeightsError
 from corrinit.kernels import Matrix, tap_offsets
-from corrinit.moments import Moments, Vector
+from corrinit.moments import Moments
+from corrinit.spd import Vector, relative_deviations
 
 Pooling: TypeAlias = Literal["filters", "layers", "raw"]
 
@@ -55,7 +56,8 @@ class LayerCorrelation:
     Args:
         name: of the weight.
         filters: N, how many filters it is estimated from.
-        correlation: Pearson's, over the filters; 0 between a flagged tap and any other.
+        correlation: Pearson's, over the filters, 0 between a flagged tap and any other; and the relative
+            deviations of all taps, the flagged ones too, d_i = √(v_i / mean v) for variances v.
         flagged: numbers of the taps that hardly vary, such as those that only ever see padding.
         moments: mean and covariance of the taps.
         influence: of the channels on the mean; None if it was not asked for.
@@ -72,6 +74,12 @@ class LayerCorrelation:
     def live(self) -> NDArray[np.bool_]:
         """Which taps are not flagged, shape (n,)."""
         return ~np.isin(np.arange(len(self.correlation.matrix)), self.flagged)
+
+    @property
+    def relative_variance(self) -> Vector:
+        """v_i beside the mean variance of the taps that are not flagged, shape (n,)."""
+        variance = self.moments.covariance.diagonal()
+        return variance / variance[self.live].mean()
 
     @property
     def mean(self) -> float:
@@ -102,23 +110,27 @@ class LayerCorrelations:
         return sum(layer.filters for layer in self.layers)
 
     def pooled(self, pooling: Pooling = "filters") -> SpatialCorrelation:
-        """One correlation for the whole network.
+        """One correlation for the whole network, with the relative deviations of its taps.
 
-        Flagged taps are left to the layers where they vary. What is left may then be no correlation; the
-        nearest one is taken, and the distance is warned of.
+        R is the mean of the layers' correlations. The variance of a tap is taken in units of the mean one of
+        its layer, so that layers of large weights do not dominate, and averaged likewise:
+        d_i² ∝ Σ_l N_l (v_li / v̄_l) / Σ_l N_l over layers l of N_l filters, then scaled to mean square 1.
+        Flagged taps are left to the layers where they vary: they count in no sum. What is left of R may then
+        be no correlation; the nearest one is taken, and the distance is warned of.
 
         Args:
-            pooling: `"filters"`: the taps of each layer are standardized, then all filters are pooled;
-                `"layers"`: the mean of the layers' correlations; `"raw"`: all filters are pooled as they
-                are, as in the paper, where layers with large weights dominate.
+            pooling: `"filters"`: as said, all filters count alike; `"layers"`: all layers do, N_l = 1;
+                `"raw"`: R and d of all filters together as they are, as in the paper, where layers with large
+                weights dominate.
 
         Raises:
             WeightsError: if a pair of taps hardly varies in any layer.
         """
         if pooling == "raw":
-            matrix = self._pool_raw()
+            matrix, deviations = self._pool_raw()
         elif pooling in ("filters", "layers"):
             matrix = self._pool_standardized(self._weights(pooling))
+            deviations = self._pool_deviations(self._weights(pooling))
         else:
             raise WeightsError(f"pooling is {pooling!r}; it is 'filters', 'layers' or 'raw'")
         provenance = {
@@ -129,8 +141,8 @@ class LayerCorrelations:
         }
         if flagged := [layer.name for layer in self.layers if layer.flagged]:
             provenance["taps that hardly vary in"] = ", ".join(flagged)
-            return SpatialCorrelation.nearest(matrix, self.kernel_size, provenance)
-        return SpatialCorrelation(matrix, self.kernel_size, provenance)
+            return SpatialCorrelation.nearest(matrix, self.kernel_size, provenance, deviations=deviations)
+        return SpatialCorrelation(matrix, self.kernel_size, provenance, deviations=deviations)
 
     def mean_interval(
         self,
@@ -187,8 +199,14 @@ class LayerCorrelations:
             )
         return (present * matrices).sum(axis=0) / total
 
-    def _pool_raw(self) -> Matrix:
-        """Pearson correlation of all filters together, from the layers' means and covariances."""
+    def _pool_deviations(self, weights: Vector) -> Vector:
+        """Mean of the layers' relative variances, tap by tap over the layers in which it is live."""
+        present = weights[:, None] * [layer.live for layer in self.layers]
+        variances = np.array([layer.relative_variance for layer in self.layers])
+        return relative_deviations(np.sqrt((present * variances).sum(axis=0) / present.sum(axis=0)))
+
+    def _pool_raw(self) -> tuple[Matrix, Vector]:
+        """R and d of all filters together, from the layers' means and covariances."""
         shares = np.array([layer.filters for layer in self.layers]) / self.filters
         means = np.array([layer.moments.mean for layer in self.layers])
         mean = shares @ means
@@ -199,7 +217,7 @@ class LayerCorrelations:
         if not deviations.all():
             tap = self._position(int(np.argmin(deviations)))
             raise WeightsError(f"the tap {tap} never varies in {self.source}; its correlation is undefined")
-        return covariance / np.outer(deviations, deviations)
+        return covariance / np.outer(deviations, deviations), relative_deviations(deviations)
 
     def _resample(
         self, shares: Vector, over: Literal["by_output", "by_input"], resamples: int, seed: int

@@ -11,6 +11,8 @@ import pytest
 from handmade import handmade
 
 from corrinit.cli import main
+from corrinit.lab import identity
+from corrinit.lab.identity import Change
 from corrinit.lab.measured import measure
 from corrinit.lab.paper import CORRELATED, INDEPENDENT, Column, experiments
 from corrinit.lab.paper_report import write_paper_report
@@ -77,6 +79,64 @@ class TestMeasure:
         assert measure(TABLE_3, PROTOCOL, named).cells[TABLE_3.rows[0], COLUMN, 0.1].arm is not None
 
 
+CELL = TABLE_3.rows[0], COLUMN, 0.1
+
+
+@pytest.fixture
+def second(monkeypatch):
+    """A second protocol, which touches correlated taps alone."""
+    change = Change(2, "how taps are drawn", lambda run: run.initialization.method == "correlated")
+    monkeypatch.setattr(identity, "CHANGES", (*identity.CHANGES, change))
+
+
+def by_protocol(number, accuracy):
+    return [handmade(run.config, run.result["test_accuracy"], protocol=number) for run in recorded(accuracy)]
+
+
+class TestOlderProtocol:
+    def test_runs_of_an_older_protocol_fill_a_cell_that_has_no_others(self, second):
+        cell = measure(TABLE_3, PROTOCOL, by_protocol(1, gain)).cells[CELL]
+        assert cell.arm is not None
+        assert {record.protocol for record in cell.arm.runs.values()} == {1}
+        assert (cell.mark, cell.difference_mark) == ("†", "†")
+
+    def test_a_cell_prefers_todays(self, second):
+        old = by_protocol(1, lambda config: 0.1)
+        new = [
+            handmade(config, 0.9)
+            for config in PROTOCOL.runs([TABLE_3])
+            if config.initialization == CORRELATED
+        ]
+        for records in (old + new, new + old):
+            cell = measure(TABLE_3, PROTOCOL, records).cells[CELL]
+            assert cell.arm is not None
+            assert set(cell.arm.accuracies.values()) == {0.9}
+            assert (cell.mark, cell.difference_mark) == ("", "")
+
+    def test_no_difference_crosses_a_change(self, monkeypatch):
+        change = Change(2, "how taps are drawn", lambda run: True)
+        monkeypatch.setattr(identity, "CHANGES", (*identity.CHANGES, change))
+        old = by_protocol(1, gain)
+        baselines = [handmade(c, 0.2) for c in PROTOCOL.runs([TABLE_3]) if c.initialization == INDEPENDENT]
+        cells = measure(TABLE_3, PROTOCOL, old + baselines).cells
+        reference = cells[TABLE_3.rows[1], COLUMN, 0.1]
+        assert reference.arm is not None
+        assert set(reference.arm.accuracies.values()) == {0.2}
+        assert cells[CELL].difference == paired_difference([0.82, 0.83], [0.80, 0.80])
+        assert cells[CELL].difference_mark == "†"
+        alone = [run for run in old if run.config.initialization == CORRELATED]
+        assert measure(TABLE_3, PROTOCOL, alone + baselines).cells[CELL].difference is None
+
+    def test_the_report_marks_them_and_says_why(self, tmp_path, second):
+        page = tmp_path / "r.html"
+        text = text_of(write_paper_report("table3", PROTOCOL, by_protocol(1, gain), page, command="c"))
+        assert "82.50 ± 0.71 (2)†" in text
+        assert "80.00 ± 0.00 (2) " in text  # independent taps were not touched
+        assert re.search(r"† marks numbers of \d+ runs made before a change .*how taps are drawn", text)
+        text = text_of(write_paper_report("table3", PROTOCOL, recorded(gain), page, command="c"))
+        assert "†" not in text
+
+
 class TestReport:
     def test_ours_beside_the_papers(self, tmp_path):
         path = write_paper_report(
@@ -109,6 +169,25 @@ class TestReport:
         text = text_of(write_paper_report("table3", protocol, records, tmp_path / "r.html", command="c"))
         assert "R is “default”, with a mean off-diagonal correlation of 0.260" in text
         assert "not tested" not in text.split("(ii)")[0].partition("(i) Generalization")[2]
+
+    def test_table_4_shows_no_run_under_a_source_that_it_did_not_have(self, tmp_path):
+        protocol, (table,) = Protocol("smoke"), experiments("table4")
+        records = [handmade(c, 0.8) for c in protocol.runs([TABLE_3])]  # all of the closed form
+        markdown = tmp_path / "r.md"
+        write_paper_report("table4", protocol, records, tmp_path / "r.html", command="c", markdown=markdown)
+        ours = {
+            cells[1]: cells[2]
+            for cells in (re.split(r" *\| *", line) for line in markdown.read_text().splitlines())
+            if len(cells) == 2 * len(table.columns) + 3
+        }
+        assert ours["R of ResNet-10 trained on CIFAR-10"] == "not run"
+        assert ours["R of VGG-8 trained on CIFAR-10"] == "not run"
+        assert ours["stand-in: exponential, mean 0.26 (not in the paper's table)"] == "80.00 ± 0.00 (2)"
+
+    def test_table_2_says_that_l2_and_training_time_differ_together(self, tmp_path):
+        text = text_of(write_paper_report("table2", PROTOCOL, [], tmp_path / "r.html", command="c"))
+        assert "L2 regularization and training time together" in text
+        assert "gain with it and twice the epochs" in text.partition("(v)")[2]
 
     def test_figure_1_shows_the_presets(self, tmp_path):
         text = text_of(write_paper_report("figure1", PROTOCOL, [], tmp_path / "r.html", command="c"))

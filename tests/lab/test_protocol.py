@@ -50,9 +50,23 @@ class TestCell:
         assert {run.data for run in protocol.cell(correlated, COLUMN, 0.1)} == {"parquet:DIR"}
         assert protocol.cell(correlated, Column("vgg8", "cifar100"), 0.1) == ()
 
-    def test_another_correlation_replaces_that_of_resnet10_alone(self):
-        runs = Protocol(correlation="default").runs(experiments("table4"))
-        assert {run.initialization.correlation for run in runs} == {"default", "vgg8-cifar10"}
+    @pytest.mark.parametrize("correlation", ["default", "vgg8-cifar10", "R.safetensors"])
+    def test_table_4_keeps_the_correlations_it_names(self, correlation):
+        for label, name in {
+            "R of VGG-8 trained on CIFAR-10": "vgg8-cifar10",
+            "R of ResNet-10 trained on CIFAR-10": "resnet10-cifar10",
+            "control of “R of ResNet-10 trained on CIFAR-10”: same correlation, He's scale": "resnet10-cifar10",
+            "stand-in: exponential, mean 0.26 (not in the paper's table)": "exponential:0.26",
+        }.items():
+            (run, *_) = Protocol(correlation=correlation).cell(row("table4", label), COLUMN, 0.1)
+            assert run.initialization.correlation == name
+
+    @pytest.mark.parametrize("scale", list(SCALES))
+    def test_the_correlation_is_the_closed_form_unless_another_is_named(self, scale):
+        runs = Protocol(scale).runs(part for part in EXPERIMENTS if part.name != "table4")
+        assert {run.initialization.correlation for run in runs} == {"default"}
+
+    def test_another_correlation_takes_the_place_of_resnet10s(self):
         strong = row("table5", "α = 1.5")
         (cell, *_) = Protocol(correlation="R.safetensors").cell(strong, COLUMN, 0.1)
         assert cell.initialization == replace(CORRELATED, correlation="R.safetensors", strength=1.5)
@@ -72,6 +86,11 @@ class TestRuns:
         protocol = Protocol(scale)
         runs = protocol.runs(EXPERIMENTS)
         assert len(set(runs)) == len(runs) < sum(len(protocol.runs([part])) for part in EXPERIMENTS)
+
+    def test_two_names_of_one_correlation_are_one_run(self):
+        tables = experiments("table3") + experiments("table4")
+        named = {run.initialization.correlation for run in Protocol().runs(tables)}
+        assert named == {"default", "vgg8-cifar10", "resnet10-cifar10"}  # no "exponential:0.26"
 
     @pytest.mark.parametrize("scale", list(SCALES))
     def test_models_exist(self, scale):

@@ -10,7 +10,6 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from corrinit.errors import ConfigError
-from corrinit.lab.paper import RESNET_10
 from corrinit.lab.paper_report import write_paper_report
 from corrinit.lab.protocol import Protocol, ScaleName, data_sources
 from corrinit.lab.records import RunRecord, read_runs
@@ -24,7 +23,7 @@ def report(
     cifar10: str | None = None,
     cifar100: str | None = None,
     models: tuple[str, ...] = (),
-    correlation: str = RESNET_10,
+    correlation: str = "default",
     target: float | None = None,
     sequential: bool = False,
     output: Annotated[Path, Parameter(alias="-o")] = Path("report.html"),

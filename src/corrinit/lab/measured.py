@@ -1,16 +1,25 @@
-"""The cells of the paper's tables and figures, filled with recorded runs."""
+"""The cells of the paper's tables and figures, filled with recorded runs.
+
+A cell has the runs of the newest protocol of which it has any. A row is compared with runs that held beside
+its own, so never across a change that touched either.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from corrinit.lab import identity
 from corrinit.lab.comparison import Arm, problem
 from corrinit.lab.config import RunConfig
+from corrinit.lab.identity import protocol_of, run_id
 from corrinit.lab.paper import Column, Experiment, Printed, Row
 from corrinit.lab.protocol import Protocol
 from corrinit.lab.records import RunRecord
 from corrinit.lab.stats import PairedDifference, holm, paired_difference
+
+OLDER = "†"
+"""Marks numbers of runs that an older protocol made."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +35,7 @@ class Cell:
         p: of that difference, Holm-corrected over the experiment; NaN if undefined.
         printed: the paper's value; None where it prints nothing.
         printed_difference: the paper's value minus that of its uncorrelated row.
+        reference: the runs of the uncorrelated row that it is compared with.
     """
 
     arm: Arm | None
@@ -35,6 +45,17 @@ class Cell:
     printed_difference: float | None
     difference: PairedDifference | None = None
     p: float = float("nan")
+    reference: Arm | None = None
+
+    @property
+    def mark(self) -> str:
+        """Of its accuracy: `OLDER` if a run in it would come out otherwise today, else empty."""
+        return "" if all(record.current for record in _runs(self.arm)) else OLDER
+
+    @property
+    def difference_mark(self) -> str:
+        """Of its difference: `OLDER` if a run on either side would come out otherwise today, else empty."""
+        return self.mark if all(record.current for record in _runs(self.reference)) else OLDER
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +67,9 @@ class Measured:
 
     @property
     def records(self) -> list[RunRecord]:
-        """The runs that count."""
-        arms = [cell.arm for cell in self.cells.values() if cell.arm is not None]
-        return [record for arm in arms for record in arm.runs.values()]
+        """The runs that count, those among them that others are only compared with."""
+        arms = [arm for cell in self.cells.values() for arm in (cell.arm, cell.reference)]
+        return list({record.path: record for arm in arms for record in _runs(arm)}.values())
 
 
 def measure(experiment: Experiment, protocol: Protocol, records: Iterable[RunRecord]) -> Measured:
@@ -59,9 +80,9 @@ def measure(experiment: Experiment, protocol: Protocol, records: Iterable[RunRec
         protocol: which runs stand behind a cell.
         records: any; those that belong to no cell are ignored.
     """
-    by_config = {_canonical(record.config): record for record in records}
+    by_id = {record.run_id: record for record in records}
     cells = {
-        (row, column, lr): _cell(experiment, row, column, protocol.cell(row, column, lr), by_config)
+        (row, column, lr): _cell(experiment, row, column, protocol.cell(row, column, lr), by_id)
         for row in experiment.rows
         for column in experiment.columns
         for lr in experiment.learning_rates
@@ -69,8 +90,10 @@ def measure(experiment: Experiment, protocol: Protocol, records: Iterable[RunRec
     for (row, column, lr), cell in cells.items():
         reference = experiment.reference(row)
         if row != reference:
-            difference = _difference(cell.arm, cells[reference, column, lr].arm)
-            cells[row, column, lr] = replace(cell, difference=difference)
+            rows = protocol.cell(row, column, lr), protocol.cell(reference, column, lr)
+            beside = _reference(cell, *rows, by_id)
+            difference = _difference(cell.arm, beside)
+            cells[row, column, lr] = replace(cell, difference=difference, reference=beside)
     return Measured(experiment, _corrected(cells))
 
 
@@ -78,26 +101,54 @@ def _cell(
     experiment: Experiment,
     row: Row,
     column: Column,
-    configs: tuple[RunConfig, ...],
-    by_config: dict[RunConfig, RunRecord],
+    configs: Sequence[RunConfig],
+    by_id: Mapping[str, RunRecord],
 ) -> Cell:
-    found = [by_config[key] for key in map(_canonical, configs) if key in by_config]
-    finished = {record.config.seed: record for record in found if problem(record) is None}
-    left_out = tuple(record for record in found if problem(record) is not None)
+    held = [_found(configs, by_id, at) for at in _newest_first()]
+    found = next((each for each in held if _finished(each)), next((each for each in held if each), []))
     printed = experiment.printed(row, column)
     baseline = experiment.printed(experiment.reference(row), column)
     return Cell(
-        arm=Arm(configs[0].initialization.canonical, finished) if finished else None,
+        arm=_arm(configs, found),
         planned=len(configs),
-        left_out=left_out,
+        left_out=tuple(record for record in found if problem(record) is not None),
         printed=printed,
         printed_difference=printed.mean - baseline.mean if printed and baseline else None,
     )
 
 
-def _canonical(config: RunConfig) -> RunConfig:
-    """The same run, however its initialization is written."""
-    return replace(config, initialization=config.initialization.canonical)
+def _reference(
+    cell: Cell, configs: Sequence[RunConfig], baseline: Sequence[RunConfig], by_id: Mapping[str, RunRecord]
+) -> Arm | None:
+    """The newest uncorrelated runs that held when the runs of a cell did."""
+    for at in _newest_first() if cell.arm is not None else ():
+        beside = _arm(baseline, _found(baseline, by_id, at))
+        if beside is not None and _runs(_arm(configs, _found(configs, by_id, at))) == _runs(cell.arm):
+            return beside
+    return None
+
+
+def _newest_first() -> list[int]:
+    return [change.number for change in reversed(identity.CHANGES)]
+
+
+def _found(configs: Sequence[RunConfig], by_id: Mapping[str, RunRecord], at: int) -> list[RunRecord]:
+    """The records of runs by the protocol that each had while `at` was the newest."""
+    ids = [run_id(config, protocol=protocol_of(config, at=at)) for config in configs]
+    return [by_id[each] for each in ids if each in by_id]
+
+
+def _finished(records: Iterable[RunRecord]) -> dict[int, RunRecord]:
+    return {record.config.seed: record for record in records if problem(record) is None}
+
+
+def _arm(configs: Sequence[RunConfig], records: Iterable[RunRecord]) -> Arm | None:
+    finished = _finished(records)
+    return Arm(configs[0].initialization.canonical, finished) if finished else None
+
+
+def _runs(arm: Arm | None) -> list[RunRecord]:
+    return [] if arm is None else list(arm.runs.values())
 
 
 def _difference(arm: Arm | None, reference: Arm | None) -> PairedDifference | None:

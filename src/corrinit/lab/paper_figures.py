@@ -43,7 +43,9 @@ def _series(row: Row, cell: Cell, metric: str) -> Series:
     assert cell.arm is not None
     colour = BLUE if row.initialization.method == "kaiming_normal" else VERMILION
     line = "--" if row.initialization.canonical.scale == "correlated" else "-"
-    return Series(Style(row.label, colour, line), cell.arm.curve("epoch")[0], cell.arm.curve(metric))
+    return Series(
+        Style(row.label + cell.mark, colour, line), cell.arm.curve("epoch")[0], cell.arm.curve(metric)
+    )
 
 
 def preset_figure(name: str, title: str) -> Figure:

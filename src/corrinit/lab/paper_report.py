@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from corrinit.correlation import default_correlation
+from corrinit.lab import identity
 from corrinit.lab.claims import LEVEL, READINGS, Contrast, Finding, judge
 from corrinit.lab.comparison import compare, problem
 from corrinit.lab.config import Initialization
 from corrinit.lab.findings import interval, p_value, points
 from corrinit.lab.markdown import write_markdown
-from corrinit.lab.measured import Cell, Measured, measure
+from corrinit.lab.measured import OLDER, Cell, Measured, measure
 from corrinit.lab.page import Section, Table, write_page
 from corrinit.lab.paper import CORRELATED, FIGURE_1, MEAN_CORRELATIONS, RESNET_10, Printed, experiments
 from corrinit.lab.paper_figures import preset_figure, training_figures
@@ -72,11 +73,12 @@ def write_paper_report(
 def _scope(protocol: Protocol, measured: Sequence[Measured], used: Sequence[RunRecord]) -> Section:
     scale = SCALES[protocol.scale]
     planned = len(protocol.runs(part.experiment for part in measured))
+    finished = sum(record.current for record in used)
     subset = f"{scale.train_subset:,} training images" if scale.train_subset else "all training images"
     notes = [
         f"Scale “{protocol.scale}”: {count(scale.seeds, 'seed')}, {100 * scale.epochs:g} % of the paper's "
         f"epochs, {100 * scale.width:g} % of its channels, {subset}, batches of {scale.batch_size}, "
-        f"{scale.precision}. {len(used)} of {count(planned, 'planned run')} finished. Otherwise the protocol "
+        f"{scale.precision}. {finished} of {count(planned, 'planned run')} finished. Otherwise the protocol "
         "is the paper's: SGD with momentum 0.8, a constant learning rate, no augmentation. The computations "
         "of Figures 2 and 3 and Table 1 train no network: “corrinit theory” makes them.",
     ]
@@ -90,9 +92,20 @@ def _scope(protocol: Protocol, measured: Sequence[Measured], used: Sequence[RunR
         )
     if measured:
         notes.append(_correlation_in_words(protocol.initialization(CORRELATED)))
+    if finished < len(used):
+        notes.append(_older_in_words(len(used) - finished))
     if used:
         notes.append(f"Data: {' / '.join(distinct(used, 'data'))}.")
     return Section("What was run", tuple(notes))
+
+
+def _older_in_words(runs: int) -> str:
+    changes = "; ".join(change.what for change in identity.CHANGES[1:])
+    return (
+        f"{OLDER} marks numbers of {count(runs, 'run')} made before a change of the code ({changes}), after "
+        "which the same settings come out otherwise. They stand here until they are made again, and are "
+        "compared with runs from before that change alone."
+    )
 
 
 def _correlation_in_words(correlated: Initialization) -> str:
@@ -210,7 +223,8 @@ def _results(measured: Measured) -> Section:
         for lr in experiment.learning_rates
     )
     drawn = training_figures(measured) if experiment.name.startswith("figure") else ()
-    return Section(experiment.title, (), (*accuracies, _difference_table(measured), *drawn))
+    notes = (experiment.note,) if experiment.note else ()
+    return Section(experiment.title, notes, (*accuracies, _difference_table(measured), *drawn))
 
 
 def _accuracy_table(measured: Measured, lr: float, title: str) -> Table:
@@ -250,7 +264,7 @@ def _ours(cell: Cell) -> str:
         return "none finished" if cell.left_out else "not run"
     described = cell.arm.summary
     sd = f" ± {100 * described.sd:.2f}" if described.n > 1 else ""
-    return f"{100 * described.mean:.2f}{sd} ({described.n})"
+    return f"{100 * described.mean:.2f}{sd} ({described.n}){cell.mark}"
 
 
 def _printed(value: Printed | None) -> str:
@@ -263,7 +277,8 @@ def _difference(cell: Cell) -> tuple[str, ...]:
     difference = cell.difference
     if difference is None:
         return ("not run", "–", "–", "–", paper)
-    return (points(difference.mean), interval(difference), str(difference.n), p_value(cell.p), paper)
+    mean = points(difference.mean) + cell.difference_mark
+    return (mean, interval(difference), str(difference.n), p_value(cell.p), paper)
 
 
 def _left_out(measured: Sequence[Measured]) -> list[Section]:

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from corrinit.errors import ConfigError
 from corrinit.lab.config import Initialization, Precision, RunConfig
-from corrinit.lab.paper import DATA, MODELS, RESNET_10, Column, Experiment, Row
+from corrinit.lab.paper import CORRELATED, DATA, MODELS, Column, Experiment, Row
 
 ScaleName: TypeAlias = Literal["smoke", "cpu", "paper"]
 
@@ -66,7 +66,8 @@ class Protocol:
         data: where the paper's data sets come from, by its names: `{"cifar10": "parquet:DIR"}`; None leaves
             one out. Those not named are as the scale says.
         models: the paper's networks to run; empty for all.
-        correlation: R of every row for which the paper takes that of its ResNet-10, as in `Initialization`.
+        correlation: R of every row for which the paper takes that of its ResNet-10, as in `Initialization`;
+            those of Table 4 keep the one that they name.
 
     Raises:
         ConfigError: if the paper has no such network.
@@ -75,7 +76,7 @@ class Protocol:
     scale: ScaleName = "paper"
     data: Mapping[str, str | None] = field(default_factory=dict)
     models: tuple[str, ...] = ()
-    correlation: str = RESNET_10
+    correlation: str = "default"
 
     def __post_init__(self) -> None:
         for model in self.models:
@@ -114,11 +115,12 @@ class Protocol:
 
     def initialization(self, paper: Initialization) -> Initialization:
         """An initialization of the paper with the R that is chosen here."""
-        return replace(paper, correlation=self.correlation) if paper.correlation == RESNET_10 else paper
+        named = not paper.depends_on_correlation or paper.correlation != CORRELATED.correlation
+        return paper if named else replace(paper, correlation=self.correlation)
 
     def runs(self, experiments: Iterable[Experiment]) -> tuple[RunConfig, ...]:
         """All runs behind experiments, each once; those of the first seeds come first in each experiment."""
-        found = []
+        found: list[RunConfig] = []
         for experiment in experiments:
             cells = [
                 self.cell(row, column, lr)
@@ -127,7 +129,10 @@ class Protocol:
                 for row in experiment.rows
             ]
             found += sorted((run for cell in cells for run in cell), key=lambda run: run.seed)
-        return tuple(dict.fromkeys(found))
+        first: dict[str, RunConfig] = {}
+        for config in found:  # two names of one R are one run
+            first.setdefault(config.run_id, config)
+        return tuple(first.values())
 
     def stand_ins(self) -> dict[str, str]:
         """What is run in place of the paper's networks and data sets, by the paper's titles."""
