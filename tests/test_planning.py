@@ -49,7 +49,7 @@ def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
 def test_plan_changes_nothing_and_apply_does_exactly_what_it_says():
     model = Residual()
     before = weights(model)
-    plan = corrinit.plan(model, exclude="stem")
+    plan = corrinit.plan(model, recipe="schneider", exclude="stem")
     assert same(before, weights(model))
     plan.apply(model, seed=3)
     for name, layer in rows(plan).items():
@@ -64,9 +64,9 @@ def test_plan_changes_nothing_and_apply_does_exactly_what_it_says():
 
 
 def test_table_has_layer_shape_rule_action_and_reason():
-    text = str(corrinit.plan(Residual(), exclude=["head.*"]))
+    text = str(corrinit.plan(Residual(), recipe="schneider", exclude=["head.*"]))
     assert re.search(
-        r"stem +Conv2d +8×3×3×3 +correlated_normal +draw, std 0\.1551 +n_in = 3, R mean 0\.260", text
+        r"stem +Conv2d +8×3×3×3 +dense +correlated_normal +draw, std 0\.1551 \(paper\) +n_in = 3, R mean", text
     )
     assert re.search(r"depthwise .*zero bias +n_in = 1, depthwise", text)
     assert re.search(r"pointwise .* normal .* a single tap", text)
@@ -119,7 +119,7 @@ def test_loaded_frozen_and_tied_layers_are_kept_with_a_reason():
     model[0].weight.requires_grad_(False)
     model[1].weight._is_hf_initialized = True
     model[3].weight = model[2].weight
-    plan = rows(corrinit.plan(model))
+    plan = rows(corrinit.plan(model, recipe="schneider"))
     assert plan["0"].reason == "frozen (requires_grad=False)"
     assert plan["1"].reason == "already loaded (_is_hf_initialized)"
     assert plan["2"].rule == "correlated_normal"
@@ -163,7 +163,7 @@ def test_one_correlation_per_kernel_size_and_the_remedies_for_a_missing_one():
     ],
 )
 def test_every_kind_of_convolution_counts_the_channels_each_output_sums(layer, channels):
-    planned = corrinit.plan(layer).layers[0]
+    planned = corrinit.plan(layer, recipe="schneider").layers[0]
     expected = corrinit.signal_scale(planned.correlation, channels, gain=2**0.5)
     assert planned.std == pytest.approx(expected)
     assert f"n_in = {channels}" in planned.reason
@@ -171,24 +171,26 @@ def test_every_kind_of_convolution_counts_the_channels_each_output_sums(layer, c
 
 @pytest.mark.parametrize(("groups", "channels"), [(1, 12), (2, 6), (6, 2)])
 def test_fan_out_counts_groups(groups, channels):
-    planned = corrinit.plan(nn.Conv2d(6, 12, 3, groups=groups), mode="fan_out").layers[0]
+    layer = nn.Conv2d(6, 12, 3, groups=groups)
+    planned = corrinit.plan(layer, recipe="schneider", mode="fan_out").layers[0]
     assert planned.std == pytest.approx(corrinit.signal_scale(planned.correlation, channels, gain=2**0.5))
 
 
 @pytest.mark.statistical
 @pytest.mark.parametrize("kernel", [2, 3, 4, 5])
 @pytest.mark.parametrize("stride", [1, 2, 3])
-@pytest.mark.parametrize("inputs", ["identical", "independent"])
-def test_transposed_convolution_keeps_the_signal_at_any_stride(kernel, stride, inputs):
+@pytest.mark.parametrize("recipe", ["2026.1", "schneider"])
+@pytest.mark.parametrize("scale", ["paper", "he"])
+def test_transposed_convolution_keeps_the_signal_at_any_stride(kernel, stride, scale, recipe):
     """Mean of y² over 64 independent draws within 5 standard errors: false alarms below 1 in 10⁵."""
     torch.manual_seed(0)
     ratios = []
     shape = (4, 16, 12, 12)
     for seed in range(64):
         layer = nn.ConvTranspose2d(16, 16, kernel, stride=stride, bias=False)
-        corrinit.initialize(layer, seed=seed, inputs=inputs, nonlinearity="linear")
+        corrinit.initialize(layer, seed=seed, recipe=recipe, scale=scale, nonlinearity="linear")
         draw = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-        x = draw if inputs == "independent" else draw[..., :1, :1].expand(shape)
+        x = draw if scale == "he" else draw[..., :1, :1].expand(shape)
         border = kernel  # outputs near the border meet fewer inputs
         y = layer(x)[..., border:-border, border:-border]
         y = y[..., : y.shape[-2] // stride * stride, : y.shape[-1] // stride * stride]

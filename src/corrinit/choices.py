@@ -32,6 +32,7 @@ class Choice:
         rule: what decides.
         method: how it is drawn.
         taps: R of the taps as drawn; None if they are independent, or the method states none.
+        standardized: whether the layer standardizes its weights, so that a scale has no effect.
         notes: what the reason in the plan adds.
     """
 
@@ -40,6 +41,7 @@ class Choice:
     rule: Rule
     method: Method
     taps: SpatialCorrelation | None
+    standardized: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -128,6 +130,7 @@ def choose(
     correlations: NamedCorrelations,
     independent: bool,
     as_control: bool,
+    standardized: bool,
 ) -> Choice:
     """Method and correlation of a layer.
 
@@ -139,6 +142,7 @@ def choose(
         independent: whether the caller asks for independent taps in this layer.
         as_control: whether the caller names the method: then the paper's scale is that of the correlated
             method, whatever this one draws; else it is that of the taps that are drawn.
+        standardized: whether the layer standardizes its weights.
 
     Raises:
         PlanError: if there is no such method.
@@ -148,7 +152,7 @@ def choose(
     except ConfigError as error:
         raise PlanError(str(error)) from error
     notes: list[str] = []
-    needs_reference = method.uses_correlation or (as_control and rule.scale == "paper")
+    needs_reference = method.uses_correlation or (as_control and rule.scale_is("paper"))
     if layer.taps > 1 and needs_reference and not independent:
         layer = replace(layer, correlation=correlations.of(rule, layer))
     if layer.taps == 1:
@@ -164,7 +168,7 @@ def choose(
         notes.append(f"R mean {taps.mean:.3f}" + (f" ({repaired})" if repaired else ""))
     if rule.why:
         notes.append(rule.why)
-    return Choice(layer, place, rule, method, taps, tuple(notes))
+    return Choice(layer, place, rule, method, taps, standardized, tuple(notes))
 
 
 class NamedCorrelations:

@@ -1,41 +1,57 @@
 """The standard deviation of every layer that is drawn, from the scale of its rule.
 
 He's scale, the paper's and a method's own follow from the layer alone. The scale `"natural"` looks at the
-signal that arrives: with E[x²] = q and second moments M within a patch, propagated through the model from
-those of natural images, s² = v / (n q ⟨DRD, M⟩). v, the mean square of the outputs, is what makes the
-activation that follows hand on q (`corrinit.gains`); in a head it is that of small scores, and in the last
-layer of a residual branch q over the number of branches, so that their sum adds no more than the trunk has.
+signal that arrives: with E[x²] = q and second moments q M within a patch, propagated through the model from
+those of natural images, outputs of mean square v need s² = v / (n q ⟨DRD, M⟩).
+
+- v is what makes the activation that follows hand on q where normalization follows, so that s = g / √(n ⟨DRD, M⟩)
+  with the gain g of the activation; elsewhere what makes it hand on 1, the mean square of the images.
+- In the last layer of a residual branch that is added as it is, v is that over the number of such branches:
+  together they then add as much as the trunk has.
+- In a head, v is the mean square of small scores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
 
 from corrinit.choices import Choice
 from corrinit.errors import ConfigError, CorrelationError, PlanError
-from corrinit.signal.graph import Graph
+from corrinit.gains import Power
+from corrinit.recipes import score_deviation
+from corrinit.signal import Graph, LayerInput, LayerLaw, SignalReport, Step, present_law, propagate
+from corrinit.weight_standardization import effective_deviation
 
 
-def standard_deviations(choices: Mapping[str, Choice], graph: Graph | None) -> dict[str, float]:
-    """The standard deviation of each layer.
+def standard_deviations(
+    choices: Mapping[str, Choice], graph: Graph | None, *, borders: bool = True
+) -> tuple[dict[str, float], SignalReport | None]:
+    """The standard deviation of each layer, and the signal that the scale `"natural"` rests on.
 
     Args:
         choices: what each layer gets.
-        graph: the dataflow of the model, for layers of the scale `"natural"`.
+        graph: the dataflow of the model; needed where the scale of a layer is `"natural"`.
+        borders: whether the size of the images is known, so that maps end where they end.
 
     Raises:
         PlanError: if the scale of a layer cannot be had.
     """
-    stds = {}
+    stds: dict[str, float] = {}
     for name, choice in choices.items():
         try:
-            if choice.scale_name != "natural":
-                stds[name] = _of_the_layer_alone(choice)
-            else:
-                stds[name] = choice.layer.std_for(choice.taps, "independent")
+            stds[name] = _of_the_layer_alone(choice)
         except CorrelationError as error:
             raise PlanError(f"layer {name}: {error}") from error
-    return stds
+    if graph is None or all(choice.scale_name != "natural" for choice in choices.values()):
+        return stds, None
+    law = _NaturalLaw(choices, graph, stds)
+    report = propagate(graph, law, borders=borders)
+    return stds, report
 
 
 def _of_the_layer_alone(choice: Choice) -> float:
@@ -44,9 +60,77 @@ def _of_the_layer_alone(choice: Choice) -> float:
         return choice.method.std(layer)
     if not isinstance(scale, str):
         return layer.std_for(choice.taps, scale if layer.taps > 1 else "independent")
-    if scale == "measured" and choice.method.correlation is None:
+    if scale in ("measured", "natural") and choice.method.correlation is None and layer.taps > 1:
         raise ConfigError(
-            f'{choice.method.name} states no correlation of its taps, which the scale "measured" needs; '
+            f'{choice.method.name} states no correlation of its taps, which the scale "{scale}" needs; '
             'use "he" or "paper"'
         )
-    return layer.paper_std if scale == "paper" else layer.he_std
+    if scale == "paper":
+        return layer.std_for(layer.correlation or choice.taps, "identical")
+    return layer.he_std
+
+
+@dataclass(frozen=True, eq=False)
+class _NaturalLaw:
+    """What the weights of each layer are drawn from, as the signal reaches it; notes the deviations down.
+
+    Args:
+        choices: of the layers that are drawn; all others have the weights that they have.
+        graph: the dataflow.
+        stds: deviation of each layer, replaced where the scale is `"natural"` and the signal is known.
+    """
+
+    choices: Mapping[str, Choice]
+    graph: Graph
+    stds: dict[str, float]
+    _powers: dict[str, Power | None] = field(default_factory=dict)
+
+    def __call__(self, arriving: LayerInput) -> LayerLaw:
+        taps = len(arriving.moments)
+        choice = self.choices.get(arriving.name)
+        if choice is None:
+            return present_law(self.graph.modules[arriving.name], taps)
+        covariance = np.eye(taps) if choice.taps is None else choice.taps.covariance
+        if choice.standardized:
+            return LayerLaw(covariance, effective_deviation(choice.layer.module))
+        if choice.scale_name == "natural":
+            amplified = arriving.mean_square * float((covariance * arriving.moments).sum())
+            if arriving.mean_square > 1e-12 and amplified > 1e-9 * arriving.mean_square:
+                self.stds[arriving.name] = math.sqrt(
+                    self.outputs(choice, arriving.mean_square) / (choice.layer.channels * amplified)
+                )
+        return LayerLaw(covariance, self.stds[arriving.name])
+
+    def outputs(self, choice: Choice, arriving: float) -> float:
+        """v, the mean square that the outputs of a layer shall have.
+
+        Args:
+            choice: what the layer gets.
+            arriving: q, mean square of its inputs.
+        """
+        place = choice.place
+        if place.classes and choice.rule.small:
+            return score_deviation(place.classes) ** 2
+        wanted = arriving if place.normalized else 1.0
+        if not choice.follows:
+            return choice.layer.gain**2 * wanted
+        if place.joins:
+            return wanted / self.branches if choice.rule.share else wanted
+        power = None if place.activation is None else self._power(place.activation)
+        return wanted if power is None else power.before(wanted)
+
+    @property
+    def branches(self) -> int:
+        """The number of residual branches that are added as they are."""
+        return max(1, sum(choice.place.joins for choice in self.choices.values()))
+
+    def _power(self, step: Step) -> Power | None:
+        function: Callable[[torch.Tensor], torch.Tensor] | None
+        function = step.arguments.get("function") or self.graph.modules.get(step.name)
+        key = repr(function)
+        if key not in self._powers:
+            try:
+                self._powers[key] = None if function is None else Power(function)
+            except PlanError:  # it acts on more than each value alone
+                self._powers[key] = None
+        return self._powers[key]

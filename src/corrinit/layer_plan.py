@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from corrinit.correlation import SpatialCorrelation, format_size
 from corrinit.recipes import Role
+from corrinit.signal.report import SignalReport
 from corrinit.unknown_layers import ConvolutionLike
 
 _GAUSSIAN = ("correlated", "kaiming_normal")
@@ -93,6 +94,7 @@ class Plan:
         notes: what was not known of the model.
         parameters: how many numbers the model has that train.
         images: for methods that look at images.
+        signal: what is expected to arrive at each layer, where a scale rests on it.
     """
 
     COLUMNS: ClassVar = ("layer", "type", "shape", "role", "rule", "action", "reason")
@@ -103,6 +105,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     parameters: int = 0
     images: Tensor | None = field(default=None, repr=False, compare=False)
+    signal: SignalReport | None = field(default=None, repr=False, compare=False)
 
     def apply(self, model: nn.Module, *, seed: int | None = None, images: Tensor | None = None) -> Plan:
         """Draw the weights as planned. Nothing is changed unless all can be done.

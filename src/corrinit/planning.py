@@ -26,14 +26,15 @@ from corrinit.correlation import format_size
 from corrinit.correlation_source import CorrelationSource, MissingSize
 from corrinit.deviations import standard_deviations
 from corrinit.errors import CorrelationError, PlanError
-from corrinit.gains import Activation, gain_of
+from corrinit.gains import gain_of
 from corrinit.init import FanMode
 from corrinit.layer_plan import LayerPlan, Plan
 from corrinit.recipes import DEFAULT, Recipe, Rule, Scale, is_role, one_of, read_rules
 from corrinit.roles import Place, places
 from corrinit.scale import renamed_inputs
 from corrinit.selectors import Selectors, select
-from corrinit.signal.tracing import read_graph
+from corrinit.signal import Graph, SignalReport, read_graph
+from corrinit.signal.activations import Activation
 from corrinit.unknown_layers import Modules, like_convolutions
 
 Bias: TypeAlias = Literal["zeros", "keep"]
@@ -206,7 +207,8 @@ def plan(
         _Words(base, named, own_rules, NamedCorrelations(strength, missing), mode, a),
         select(model, independent, "independent"),
     )
-    stds = standard_deviations(choices, graph)
+    known_size = input_size is not None or images is not None
+    stds, signal = standard_deviations(choices, graph, borders=known_size)
     warn_of_layers_left_alone(model, candidates, include)
     return Plan(
         tuple(
@@ -214,9 +216,10 @@ def plan(
             for c in candidates
         ),
         recipe=base.name,
-        notes=_notes(model, keep_constants),
+        notes=(*_notes(model, keep_constants), *_signal_notes(signal, graph, known_size)),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         images=images,
+        signal=signal,
     )
 
 
@@ -261,6 +264,7 @@ def _choices(
                 correlations=words.correlations,
                 independent=name in independent,
                 as_control=words.named.method is not None,
+                standardized=candidate.standardized,
             )
         except CorrelationError as error:
             raise _of_layer(candidate.row, error) from error
@@ -296,6 +300,18 @@ def _of_layer(row: LayerPlan, error: CorrelationError) -> PlanError:
 
 def _input_size(input_size: int | Sequence[int] | None, images: Tensor | None) -> int | Sequence[int] | None:
     return tuple(images.shape[1:]) if input_size is None and images is not None else input_size
+
+
+def _signal_notes(signal: SignalReport | None, graph: Graph | None, known_size: bool) -> tuple[str, ...]:
+    """What the scale of the signal that arrives was taken to be."""
+    if signal is None or graph is None:
+        return ()
+    if graph.source != "trace":
+        return signal.notes[:1]
+    if known_size or len(graph.input_shape) < 3:
+        return ()
+    size = format_size(graph.input_shape[1:])
+    return (f"signal of natural images of {size}, without zero padding; give input_size= for yours",)
 
 
 def _notes(model: nn.Module, keep_constants: bool) -> tuple[str, ...]:

@@ -69,7 +69,11 @@ class Rule:
     @property
     def needs_graph(self) -> bool:
         """Whether it depends on where in its model a layer is, apart from the role it is for."""
-        return (isinstance(self.scale, str) and self.scale == "natural") or bool(self.small or self.share)
+        return self.scale_is("natural") or bool(self.small or self.share)
+
+    def scale_is(self, name: Scale) -> bool:
+        """Whether the scale is the one of this name."""
+        return isinstance(self.scale, str) and self.scale == name
 
     def checked(self, where: str = "") -> Rule:
         """This rule, if its words are known.
