@@ -193,7 +193,7 @@ def plan(
         elif (why := why_parameter_kept(stored.parameter) if like and stored else why_kept(module)) is None:
             assert stored is not None
             if keep_constants and (value := constant_value(stored.parameter)) is not None:
-                why = Kept(deliberate(value))
+                why = Kept(deliberate(value), is_constant=True)
         if why is not None or stored is None:
             assert why is not None
             protected = why.protected or (parameters and all(map(is_protected, parameters.values())))
@@ -236,6 +236,14 @@ def _warn_of_layers_left_alone(
         warn_caller(
             "transformers before version 5 does not mark which parameters it has loaded, so all are drawn; "
             "exclude those that come from a checkpoint"
+        )
+    candidates = [why for _, why in rows if why is None or why.is_constant]
+    constant = sum(why is not None for why in candidates)
+    if constant > max(1, len(candidates) / 2):
+        warn_caller(
+            f"{constant} of {len(candidates)} weights are constant and taken to be meant so; memory fresh "
+            'from to_empty() is too: others="reset" draws them and resets all else, keep_constants=False '
+            "draws them"
         )
     kept = {row.name: row.reason for row, why in rows if why is not None and why.has_filters}
     drawn = {row.name for row, why in rows if why is None}

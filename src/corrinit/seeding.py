@@ -26,7 +26,7 @@ def layer_generator(seed: int, name: str) -> torch.Generator:
     True
     """
     digest = hashlib.sha256(f"{require_seed(seed)}:{name}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return torch.Generator(device="cpu").manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def require_seed(seed: object) -> int:
