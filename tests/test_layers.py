@@ -103,6 +103,7 @@ def test_an_include_that_names_a_kept_layer_says_why():
         corrinit.plan(model, include=["0", "1"])
 
 
+@pytest.mark.filterwarnings("ignore:2 of 3 weights are constant")
 @pytest.mark.parametrize("value", [0.0, 0.25])
 def test_deliberate_constants_are_kept(value):
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Linear(8, 4))
@@ -307,3 +308,30 @@ def test_seeds_follow_the_global_generator_unless_given():
     torch.manual_seed(0)
     corrinit.initialize(model)
     assert torch.equal(state, torch.get_rng_state())  # one number
+
+
+def test_mostly_constant_weights_are_told_from_fresh_memory():
+    model = nn.Sequential(*(nn.Conv2d(4, 4, 3) for _ in range(3)))
+    for layer in model[:2]:
+        nn.init.zeros_(layer.weight)
+    with pytest.warns(CorrInitWarning, match=r'2 of 3 weights are constant .*others="reset"'):
+        corrinit.plan(model)
+
+
+def test_adapters_with_a_zero_half_are_nothing_to_warn_of():
+    model = nn.Sequential(
+        nn.Linear(8, 8).requires_grad_(False), nn.Linear(8, 2, False), nn.Linear(2, 8, False)
+    )
+    nn.init.zeros_(model[2].weight)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plan = corrinit.initialize(model)
+    assert [layer.rule for layer in plan.layers] == ["keep", "normal", "keep"]
+
+
+def test_modes_of_the_calling_thread_see_every_draw():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        corrinit.initialize(pair())
+    assert counter.get_total_flops() > 0  # mixing the taps

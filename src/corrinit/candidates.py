@@ -125,7 +125,7 @@ def read_candidates(
         elif (why := why_parameter_kept(stored.parameter) if like and stored else why_kept(module)) is None:
             assert stored is not None
             if keep_constants and (value := constant_value(stored.parameter)) is not None:
-                why = Kept(deliberate(value))
+                why = Kept(deliberate(value), is_constant=True)
         if why is not None or stored is None:
             assert why is not None
             protected = why.protected or (parameters and all(map(is_protected, parameters.values())))
@@ -158,6 +158,13 @@ def warn_of_layers_left_alone(model: nn.Module, candidates: Sequence[Candidate],
         warn_caller(
             "transformers before version 5 does not mark which parameters it has loaded, so all are drawn; "
             "exclude those that come from a checkpoint"
+        )
+    reasons = [c.why for c in candidates if c.why is None or c.why.is_constant]
+    constant = sum(why is not None for why in reasons)
+    if constant > max(1, len(reasons) / 2):
+        warn_caller(
+            f"{constant} of {len(reasons)} weights are constant and taken to be meant so; memory fresh from "
+            'to_empty() is too: others="reset" draws them and resets all else, keep_constants=False draws them'
         )
     kept = {c.row.name: c.row.reason for c in candidates if c.why is not None and c.why.has_filters}
     drawn = {c.row.name for c in candidates if c.why is None}

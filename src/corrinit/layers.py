@@ -40,12 +40,14 @@ class Kept(NamedTuple):
         unreached: whether it holds filters that an initializer would be expected to reach.
         protected: whether the user or a library says so, and not what the layer is.
         has_filters: whether it has filters at all.
+        is_constant: whether it is kept as all its entries are equal.
     """
 
     reason: str
     unreached: bool = False
     protected: bool = False
     has_filters: bool = True
+    is_constant: bool = False
 
 
 def named_layers(model: nn.Module) -> dict[str, nn.Module]:
