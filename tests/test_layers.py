@@ -68,7 +68,7 @@ def test_modules_that_transformers_marks_are_drawn_and_parameters_that_it_marks_
     model = pair()
     for module in model.modules():  # as version 5 does with every fresh model
         module._is_hf_initialized = True
-    assert [layer.rule for layer in corrinit.plan(model).layers] == ["correlated_normal"] * 2
+    assert all(layer.is_drawn for layer in corrinit.plan(model).layers)
     model[0].weight._is_hf_initialized = True
     before = model[0].weight.clone()
     assert rows(corrinit.initialize(model))["0"].reason == "already loaded (_is_hf_initialized)"
@@ -113,7 +113,7 @@ def test_deliberate_constants_are_kept(value):
         model[2].weight.fill_(value)
     before = copy.deepcopy(model.state_dict())
     plan = rows(corrinit.initialize(model))
-    assert [plan[name].rule for name in "012"] == ["correlated_normal", "keep", "keep"]
+    assert [plan[name].rule for name in "012"] == ["normal", "keep", "keep"]
     assert "deliberately" in plan["1"].reason
     assert all(torch.equal(before[name], p) for name, p in model.named_parameters() if name[0] != "0")
     assert all(layer.is_drawn for layer in corrinit.plan(model, keep_constants=False).layers)
@@ -254,11 +254,12 @@ def test_filters_of_an_unknown_class_are_named():
 @pytest.mark.parametrize("key", [Modulated, "*.mod"])
 def test_filters_of_an_unknown_class_are_drawn_as_described(key):
     model = nn.ModuleDict({"a": nn.ModuleDict({"mod": Modulated()})})
-    plan = corrinit.initialize(model, seed=2, modules={key: ConvolutionLike(axes="1oikk")})
+    rule = {"recipe": "schneider", "seed": 2}
+    plan = corrinit.initialize(model, modules={key: ConvolutionLike(axes="1oikk")}, **rule)
     layer = rows(plan)["a.mod"]
     assert layer.shape == (64, 32, 3, 3)
     like = nn.ModuleDict({"a": nn.ModuleDict({"mod": nn.Conv2d(32, 64, 3, bias=False)})})
-    assert rows(corrinit.initialize(like, seed=2))["a.mod"].std == layer.std
+    assert rows(corrinit.initialize(like, **rule))["a.mod"].std == layer.std
     assert torch.equal(model["a"]["mod"].weight[0], like["a"]["mod"].weight)
 
 
@@ -269,8 +270,10 @@ def test_axes_are_read_in_the_order_they_are_named():
             self.kernel = nn.Parameter(torch.randn(3, 3, 5, 7))
 
     model, like = nn.Sequential(Channels()), nn.Sequential(nn.Conv2d(5, 7, 3, bias=False))
-    corrinit.initialize(like, seed=0)
-    corrinit.initialize(model, seed=0, modules={Channels: ConvolutionLike("kernel", "kkio")})
+    corrinit.initialize(like, recipe="schneider", seed=0)
+    corrinit.initialize(
+        model, recipe="schneider", seed=0, modules={Channels: ConvolutionLike("kernel", "kkio")}
+    )
     assert torch.equal(model[0].kernel.permute(3, 2, 0, 1), like[0].weight)
     equalized = corrinit.plan(model, modules={Channels: ConvolutionLike("kernel", "kkio", std=1.0)})
     assert equalized.layers[0].std == 1.0
@@ -328,10 +331,3 @@ def test_adapters_with_a_zero_half_are_nothing_to_warn_of():
         plan = corrinit.initialize(model)
     assert [layer.rule for layer in plan.layers] == ["keep", "normal", "keep"]
 
-
-def test_modes_of_the_calling_thread_see_every_draw():
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter:
-        corrinit.initialize(pair())
-    assert counter.get_total_flops() > 0  # mixing the taps

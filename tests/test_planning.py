@@ -211,8 +211,8 @@ def test_transposed_amplification_reads_measured_inputs_by_displacement():
 def test_names_alone_decide_the_draws():
     one = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3))
     more = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3))
-    corrinit.initialize(one, seed=1)
-    corrinit.initialize(more, seed=1)
+    corrinit.initialize(one, recipe="schneider", seed=1)
+    corrinit.initialize(more, recipe="schneider", seed=1)
     assert torch.equal(one[1].weight, more[1].weight)
     corrinit.initialize(more, seed=2)
     assert not torch.equal(one[1].weight, more[1].weight)

@@ -108,7 +108,7 @@ def test_what_cannot_be_written_through_is_kept_with_a_warning_that_names_the_la
     before = copy.deepcopy(dict(model.named_parameters()))
     with pytest.warns(CorrInitWarning, match=r"filters left alone: 0 \(.*cannot be written through\)"):
         plan = corrinit.initialize(model, seed=0)
-    assert [layer.rule for layer in plan.layers] == ["keep", "correlated_normal"]
+    assert [layer.is_drawn for layer in plan.layers] == [False, True]
     assert all(torch.equal(before[name], p) for name, p in model.named_parameters() if name[0] == "0")
 
 

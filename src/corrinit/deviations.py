@@ -50,8 +50,13 @@ def standard_deviations(
     if graph is None or all(choice.scale_name != "natural" for choice in choices.values()):
         return stds, None
     law = _NaturalLaw(choices, graph, stds)
-    report = propagate(graph, law, borders=borders)
-    return stds, report
+    try:
+        return stds, propagate(graph, law, borders=borders)
+    except PlanError:
+        raise
+    except Exception as error:  # a model that does to a signal what nobody foresaw shall be initialized, too
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        return stds, SignalReport((), (), (f"signal not followed beyond {law.last}: {reason}",))
 
 
 def _of_the_layer_alone(choice: Choice) -> float:
@@ -84,12 +89,21 @@ class _NaturalLaw:
     graph: Graph
     stds: dict[str, float]
     _powers: dict[str, Power | None] = field(default_factory=dict)
+    _reached: list[str] = field(default_factory=list)
+
+    @property
+    def last(self) -> str:
+        """The last layer that the signal reached."""
+        return self._reached[-1] if self._reached else "the input"
 
     def __call__(self, arriving: LayerInput) -> LayerLaw:
+        self._reached.append(arriving.name)
         taps = len(arriving.moments)
         choice = self.choices.get(arriving.name)
         if choice is None:
-            return present_law(self.graph.modules[arriving.name], taps)
+            law = present_law(self.graph.modules[arriving.name], taps)
+            fits = law.covariance.shape == arriving.moments.shape
+            return law if fits else LayerLaw(np.eye(taps), math.sqrt(2 / (taps * arriving.channels)))
         covariance = np.eye(taps) if choice.taps is None else choice.taps.covariance
         if choice.standardized:
             return LayerLaw(covariance, effective_deviation(choice.layer.module))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import isfinite
 from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict, get_args
 
 from torch import Tensor, nn
@@ -29,11 +30,12 @@ from corrinit.errors import CorrelationError, PlanError
 from corrinit.gains import gain_of
 from corrinit.init import FanMode
 from corrinit.layer_plan import LayerPlan, Plan
+from corrinit.model_graph import model_graph
 from corrinit.recipes import DEFAULT, Recipe, Rule, Scale, is_role, one_of, read_rules
 from corrinit.roles import Place, places
 from corrinit.scale import renamed_inputs
 from corrinit.selectors import Selectors, select
-from corrinit.signal import Graph, SignalReport, read_graph
+from corrinit.signal import Graph, SignalReport
 from corrinit.signal.activations import Activation
 from corrinit.unknown_layers import Modules, like_convolutions
 
@@ -181,6 +183,8 @@ def plan(
     ):
         if value not in get_args(allowed):
             raise PlanError(f"{argument} is {value!r}; it is {one_of(get_args(allowed))}")
+    if not (isfinite(strength) and strength >= 0):
+        raise PlanError(f"strength is {strength}; it is a factor of at least 0")
     named = Rule(method, correlation, scale=scale, nonlinearity=nonlinearity, bias=bias).checked()
     own_rules = read_rules(rules or {})
     base = base_recipe(recipe, method, DEFAULT)
@@ -200,7 +204,11 @@ def plan(
         or scale == "natural"
         or any(is_role(key) or rule.needs_graph for key, rule in own_rules.items())
     ):
-        graph = read_graph(model, _input_size(input_size, images))
+        graph = model_graph(
+            model,
+            _input_size(input_size, images),
+            forgotten={c.row.name for c in candidates if c.row.method == "reset" or c.row.reset_others},
+        )
     choices = _choices(
         drawn,
         places({name: c.module for name, c in drawn.items()}, graph),
@@ -306,7 +314,7 @@ def _signal_notes(signal: SignalReport | None, graph: Graph | None, known_size: 
     """What the scale of the signal that arrives was taken to be."""
     if signal is None or graph is None:
         return ()
-    if graph.source != "trace":
+    if graph.source != "trace" or not signal.layers:
         return signal.notes[:1]
     if known_size or len(graph.input_shape) < 3:
         return ()

@@ -69,9 +69,6 @@ def _input_shape(module: nn.Module) -> tuple[int, ...]:
         return (1, module.in_channels, *(2 for _ in module.kernel_size))
     covered = (step * (k - 1) + 1 for step, k in zip(module.dilation, module.kernel_size, strict=True))
     return (1, module.in_channels, *covered)
-        return (1, module.in_channels, *(2 for _ in module.kernel_size))
-    covered = (step * (k - 1) + 1 for step, k in zip(module.dilation, module.kernel_size, strict=True))
-    return (1, module.in_channels, *covered)
 
 
 def effective_deviation(module: nn.Module) -> float:

@@ -15,6 +15,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 
 from corrinit.moments import tap_moments
 from corrinit.signal.graph import Step
+from corrinit.weight_storage import stored_weight
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -72,11 +73,11 @@ def present_law(module: nn.Module, taps: int = 0) -> LayerLaw:
         module: a convolution or linear layer.
         taps: of its kernel; needed where the weights cannot be looked at.
     """
-    weight = getattr(module, "weight", None)
-    if not isinstance(weight, Tensor) or weight.is_meta or not weight.is_floating_point():
+    stored = stored_weight(module)  # reading through the module could move what it normalizes by
+    weight = None if stored is None else stored.value()
+    if weight is None or weight.is_meta or not weight.is_floating_point() or hasattr(weight, "device_mesh"):
         inputs = getattr(module, "in_features", getattr(module, "in_channels", 1)) // getattr(module, "groups", 1)
         return LayerLaw(np.eye(max(taps, 1)), math.sqrt(2 / (inputs * max(taps, 1))))
-    weight = weight.detach()
     if weight.dim() == 2:
         weight = weight[..., None]
     moments = tap_moments(weight.transpose(0, 1) if isinstance(module, _ConvTransposeNd) else weight)
