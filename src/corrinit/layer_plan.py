@@ -105,9 +105,9 @@ class Plan:
             for layer in self.layers
             if layer.is_drawn
         ]
-        resets = _resets(
-            self.layers, modules, {id(t) for layer, stored in drawn for t in _written(layer, stored)}
-        )
+        written = {id(tensor) for layer, stored in drawn for tensor in _written(layer, stored)}
+        written = {id(tensor) for layer, stored in drawn for tensor in _written(layer, stored)}
+        resets = _resets(self.layers, modules, written)
         for layer, module, tensors in resets:
             require_resettable(layer.name, module, tensors)
         seed = self._seed(model, seed)
@@ -115,7 +115,7 @@ class Plan:
             reset(layer.name, module, tensors, seed)
         generators = [layer_generator(seed, layer.name) for layer, _ in drawn]
         _in_threads(_draw, [(*task, generator) for task, generator in zip(drawn, generators, strict=True)])
-        self._warn_of_garbage(modules)
+        self._warn_of_garbage(modules, written)
         return replace(self, seed=seed)
 
     def param_init_fn(
@@ -221,13 +221,13 @@ class Plan:
         seed = self.seed if seed is None else seed
         return seed_from_torch(common=_is_common(model)) if seed is None else require_seed(seed)
 
-    def _warn_of_garbage(self, modules: dict[str, nn.Module]) -> None:
-        found = [
-            f"{layer.name}.{tensor}".lstrip(".")
-            for layer in self.layers
-            if (module := modules.get(layer.name)) is not None
-            and (tensor := looks_uninitialized(module, [name for name, _ in own_tensors(module)]))
-        ]
+    def _warn_of_garbage(self, modules: dict[str, nn.Module], written: set[int]) -> None:
+        found: list[str] = []
+        for layer in self.layers:
+            if (module := modules.get(layer.name)) is not None:
+                kept = [name for name, tensor in own_tensors(module) if id(tensor) not in written]
+                if (name := looks_uninitialized(module, kept)) is not None:
+                    found.append(f"{layer.name}.{name}".lstrip("."))
         if found:
             warn_caller(
                 f"{listed(found)}: kept, with values that nobody means (NaN, infinite, beyond 1e8, or no "
@@ -276,7 +276,7 @@ def _written(layer: LayerPlan, stored: StoredWeight) -> list[Tensor]:
 def _resets(
     layers: Iterable[LayerPlan], modules: dict[str, nn.Module], written: set[int]
 ) -> list[tuple[LayerPlan, nn.Module, list[str]]]:
-    """The modules to be reset, and which of their own tensors: each once, and none that is drawn."""
+    """The modules to be reset, and which of their own tensors: none of those `written`, to which they add."""
     found = []
     for layer in layers:
         if layer.rule != "reset" and not layer.reset_others:

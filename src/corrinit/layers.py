@@ -240,11 +240,15 @@ def filters_of_unknown_class(module: nn.Module) -> str | None:
 
     Filters have 3 to 6 axes, of which one or two of channels are longer than 1, and one or more short ones of
     taps. Tables of positions, tokens, and factors per channel have not, or say in their name what they are.
+    Where a module has a `kernel_size`, its `weight` may also hold them flat.
     """
     if type(module).__module__.startswith("torch.nn") or isinstance(module, (_NormBase, nn.LayerNorm)):
         return None
     for name, parameter in own_parameters(module).items():
-        if parameter.requires_grad and parameter.is_floating_point() and _looks_like_filters(name, parameter):
+        flat = name == "weight" and parameter.dim() > 1 and hasattr(module, "kernel_size")
+        if not parameter.requires_grad or not parameter.is_floating_point():
+            continue
+        if flat or _looks_like_filters(name, parameter):
             return name
     return None
 

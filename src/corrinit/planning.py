@@ -248,7 +248,9 @@ def _warn_of_layers_left_alone(
     kept = {row.name: row.reason for row, why in rows if why is not None and why.has_filters}
     drawn = {row.name for row, why in rows if why is None}
     if not drawn:
-        warn_caller(f"0 of {len(kept)} layers with filters drawn{_in_words(kept.values())}")
+        nothing = "there is no convolution or linear layer of torch's in the model, so nothing is drawn"
+        counted = f"0 of {len(kept)} layers with filters drawn{_in_words(kept.values())}"
+        warn_caller(counted if kept else nothing)
         return
     for selector in as_sequence(include):
         chosen = select(model, selector, "include")
@@ -274,7 +276,7 @@ def _drawn(
     """The rule, scale and correlation of a layer that is drawn."""
     transposed = isinstance(module, _ConvTransposeNd)
     axis = 1 if (mode == "fan_in") != transposed else 0
-    channels = layer.shape[axis]
+    channels = layer.shape[axis] // (layer.like.sets(module) if layer.like and axis == 0 else 1)
     groups = layer.like.count_groups(module) if layer.like else getattr(module, "groups", 1)
     if axis == 0:
         channels //= groups
