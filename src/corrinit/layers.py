@@ -15,8 +15,9 @@ from torch.nn.modules.conv import _ConvNd
 from corrinit.errors import PlanError
 from corrinit.weight_storage import stored_weight
 
-_WRAPPED = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+_WRAPPED = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module")
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, torch.optim.swa_utils.AveragedModel)
+_WRAPPERS_ELSEWHERE = ("DeepSpeedEngine", "PipelineEngine")
 
 _NOT_FILTERS = {
     nn.RNNBase: "recurrent weights are kept",
@@ -70,7 +71,7 @@ def named_layers(model: nn.Module) -> dict[str, nn.Module]:
             inside = plain_names[parent]
             is_wrapped = own in _WRAPPED or (own == "module" and parent in wrapping)
             plain_names[name] = inside if is_wrapped else f"{inside}.{own}" if inside else own
-        if isinstance(module, _WRAPPERS):
+        if isinstance(module, _WRAPPERS) or type(module).__name__ in _WRAPPERS_ELSEWHERE:
             wrapping.add(name)
         found.setdefault(plain_names[name], []).append((name, module))
     layers: dict[str, nn.Module] = {}
