@@ -92,7 +92,7 @@ def test_a_plan_that_draws_nothing_says_why():
     with pytest.warns(CorrInitWarning, match="0 of 2 layers with filters drawn: 2 already loaded") as said:
         corrinit.initialize(model)
     assert said[0].filename == __file__
-    with pytest.warns(CorrInitWarning, match="0 of 0 layers with filters drawn"):
+    with pytest.warns(CorrInitWarning, match="no convolution or linear layer"):
         corrinit.plan(nn.BatchNorm2d(4))
 
 
@@ -275,6 +275,9 @@ def test_axes_are_read_in_the_order_they_are_named():
         model, recipe="schneider", seed=0, modules={Channels: ConvolutionLike("kernel", "kkio")}
     )
     assert torch.equal(model[0].kernel.permute(3, 2, 0, 1), like[0].weight)
+    sets = corrinit.plan(model, recipe="schneider", mode="fan_out", modules={Channels: ConvolutionLike("kernel", "kxoi")})
+    assert "n_out = 5" in sets.layers[0].reason
+    assert sets.layers[0].shape == (15, 7, 3)
     equalized = corrinit.plan(model, modules={Channels: ConvolutionLike("kernel", "kkio", std=1.0)})
     assert equalized.layers[0].std == 1.0
 
@@ -331,3 +334,16 @@ def test_adapters_with_a_zero_half_are_nothing_to_warn_of():
         plan = corrinit.initialize(model)
     assert [layer.rule for layer in plan.layers] == ["keep", "normal", "keep"]
 
+
+class Flat(nn.Module):
+    """Experts whose filters lie flat."""
+
+    def __init__(self):
+        super().__init__()
+        self.kernel_size = (3, 3)
+        self.weight = nn.Parameter(torch.randn(4, 8 * 8 * 9))
+
+
+def test_flat_filters_are_told_by_the_kernel_size_beside_them():
+    with pytest.warns(CorrInitWarning, match="filters in weight of Flat"):
+        corrinit.plan(nn.Sequential(Flat(), nn.Conv2d(3, 8, 3)))

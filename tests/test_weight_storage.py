@@ -156,3 +156,13 @@ def test_the_value_read_is_what_the_layer_computes_with(wrap):
     value = stored_weight(layer).value()
     layer(torch.zeros(1, 4, 3, 3))
     torch.testing.assert_close(value, layer.weight.detach())
+
+
+class Dropped(nn.Module):
+    def forward(self, weight):
+        return 0 * weight if self.training else weight
+
+
+def test_a_weight_is_read_as_outside_of_training():
+    layer = parametrize.register_parametrization(nn.Conv2d(4, 6, 3), "weight", Dropped())
+    assert torch.equal(stored_weight(layer.train()).value(), layer.parametrizations.weight.original)

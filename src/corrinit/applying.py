@@ -32,7 +32,8 @@ def apply(layers: Sequence[LayerPlan], model: nn.Module, seed: int | None, image
     modules = named_layers(model)
     claimed = MemoryMap()
     drawn = [(layer, _ready(layer, modules.get(layer.name), claimed)) for layer in layers if layer.is_drawn]
-    resets = _resets(layers, modules, {id(t) for layer, stored in drawn for t in _written(layer, stored)})
+    written = {id(tensor) for layer, stored in drawn for tensor in _written(layer, stored)}
+    resets = _resets(layers, modules, written)
     for layer, module, tensors in resets:
         require_resettable(layer.name, module, tensors)
     looking = [layer for layer, _ in drawn if _looks_at_images(layer)]
@@ -47,7 +48,7 @@ def apply(layers: Sequence[LayerPlan], model: nn.Module, seed: int | None, image
         _draw(drawn, seed)
         if looking and images is not None:
             _adapt(model, drawn, images)
-    _warn_of_garbage(layers, modules)
+    _warn_of_garbage(layers, modules, written)
     return seed
 
 
@@ -137,7 +138,7 @@ def _written(layer: LayerPlan, stored: StoredWeight) -> list[Tensor]:
 def _resets(
     layers: Iterable[LayerPlan], modules: dict[str, nn.Module], written: set[int]
 ) -> list[tuple[LayerPlan, nn.Module, list[str]]]:
-    """The modules to be reset, and which of their own tensors: each once, and none that is drawn."""
+    """The modules to be reset, and which of their own tensors: none of those `written`, to which they add."""
     found = []
     for layer in layers:
         if layer.method != "reset" and not layer.reset_others:
@@ -250,13 +251,15 @@ def _root_seed(model: nn.Module, seed: int | None) -> int:
     return seed_from_torch(common=_is_common(model)) if seed is None else require_seed(seed)
 
 
-def _warn_of_garbage(layers: Iterable[LayerPlan], modules: dict[str, nn.Module]) -> None:
-    found = [
-        f"{layer.name}.{tensor}".lstrip(".")
-        for layer in layers
-        if (module := modules.get(layer.name)) is not None
-        and (tensor := looks_uninitialized(module, [name for name, _ in own_tensors(module)]))
-    ]
+def _warn_of_garbage(
+    layers: Iterable[LayerPlan], modules: dict[str, nn.Module], written: set[int]
+) -> None:
+    found: list[str] = []
+    for layer in layers:
+        if (module := modules.get(layer.name)) is not None:
+            kept = [name for name, tensor in own_tensors(module) if id(tensor) not in written]
+            if (name := looks_uninitialized(module, kept)) is not None:
+                found.append(f"{layer.name}.{name}".lstrip("."))
     if found:
         warn_caller(
             f"{listed(found)}: kept, with values that nobody means (NaN, infinite, beyond 1e8, or no "

@@ -73,7 +73,8 @@ class Candidate:
         row, module = self.row, self.module
         groups = row.like.count_groups(module) if row.like else getattr(module, "groups", 1)
         axis = 1 if backward == isinstance(module, _ConvTransposeNd) else 0
-        channels = row.shape[axis] // (groups if axis == 0 else 1)
+        sets = row.like.sets(module) if row.like else 1
+        channels = row.shape[axis] // (groups * sets if axis == 0 else 1)
         return Convolution(
             row.name, module, row.shape, depth, channels, gain, groups=groups, backward=backward
         )
@@ -169,7 +170,9 @@ def warn_of_layers_left_alone(model: nn.Module, candidates: Sequence[Candidate],
     kept = {c.row.name: c.row.reason for c in candidates if c.why is not None and c.why.has_filters}
     drawn = {c.row.name for c in candidates if c.why is None}
     if not drawn:
-        warn_caller(f"0 of {len(kept)} layers with filters drawn{_in_words(kept.values())}")
+        nothing = "there is no convolution or linear layer of torch's in the model, so nothing is drawn"
+        counted = f"0 of {len(kept)} layers with filters drawn{_in_words(kept.values())}"
+        warn_caller(counted if kept else nothing)
         return
     for selector in as_sequence(include):
         chosen = select(model, selector, "include")

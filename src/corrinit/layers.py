@@ -15,8 +15,9 @@ from torch.nn.modules.conv import _ConvNd
 from corrinit.errors import PlanError
 from corrinit.weight_storage import stored_weight
 
-_WRAPPED = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+_WRAPPED = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module")
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, torch.optim.swa_utils.AveragedModel)
+_WRAPPERS_ELSEWHERE = ("DeepSpeedEngine", "PipelineEngine")
 
 _NOT_FILTERS = {
     nn.RNNBase: "recurrent weights are kept",
@@ -70,7 +71,7 @@ def named_layers(model: nn.Module) -> dict[str, nn.Module]:
             inside = plain_names[parent]
             is_wrapped = own in _WRAPPED or (own == "module" and parent in wrapping)
             plain_names[name] = inside if is_wrapped else f"{inside}.{own}" if inside else own
-        if isinstance(module, _WRAPPERS):
+        if isinstance(module, _WRAPPERS) or type(module).__name__ in _WRAPPERS_ELSEWHERE:
             wrapping.add(name)
         found.setdefault(plain_names[name], []).append((name, module))
     layers: dict[str, nn.Module] = {}
@@ -240,11 +241,15 @@ def filters_of_unknown_class(module: nn.Module) -> str | None:
 
     Filters have 3 to 6 axes, of which one or two of channels are longer than 1, and one or more short ones of
     taps. Tables of positions, tokens, and factors per channel have not, or say in their name what they are.
+    Where a module has a `kernel_size`, its `weight` may also hold them flat.
     """
     if type(module).__module__.startswith("torch.nn") or isinstance(module, (_NormBase, nn.LayerNorm)):
         return None
     for name, parameter in own_parameters(module).items():
-        if parameter.requires_grad and parameter.is_floating_point() and _looks_like_filters(name, parameter):
+        flat = name == "weight" and parameter.dim() > 1 and hasattr(module, "kernel_size")
+        if not parameter.requires_grad or not parameter.is_floating_point():
+            continue
+        if flat or _looks_like_filters(name, parameter):
             return name
     return None
 

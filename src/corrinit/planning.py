@@ -132,7 +132,7 @@ def plan(
 
     A `CorrInitWarning` names filters that are left alone although they could be expected to be drawn, and
     says why where nothing is drawn at all, or nothing of what `include` names. On the meta device all is
-    planned from the shapes.
+    planned from the shapes. All ranks that share a model plan it together.
 
     Args:
         model: any module.

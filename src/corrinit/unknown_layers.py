@@ -75,6 +75,14 @@ class ConvolutionLike:
             )
         return _Viewed(module, parameter, self)
 
+    def sets(self, module: nn.Module) -> int:
+        """How many sets of filters a module of this description has."""
+        parameter = module._parameters[self.weight]
+        assert parameter is not None
+        return prod(
+            size for size, letter in zip(parameter.shape, self.axes, strict=True) if letter not in "oik"
+        )
+
     def count_groups(self, module: nn.Module) -> int:
         """The number of groups of a module of this description."""
         return getattr(module, self.groups) if isinstance(self.groups, str) else self.groups
