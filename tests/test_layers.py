@@ -275,7 +275,9 @@ def test_axes_are_read_in_the_order_they_are_named():
         model, recipe="schneider", seed=0, modules={Channels: ConvolutionLike("kernel", "kkio")}
     )
     assert torch.equal(model[0].kernel.permute(3, 2, 0, 1), like[0].weight)
-    sets = corrinit.plan(model, recipe="schneider", mode="fan_out", modules={Channels: ConvolutionLike("kernel", "kxoi")})
+    sets = corrinit.plan(
+        model, recipe="schneider", mode="fan_out", modules={Channels: ConvolutionLike("kernel", "kxoi")}
+    )
     assert "n_out = 5" in sets.layers[0].reason
     assert sets.layers[0].shape == (15, 7, 3)
     equalized = corrinit.plan(model, modules={Channels: ConvolutionLike("kernel", "kkio", std=1.0)})

@@ -66,7 +66,8 @@ def test_plan_changes_nothing_and_apply_does_exactly_what_it_says():
 def test_table_has_layer_shape_rule_action_and_reason():
     text = str(corrinit.plan(Residual(), recipe="schneider", exclude=["head.*"]))
     assert re.search(
-        r"stem +Conv2d +8×3×3×3 +dense +correlated_normal +draw, std 0\.1551 \(paper\) +n_in = 3, R mean", text
+        r"stem +Conv2d +8×3×3×3 +dense +correlated_normal +draw, std 0\.1551 \(paper\) +n_in = 3, R mean",
+        text,
     )
     assert re.search(r"depthwise .*zero bias +n_in = 1, depthwise", text)
     assert re.search(r"pointwise .* normal .* a single tap", text)

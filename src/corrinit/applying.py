@@ -251,9 +251,7 @@ def _root_seed(model: nn.Module, seed: int | None) -> int:
     return seed_from_torch(common=_is_common(model)) if seed is None else require_seed(seed)
 
 
-def _warn_of_garbage(
-    layers: Iterable[LayerPlan], modules: dict[str, nn.Module], written: set[int]
-) -> None:
+def _warn_of_garbage(layers: Iterable[LayerPlan], modules: dict[str, nn.Module], written: set[int]) -> None:
     found: list[str] = []
     for layer in layers:
         if (module := modules.get(layer.name)) is not None:

@@ -66,7 +66,9 @@ def _twin(module: nn.Module, kind: type[nn.Module], children: dict[str, nn.Modul
     twin = object.__new__(kind)
     hooks = {key: OrderedDict() for key in vars(module) if key.endswith("_hooks")}
     twin.__dict__.update(vars(module) | hooks)
-    for key in [key for key in twin.__dict__ if key.startswith("__composable_api")]:  # of FSDP2, no copy of it
+    for key in [
+        key for key in twin.__dict__ if key.startswith("__composable_api")
+    ]:  # of FSDP2, no copy of it
         del twin.__dict__[key]
     twin.__dict__["_modules"] = children
     twin.__dict__["_parameters"] = {

@@ -252,9 +252,7 @@ class LagField(Field):
 
     def mapped(self, same: Map, power: Map) -> Field:
         common = float(same(np.array([self.common]))[0])
-        return replace(
-            self, squares=power(self.squares), correlation=same(self.correlation), common=common
-        )
+        return replace(self, squares=power(self.squares), correlation=same(self.correlation), common=common)
 
     def centred(self, share: float = 0.0, own: bool = False) -> Field:
         if not own:
@@ -417,9 +415,7 @@ def _safe(moments: Array, scale: Array) -> Array:
 def _by_displacement(field: PairField) -> LagField:
     """The field of a small map as one that depends on displacements: means over the pairs of positions."""
     places = np.indices(field.size).reshape(len(field.size), -1)
-    lags = tuple(
-        at[None, :] - at[:, None] + n - 1 for at, n in zip(places, field.size, strict=True)
-    )
+    lags = tuple(at[None, :] - at[:, None] + n - 1 for at, n in zip(places, field.size, strict=True))
     shape = tuple(2 * n - 1 for n in field.size)
     root = np.sqrt(field.power)
     scale = np.outer(root, root)

@@ -76,7 +76,9 @@ def present_law(module: nn.Module, taps: int = 0) -> LayerLaw:
     stored = stored_weight(module)  # reading through the module could move what it normalizes by
     weight = None if stored is None else stored.value()
     if weight is None or weight.is_meta or not weight.is_floating_point() or hasattr(weight, "device_mesh"):
-        inputs = getattr(module, "in_features", getattr(module, "in_channels", 1)) // getattr(module, "groups", 1)
+        inputs = getattr(module, "in_features", getattr(module, "in_channels", 1)) // getattr(
+            module, "groups", 1
+        )
         return LayerLaw(np.eye(max(taps, 1)), math.sqrt(2 / (inputs * max(taps, 1))))
     if weight.dim() == 2:
         weight = weight[..., None]

@@ -62,7 +62,9 @@ def measure(model: nn.Module, images: Tensor, graph: Graph | None = None) -> Sig
             raise
         except Exception as error:
             reason = str(error).partition("\n")[0]
-            raise PlanError(f"the model cannot run on images of shape {tuple(images.shape)}: {reason}") from error
+            raise PlanError(
+                f"the model cannot run on images of shape {tuple(images.shape)}: {reason}"
+            ) from error
         finally:
             for hook in hooks:
                 hook.remove()

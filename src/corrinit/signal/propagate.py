@@ -46,9 +46,7 @@ _EFFECTIVE_COLOURS = 1.2
 """Effective channels of natural images of three: their colours are nearly the same image."""
 
 
-def propagate(
-    graph: Graph, law: Law, *, inputs: InputLaw = natural, borders: bool = True
-) -> SignalReport:
+def propagate(graph: Graph, law: Law, *, inputs: InputLaw = natural, borders: bool = True) -> SignalReport:
     """The second moments of the signal after each step of a model, and at each of its layers.
 
     Args:
@@ -84,7 +82,9 @@ def propagate(
                 signals.pop(index, None)
     notes = list(dict.fromkeys(run.notes))
     if graph.source != "trace":
-        notes.insert(0, f"layers taken in the order of the modules, since the model did not run: {graph.reason}")
+        notes.insert(
+            0, f"layers taken in the order of the modules, since the model did not run: {graph.reason}"
+        )
     return SignalReport(tuple(rows), tuple(run.layers.values()), tuple(notes))
 
 
@@ -144,8 +144,13 @@ def _layer(run: _Run, step: Step, given: list[Signal]) -> Signal:
         channels, outputs = arguments["in_channels"] // arguments["groups"], arguments["out_channels"]
         transposed = step.kind == "transposed_conv"
         if len(signal.field.size) != len(arguments["kernel_size"]):
-            run.note(step, f"a map of size {signal.field.size} meets a kernel of {len(arguments['kernel_size'])} axes")
-            signal = replace(signal, field=zeros((1,) * len(arguments["kernel_size"])).plus(signal.mean_square))
+            run.note(
+                step,
+                f"a map of size {signal.field.size} meets a kernel of {len(arguments['kernel_size'])} axes",
+            )
+            signal = replace(
+                signal, field=zeros((1,) * len(arguments["kernel_size"])).plus(signal.mean_square)
+            )
         try:
             windows = convolution_windows(
                 arguments, signal.field.size, transposed=transposed, borders=run.borders
