@@ -14,13 +14,14 @@ from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from math import inf
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 from corrinit import kernels
 from corrinit.correlation import SpatialCorrelation
 from corrinit.correlation_io import load_correlation
 from corrinit.errors import ConfigError, CorrelationError
 from corrinit.lab.checks import check_keys, check_types, require
+from corrinit.method_info import method_info
 from corrinit.presets import load_preset, preset_layers, preset_names
 
 Scale: TypeAlias = Literal["own", "he", "correlated", "measured"]
@@ -34,13 +35,6 @@ KERNELS = {
 
 _KERNEL_SIZE = (3, 3)
 """Where a closed-form correlation has the mean it is named by, as the default one has."""
-
-_OWN_SCALES: dict[str, Scale] = {
-    "kaiming_normal": "he",
-    "kaiming_uniform": "he",
-    "convolutional_covariance": "he",
-    "correlated": "correlated",
-}
 
 
 @dataclass(frozen=True)
@@ -70,12 +64,13 @@ class Initialization:
     @property
     def depends_on_correlation(self) -> bool:
         """Whether the correlation decides any weight: through the taps, or through their scale."""
-        return "correlated" in (self.method, self.scale)
+        scale = self.own_scale if self.scale == "own" else self.scale
+        return method_info(self.method).uses_correlation or scale == "correlated"
 
     @property
     def own_scale(self) -> Scale:
         """What the scale is called that the method owns: `"own"` unless it is one that others are run at."""
-        return _OWN_SCALES.get(self.method, "own")
+        return cast(Scale, method_info(self.method).own_scale or "own")
 
     @property
     def canonical(self) -> Initialization:

@@ -6,7 +6,8 @@ layers and biases are alike under every method. All methods that start from Gaus
 ones. Any can be run at its own scale, at He's, or at that of the correlated method: the control that
 separates what correlation does from what a smaller scale does.
 
-A package adds methods through the entry point group `corrinit.methods`, each a `Method` under its name.
+A package adds methods through the entry point group `corrinit.methods`, each a `Method` under its name, which
+declares whether it draws with R.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from difflib import get_close_matches
 from importlib.metadata import entry_points
 
 from corrinit.errors import ConfigError
+from corrinit.method_info import ENTRY_POINTS
 from corrinit.methods import (
     convolutional_covariance,
     correlated,
@@ -53,9 +55,6 @@ METHODS: dict[str, Method] = {
     )
 }
 """The methods that come with the package, by name."""
-
-ENTRY_POINTS = "corrinit.methods"
-
 
 def find(name: str) -> Method:
     """The method of a name: one of `METHODS`, which no entry point can replace, or that of an entry point.

@@ -13,6 +13,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 
 from corrinit.correlation import SpatialCorrelation
 from corrinit.drawing import Distribution
+from corrinit.method_info import MethodInfo
 from corrinit.scale import Inputs, amplification, scale_for, transposed_amplification
 from corrinit.weight_storage import writing_weight
 
@@ -122,6 +123,11 @@ class Method:
     adapt: Adapt | None = None
     uses_correlation: bool = False
     own_scale: str | None = None
+
+    @property
+    def info(self) -> MethodInfo:
+        """What is to be known of it where it is not loaded."""
+        return MethodInfo(self.own_scale, self.adapt is not None, self.uses_correlation)
 
 
 def independent_taps(convolution: Convolution) -> SpatialCorrelation:
