@@ -77,7 +77,10 @@ def compare(
     """Compare initialization methods in your own training loop, paired by seed.
 
     Every method gets the same seeds. For one seed, all start from the same model, the same draws and the same
-    global random state of torch, so that they differ in the initialization alone. Runs are made in this
+    global random states of Python, numpy and torch (which the workers of a `DataLoader` follow), so that they
+    differ in the initialization alone. These states, and torch's global switches (precision, determinism,
+    threads, gradients), are as before after each run. What else is made outside of `train_fn` and `model`
+    and changes, such as a generator or persistent workers, is yours to set by the seed. Runs are made in this
     process one by one, all methods of a seed before the next seed. Needs `pip install "corrinit[lab]"`.
 
     Without `max_seeds`, intervals are Student's and p-values those of the paired t test. With it, both hold
@@ -102,7 +105,8 @@ def compare(
         progress: called after each run.
 
     Raises:
-        ConfigError: for a method that does not exist, a metric that is not returned, or impossible numbers.
+        ConfigError: for a method that does not exist, a metric that is not returned, or impossible numbers;
+            if a run trains, or starts from, what belongs to the model of an earlier run.
         CorrInitError: if the extra `lab` is not installed.
 
     Whatever `train_fn` raises is passed on; with a folder, the runs before it are kept.

@@ -26,6 +26,7 @@ from corrinit.lab.identity import run_id
 OTHER_VALUES = {
     "data": "cifar10",
     "train_subset": 100,
+    "resample": True,
     "tested_on": "held_out",
     "model": "vgg8",
     "architecture": "0123456789abcdef",
@@ -114,7 +115,17 @@ def test_the_run_id_is_the_same_on_every_machine_and_day():
 
 @pytest.mark.parametrize("name", [field.name for field in fields(RunConfig)])
 def test_every_setting_changes_the_run_id(name):
-    assert replace(RunConfig(), **{name: OTHER_VALUES[name]}).run_id != RunConfig().run_id
+    config = RunConfig(train_subset=50)
+    assert replace(config, **{name: OTHER_VALUES[name]}).run_id != config.run_id
+
+
+def test_the_default_of_resample_is_in_no_run_id():
+    assert RunConfig(train_subset=50).run_id == "06233c8cba1197d4"
+
+
+def test_nothing_is_drawn_from_all_images():
+    with pytest.raises(ConfigError, match="resample is True; it draws a part of the training images"):
+        RunConfig(resample=True)
 
 
 @pytest.mark.parametrize(

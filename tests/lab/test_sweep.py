@@ -223,7 +223,7 @@ def test_a_process_killed_while_it_writes_leaves_no_half_file_behind(tmp_path, u
         exit_code = process.exitcode
         sweep([GRID[0]], runs)
         assert snapshot(runs) == {GRID[0].run_id: undisturbed[GRID[0].run_id]}
-    assert (number, exit_code) == (7, 0)  # config, metrics, checkpoint, metrics, updates, result
+    assert (number, exit_code) == (8, 0)  # config, metrics, checkpoint, correct, metrics, updates, result
 
 
 def work_for_a_parent_that_dies(runs, started):

@@ -12,12 +12,13 @@ from safetensors.torch import load_file
 
 from corrinit import methods
 from corrinit.errors import ConfigError, CorrInitError, CorrInitWarning
-from corrinit.lab import records, train
+from corrinit.lab import initialized, records
 from corrinit.lab.config import TWO_BY_TWO, Initialization, RunConfig
 from corrinit.lab.data import load
+from corrinit.lab.initialized import channel_moments, initialized_model
 from corrinit.lab.records import read_run
 from corrinit.lab.run import run
-from corrinit.lab.train import Training, channel_moments, initialized_model
+from corrinit.lab.train import Training
 from oracles import training as oracle
 
 TINY = RunConfig(train_subset=100, width=0.1, epochs=5, batch_size=32, lr=0.05, seed=3)
@@ -131,7 +132,7 @@ def test_arms_that_look_at_images_differ_in_the_convolutions_alone(digits, arm):
 def test_methods_see_standardized_training_images_chosen_by_the_seed(digits, monkeypatch):
     seen = []
     monkeypatch.setattr(methods, "initialize", lambda *_, images, **__: seen.append(images))
-    monkeypatch.setattr(train, "INITIALIZATION_IMAGES", 40)
+    monkeypatch.setattr(initialized, "INITIALIZATION_IMAGES", 40)
     for seed in (3, 3, 4):
         initialized_model(replace(TINY, initialization=Initialization("lsuv"), seed=seed), digits)
     initialized_model(TINY, digits)

@@ -8,11 +8,17 @@ from corrinit.cli.progress import load_visibly
 from corrinit.errors import ConfigError
 from corrinit.factory import build_model, fingerprint, is_factory, require_outputs
 from corrinit.lab.config import RunConfig
+from corrinit.lab.isolation import isolated
 from corrinit.lab.models import build
 
 
-def checked(config: RunConfig) -> RunConfig:
+def checked(config: RunConfig, *, resample: bool | None = False) -> RunConfig:
     """The configuration, with the architecture of a factory's model noted.
+
+    Args:
+        config: what is to be run.
+        resample: whether every seed draws its own training subset; None: where at least as many images stay
+            unused as it takes, so that two draws share half of their images at most, on average.
 
     Raises:
         ConfigError: if there is no such network, it fails on the images or returns other scores than one for
@@ -23,9 +29,13 @@ def checked(config: RunConfig) -> RunConfig:
     classes, shape = len(dataset.classes), dataset.train_images.shape[1:]
     if classes < 2:
         raise ConfigError(f"the data has one class, {dataset.classes[0]!r}; a comparison needs two or more")
+    if resample is None:
+        resample = config.train_subset is not None and 2 * config.train_subset <= dataset.available
+    config = replace(config, resample=resample)
     if is_factory(config.model):
-        model = build_model(config.model)
-        require_outputs(model, shape, classes)
+        with isolated(config.seed):
+            model = build_model(config.model)
+            require_outputs(model, shape, classes)
         return replace(config, architecture=fingerprint(model))
     build(config.model, classes=classes, in_channels=shape[0], image_size=shape[1:], width=config.width)
     return config

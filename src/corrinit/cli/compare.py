@@ -21,6 +21,7 @@ from corrinit.lab.comparison import BASELINE
 from corrinit.lab.conclusions import conclusions
 from corrinit.lab.config import Initialization, Precision, RunConfig
 from corrinit.lab.contest import Contest, panels_at, panels_at_best, with_controls
+from corrinit.lab.coverage import coverages
 from corrinit.lab.page import Section, Table
 from corrinit.lab.report import write_report
 from corrinit.lab.sweep import Sweep
@@ -40,6 +41,7 @@ def compare(
     epochs: int = 20,
     target: float | None = None,
     train_subset: int | None = None,
+    resample: bool | None = None,
     width: float = 0.5,
     batch_size: int = 256,
     l2: float = 0.0,
@@ -69,6 +71,8 @@ def compare(
         target: Accuracy to which the time is measured, such as 0.8; by default one that kaiming_normal
             reaches.
         train_subset: Train on that many images only.
+        resample: Let every seed draw its own of these images, so that intervals cover their choice too; by
+            default where at least as many stay unused.
         width: Factor on the numbers of channels, of the networks that are named above.
         batch_size: Images per update.
         l2: L2 regularization.
@@ -93,8 +97,11 @@ def compare(
             batch_size=batch_size,
             l2=l2,
             precision=precision,
-        )
+        ),
+        resample=resample,
     )
+    if base.resample and resample is None:
+        sys.stderr.write("every seed draws its own training images; --no-resample: one draw for all seeds\n")
     tuned = Sweep((), ())
     if rates is None:
         tuned = carry_out(tuning_runs(base, arms), runs, jobs=jobs)
@@ -111,6 +118,7 @@ def compare(
     if outcome.records:
         command = shlex.join(["corrinit", *sys.argv[1:]])
         sequential = contest.max_seeds > contest.seeds
+        sys.stdout.write("\n".join(coverages(outcome.records)) + "\n\n")
         _print(conclusions(records, target=target, sequential=sequential))
         report = write_report(records, output, command=command, target=target, sequential=sequential)
         sys.stdout.write(f"{report}\n")

@@ -24,6 +24,7 @@ def demo(
     epochs: int = 20,
     seeds: int = 5,
     train_subset: int | None = None,
+    resample: bool = False,
     width: float = 0.5,
     lr: float = 0.1,
     l2: float = 0.0,
@@ -44,6 +45,7 @@ def demo(
         epochs: Passes over the training images.
         seeds: Number of seeds, from 0.
         train_subset: Train on that many images only.
+        resample: Let every seed draw its own of these images, so that intervals cover their choice too.
         width: Factor on the numbers of channels.
         lr: Learning rate.
         l2: L2 regularization.
@@ -64,7 +66,8 @@ def demo(
             lr=lr,
             l2=l2,
             precision=precision,
-        )
+        ),
+        resample=resample,
     )
     configs = [
         replace(base, initialization=initialization, seed=seed)

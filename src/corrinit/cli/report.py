@@ -24,6 +24,7 @@ def report(
     cifar100: str | None = None,
     models: tuple[str, ...] = (),
     correlation: str = "default",
+    resample: bool = False,
     target: float | None = None,
     sequential: bool = False,
     output: Annotated[Path, Parameter(alias="-o")] = Path("report.html"),
@@ -40,6 +41,7 @@ def report(
         cifar100: The same for CIFAR-100.
         models: Only these networks of the paper.
         correlation: R of the correlated rows, as in `corrinit reproduce`.
+        resample: With --paper, of the runs for which every seed drew its own training images.
         target: Without --paper, accuracy to which the time is measured.
         sequential: Without --paper, allow for seeds that were added until the answer was clear, as
             corrinit compare --max-seeds does.
@@ -55,7 +57,9 @@ def report(
             records, output, command=command, target=target, sequential=sequential, markdown=markdown
         )
     else:
-        protocol = Protocol(scale, data_sources(cifar10=cifar10, cifar100=cifar100), models, correlation)
+        protocol = Protocol(
+            scale, data_sources(cifar10=cifar10, cifar100=cifar100), models, correlation, resample
+        )
         written = write_paper_report(paper, protocol, records, output, command=command, markdown=markdown)
     sys.stdout.write(f"{written}\n")
 

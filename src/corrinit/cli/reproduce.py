@@ -23,6 +23,7 @@ def reproduce(
     cifar100: str | None = None,
     models: tuple[str, ...] = (),
     correlation: str = "default",
+    resample: bool = False,
     jobs: int = 1,
     runs: Path = Path("runs"),
     output: Annotated[Path, Parameter(alias="-o")] = Path("reproduction.html"),
@@ -41,12 +42,15 @@ def reproduce(
         models: Only these networks of the paper, such as vgg8 or resnet10.
         correlation: R where the paper takes that of its ResNet-10: default (the exponential kernel with the
             mean that the paper prints), a preset, or a correlation file. Table 4 keeps the R it names.
+        resample: Let every seed draw its own training images, where the scale trains on a part of them.
         jobs: Runs at a time, each in its own process.
         runs: Folder of the run records.
         output: The report, one HTML file.
         markdown: Write its text and tables to this file as well.
     """
-    protocol = Protocol(scale, data_sources(cifar10=cifar10, cifar100=cifar100), models, correlation)
+    protocol = Protocol(
+        scale, data_sources(cifar10=cifar10, cifar100=cifar100), models, correlation, resample
+    )
     outcome = carry_out(protocol.runs(experiments(name)), runs, jobs=jobs)
     command = shlex.join(["corrinit", *sys.argv[1:]])
     report = write_paper_report(name, protocol, outcome.records, output, command=command, markdown=markdown)

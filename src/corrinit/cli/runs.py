@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,12 @@ from corrinit.lab.query import export, select
 from corrinit.lab.records import RunRecord, read_runs
 
 COLUMNS = ("run", "data", "model", "initialization", "seed", "lr", "L2", "epochs", "accuracy", "protocol")
+OBSERVED = {
+    "averaged_test_accuracy": "averaged",
+    "unused_accuracy": "unused",
+    "averaged_unused_accuracy": "averaged, unused",
+}
+"""Accuracies that later versions observe as well, and what their columns are called."""
 
 
 def runs(
@@ -28,6 +35,9 @@ def runs(
     toml: bool = False,
 ) -> None:
     """List recorded runs.
+
+    Beside the accuracy after the last update stand those of the averaged weights, on the test images, and of
+    both on the labelled images that were not used; “not recorded” where the run does not tell.
 
     Args:
         conditions: Only runs with these settings, such as model=vgg8 lr=0.1 scale=he, or made by this
@@ -54,7 +64,12 @@ def runs(
 
 def _list(records: Sequence[RunRecord]) -> None:
     listing = Table(box=None, header_style="bold", pad_edge=False)
-    for name in COLUMNS:
+    observed = {
+        name: column
+        for name, column in OBSERVED.items()
+        if any(record.endpoint(name) is not None for record in records)
+    }
+    for name in (*COLUMNS, *observed.values()):
         listing.add_column(name, no_wrap=name != "data")
     for record in records:
         config = record.config
@@ -69,8 +84,16 @@ def _list(records: Sequence[RunRecord]) -> None:
             f"{len(record.metrics)}/{config.epochs}",
             _outcome(record),
             f"{record.protocol}{'' if record.current else ', replaced'}",
+            *(_observed(record, name) for name in observed),
         )
     Console(highlight=False).print(listing)
+
+
+def _observed(record: RunRecord, endpoint: str) -> str:
+    value = record.endpoint(endpoint)
+    if value is None:
+        return "not recorded"
+    return "–" if math.isnan(value) else f"{100 * value:.2f} %"
 
 
 def _outcome(record: RunRecord) -> str:

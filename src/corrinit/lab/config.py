@@ -43,7 +43,8 @@ class RunConfig:
 
     Args:
         data: data set, as in `corrinit.lab.data.load`.
-        train_subset: train on that many images, the same for every seed; None for all.
+        train_subset: train on that many images; None for all.
+        resample: draw them by the seed of the run, which all arms share, instead of once for all seeds.
         tested_on: the `"test"` images, or images `"held_out"` from training, to choose settings by.
         model: network, as in `corrinit.lab.models.build`, or a factory, as in `corrinit.factory.build_model`.
         architecture: of a factory's model, its `corrinit.factory.fingerprint`; empty for networks of ours.
@@ -57,7 +58,7 @@ class RunConfig:
         l2: λ of L2 regularization, as the weight decay of SGD.
         precision: `"bfloat16"` is automatic mixed precision.
         channels_last: memory format of images and kernels.
-        seed: of the initial weights and of the order of the images.
+        seed: of the initial weights and of the order of the images; with `resample` also of their choice.
 
     Raises:
         ConfigError: naming the value and what it may be.
@@ -65,6 +66,7 @@ class RunConfig:
 
     data: str = "digits"
     train_subset: int | None = None
+    resample: bool = False
     tested_on: TestedOn = "test"
     model: str = "small"
     architecture: str = ""
@@ -86,6 +88,10 @@ class RunConfig:
         require(
             self.train_subset is None or self.train_subset > 0, "train_subset", self.train_subset, positive
         )
+        if self.resample and self.train_subset is None:
+            raise ConfigError(
+                "resample is True; it draws a part of the training images: set train_subset too"
+            )
         require(0 < self.width < inf, "width", self.width, positive)
         require(self.epochs > 0, "epochs", self.epochs, positive)
         require(self.batch_size > 0, "batch_size", self.batch_size, positive)

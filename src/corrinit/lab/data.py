@@ -7,7 +7,7 @@ and how it was encoded travels with it as text, into every record that rests on 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +22,32 @@ from corrinit.lab.sources.images import Progress
 
 
 @dataclass(frozen=True, eq=False)
+class Unused:
+    """Labelled images of the training set that are neither trained on nor tested on.
+
+    Args:
+        images: all of the training set, uint8, shape (N, C, H, W); may be a read-only memory map.
+        labels: int64, shape (N,).
+        chosen: which of them are unused, ascending.
+        reserved: which others have been set apart, ascending.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    chosen: NDArray[np.intp]
+    reserved: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def batches(self, size: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+        """The images with their labels, read when they are wanted."""
+        for start in range(0, len(self), size):
+            part = self.chosen[start : start + size]
+            yield self.images[part], self.labels[part]
+
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Images with labels, split for training and testing.
 
@@ -33,6 +59,7 @@ class Dataset:
         train_labels: int64, shape (N,).
         test_images: uint8, shape (N', C, H, W).
         test_labels: int64, shape (N',).
+        unused: what a subset of the training images leaves; None if all of them are used.
     """
 
     name: str
@@ -42,6 +69,12 @@ class Dataset:
     train_labels: NDArray[np.int64]
     test_images: NDArray[np.uint8]
     test_labels: NDArray[np.int64]
+    unused: Unused | None = None
+
+    @property
+    def available(self) -> int:
+        """The number of training images before a subset of them was chosen."""
+        return len(self.train_images) if self.unused is None else len(self.unused.images)
 
 
 def load(
@@ -59,7 +92,7 @@ def load(
     Args:
         spec: which data set.
         train_subset: keep that many training images, in the proportions of the classes.
-        seed: chooses the subset.
+        seed: chooses the subset: 0, or that of the run where each is to have its own.
         progress: called with the numbers of images decoded so far and in total, for each split.
 
     Raises:
@@ -77,19 +110,29 @@ def load(
         f"{source.name}: {splits.origin}; {len(images):,} training and {len(splits.test_images):,} test "
         f"images of {shape}, {len(splits.classes)} classes"
     )
+    unused = None
     if train_subset is not None:
         kept = _subset(labels, train_subset, seed)
+        unused = Unused(images, labels, np.setdiff1d(np.arange(len(labels)), kept))
         images, labels = images[kept], labels[kept]
         provenance += f"; trained on a stratified random subset of {train_subset:,} images"
     return Dataset(
-        source.name, provenance, splits.classes, images, labels, splits.test_images, splits.test_labels
+        source.name,
+        provenance,
+        splits.classes,
+        images,
+        labels,
+        splits.test_images,
+        splits.test_labels,
+        unused,
     )
 
 
 def hold_out(dataset: Dataset) -> Dataset:
     """The training images alone, a fifth of each class taken from training and put in the place of the test.
 
-    Settings are chosen on it, so that the test images decide nothing. The split is always the same.
+    Settings are chosen on it, so that the test images decide nothing. The split of given images is always the
+    same; where a run's seed draws its training images, it is that draw which is split.
     """
     labels = dataset.train_labels
     kept = stratified_sample(labels, round(0.8 * len(labels)), seed=0)
@@ -102,6 +145,30 @@ def hold_out(dataset: Dataset) -> Dataset:
         test_images=dataset.train_images[held],
         test_labels=labels[held],
     )
+
+
+def set_apart(dataset: Dataset, reserve: Collection[int]) -> Dataset:
+    """A data set whose unused images lack a reserve, which is to be looked at by nothing but one final test.
+
+    Args:
+        dataset: as `load` gave it.
+        reserve: numbers of images among all training images.
+
+    Raises:
+        ConfigError: for a number that no image has.
+    """
+    if not reserve:
+        return dataset
+    if not 0 <= min(reserve) <= max(reserve) < dataset.available:
+        raise ConfigError(
+            f"the reserve has images {min(reserve)} to {max(reserve)}; the {dataset.available:,} training "
+            "images are numbered from 0"
+        )
+    if dataset.unused is None:
+        return dataset
+    numbers = sorted(set(reserve))
+    left = np.setdiff1d(dataset.unused.chosen, numbers)
+    return replace(dataset, unused=replace(dataset.unused, chosen=left, reserved=tuple(numbers)))
 
 
 def _subset(labels: NDArray[np.int64], size: int, seed: int) -> NDArray[np.intp]:

@@ -80,6 +80,7 @@ RUN: Final[tuple[Setting, ...]] = (
     Setting("precision"),
     Setting("channels_last"),
     Setting("seed"),
+    Setting("resample", default=False),
 )
 """The settings of a run but its arm. Those above are in every id; a later one has a `default`."""
 

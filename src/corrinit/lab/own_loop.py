@@ -6,14 +6,12 @@ import hashlib
 import json
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import torch
 from torch import Tensor, nn
 
 from corrinit import methods
@@ -23,6 +21,7 @@ from corrinit.factory import fingerprint
 from corrinit.lab.arms import Initialization
 from corrinit.lab.config import RunConfig
 from corrinit.lab.identity import frozen_arm, protocol_of
+from corrinit.lab.isolation import Lineage, isolated, reseed
 
 TrainFn: TypeAlias = Callable[[nn.Module, int], Any]
 Metrics: TypeAlias = Mapping[str, tuple[float, ...]]
@@ -47,23 +46,26 @@ class OwnLoop:
     build: Callable[[], nn.Module]
     images: Tensor | None
     folder: Path | None
+    lineage: Lineage = field(default_factory=Lineage, init=False)
 
     def run(self, initialization: Initialization, seed: int) -> tuple[Metrics, bool]:
         """The metrics of one run, and whether they were kept from an earlier call.
 
-        The model is built and trained under `torch.manual_seed(seed)`; the global random state of torch is
-        then as it was.
+        The model is built, and then trained, with the global random states of Python, numpy and torch set by
+        the seed. Afterwards they and the global switches of torch are as they were.
 
         Raises:
-            ConfigError: if `build` makes no module, or `train_fn` returns something else than numbers.
+            ConfigError: if `build` makes no module, or `train_fn` returns something else than numbers; if the
+                model of an earlier run is trained on.
         """
-        with _seeded(seed):
+        with isolated(seed):
             model = self.build()
             if not isinstance(model, nn.Module):
                 raise ConfigError(f"model made {type(model).__name__}; it returns a torch.nn.Module")
             file = self._file(model, initialization, seed)
             if file is not None and (kept := _read(file)) is not None:
                 return kept, True
+            self.lineage.add(model)
             methods.initialize(
                 model,
                 initialization.method,
@@ -73,8 +75,10 @@ class OwnLoop:
                 scale=initialization.scale,
                 images=self.images,
             )
-            torch.manual_seed(seed)
+            reseed(seed)
             metrics = read_metrics(self.train_fn(model, seed))
+        self.lineage.check_earlier()
+        self.lineage.trained(model)
         if file is not None:
             _write(file, initialization, seed, metrics)
         return metrics, False
@@ -139,13 +143,6 @@ def _curve(value: Any, name: str) -> tuple[float, ...]:
     if not curve:
         raise ConfigError(f"train_fn returned no value for {name}; a curve has one for each epoch")
     return curve
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        yield
 
 
 def _read(file: Path) -> Metrics | None:

@@ -9,6 +9,7 @@ from corrinit.correlation import default_correlation
 from corrinit.lab.claims import LEVEL, READINGS, Contrast, Finding, judge
 from corrinit.lab.comparison import compare, problem
 from corrinit.lab.config import Initialization
+from corrinit.lab.coverage import coverages
 from corrinit.lab.findings import interval, p_value, points
 from corrinit.lab.identity import changes_since
 from corrinit.lab.markdown import write_markdown
@@ -96,7 +97,7 @@ def _scope(protocol: Protocol, measured: Sequence[Measured], used: Sequence[RunR
         notes.append(_older_in_words([record for record in used if not record.current]))
     if used:
         notes.append(f"Data: {' / '.join(distinct(used, 'data'))}.")
-    return Section("What was run", tuple(notes))
+    return Section("What was run", (*notes, *coverages(used)))
 
 
 def _older_in_words(runs: Sequence[RunRecord]) -> str:

@@ -68,17 +68,21 @@ class Protocol:
         models: the paper's networks to run; empty for all.
         correlation: R of every row for which the paper takes that of its ResNet-10, as in `Initialization`;
             those of Table 4 keep the one that they name.
+        resample: draw the training images by the seed; the scale must train on a part of them.
 
     Raises:
-        ConfigError: if the paper has no such network.
+        ConfigError: if the paper has no such network, or the scale leaves nothing to draw.
     """
 
     scale: ScaleName = "paper"
     data: Mapping[str, str | None] = field(default_factory=dict)
     models: tuple[str, ...] = ()
     correlation: str = "default"
+    resample: bool = False
 
     def __post_init__(self) -> None:
+        if self.resample and SCALES[self.scale].train_subset is None:
+            raise ConfigError(f"the scale {self.scale!r} trains on all images, so that none can be drawn")
         for model in self.models:
             if model not in MODELS:
                 raise ConfigError(f"the paper has no network {model!r}; it has {', '.join(MODELS)}")
@@ -100,6 +104,7 @@ class Protocol:
             RunConfig(
                 data=data,
                 train_subset=scale.train_subset,
+                resample=self.resample,
                 model=scale.models.get(column.model, column.model),
                 width=row.width * scale.width,
                 initialization=self.initialization(row.initialization),

@@ -1,9 +1,10 @@
 """Run records: one folder a run, read without torch.
 
 A folder named by the run's id holds `config.json` from the start, which also says by which protocol it is
-run, `metrics.jsonl` (a line per epoch) and, at the end, `updates.npz` (totals per update) and `result.json`;
-the trained weights too, if they were asked for. Every file is replaced whole, and `result.json` comes last:
-where it stands, the run is finished.
+run, `metrics.jsonl` (a line per epoch) and, at the end, `updates.npz` (totals per update), `correct.npz` (a
+bit per test image) and `result.json` with the endpoints (`corrinit.lab.endpoints`); the trained weights too,
+if they were asked for. Every file is replaced whole, and `result.json` comes last: where it stands, the run
+is finished.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import math
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from corrinit.atomic import replacing
 from corrinit.errors import ConfigError, CorrInitError, CorrInitWarning
 from corrinit.lab import identity
 from corrinit.lab.config import RunConfig, from_dict, to_dict
+from corrinit.lab.endpoints import CORRECT, ENDPOINTS, read_correct, reserve_name
 
 Metrics = Mapping[str, float]
 
@@ -76,6 +78,34 @@ class RunRecord:
     def current(self) -> bool:
         """Whether the run would come out alike if it were made today."""
         return self.protocol == identity.protocol_of(self.config)
+
+    def endpoint(self, name: str) -> float | None:
+        """One of `corrinit.lab.endpoints.ENDPOINTS`; None if it was not recorded, NaN if the run diverged.
+
+        Raises:
+            KeyError: if there is no such endpoint.
+        """
+        if name not in ENDPOINTS:
+            raise KeyError(name)
+        if self.result.get("diverged"):
+            return math.nan
+        if self.finished and name in self.metrics[-1]:  # what was always recorded, epoch by epoch
+            return self.metrics[-1][name]
+        value = self.result.get(name, ...)
+        return None if value is ... else math.nan if value is None else value
+
+    def correct(self) -> dict[str, NDArray[np.bool_]] | None:
+        """For each test image, was it right? By `"last"` and `"averaged"` weights, in the order of the data.
+
+        None if that was not recorded, or the run diverged.
+
+        Raises:
+            RecordError: if the file is damaged.
+        """
+        try:
+            return read_correct(self.path)
+        except (OSError, ValueError, LookupError) as error:
+            raise RecordError(f"{self.path} has a damaged {CORRECT}.npz: {error}") from error
 
     def updates(self) -> dict[str, NDArray[np.float32]]:
         """Totals per update by name, each of shape (number of updates,).
@@ -144,7 +174,14 @@ def by_protocol(records: Sequence[RunRecord]) -> list[tuple[int | None, list[Run
     ]
 
 
-def finished_run(root: Path, config: RunConfig, *, with_weights: bool = False) -> RunRecord | None:
+def finished_run(
+    root: Path,
+    config: RunConfig,
+    *,
+    with_weights: bool = False,
+    needs: Collection[str] = (),
+    reserve: Collection[int] = (),
+) -> RunRecord | None:
     """The finished record of a configuration, or None.
 
     A damaged record is warned of (`CorrInitWarning`) and counts as not finished, so the run is made again.
@@ -153,6 +190,8 @@ def finished_run(root: Path, config: RunConfig, *, with_weights: bool = False) -
         root: the folder of all runs.
         config: the run.
         with_weights: a record without the trained weights does not count.
+        needs: neither does one that lacks an endpoint of these names, or `"correct"`.
+        reserve: nor, for endpoints on unused images, one that had others than these set apart.
 
     Raises:
         ConfigError: if the correlation file of the configuration cannot be read.
@@ -163,10 +202,23 @@ def finished_run(root: Path, config: RunConfig, *, with_weights: bool = False) -
     try:
         record = read_run(path)
         record.updates()
+        if any(_lacks(record, name, reserve_name(reserve)) for name in needs):
+            return None
     except RecordError as error:
         warnings.warn(f"{error}; the run is made again", CorrInitWarning, stacklevel=2)
         return None
     return record
+
+
+def _lacks(record: RunRecord, name: str, reserve: str | None) -> bool:
+    """Whether a finished run would have an endpoint, or what `correct` gives, if it were made again."""
+    if name == CORRECT:
+        return record.correct() is None and not record.result.get("diverged")
+    if "unused" not in name:
+        return record.endpoint(name) is None
+    if record.result.get("unused_images") == 0:  # there is nothing to observe
+        return False
+    return record.endpoint(name) is None or record.result.get("reserve") != reserve
 
 
 @contextmanager

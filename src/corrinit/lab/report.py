@@ -12,6 +12,7 @@ from corrinit.errors import CorrInitError
 from corrinit.lab import figures
 from corrinit.lab.comparison import Arm, Comparison, label
 from corrinit.lab.conclusions import conclusions
+from corrinit.lab.coverage import coverages
 from corrinit.lab.figures import PALETTE, Dots, Series, Style
 from corrinit.lab.findings import INTRODUCTION, effect_tables
 from corrinit.lab.identity import changes_since
@@ -65,7 +66,7 @@ def write_report(
     named = named_comparisons(records)
     comparisons = list(named.values())
     summary = [
-        Section("Summary", (INTRODUCTION,)),
+        Section("Summary", (*coverages(records), INTRODUCTION)),
         *conclusions(records, target=target, sequential=sequential),
     ]
     sections = [

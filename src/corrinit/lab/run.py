@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 
 import safetensors.torch
@@ -12,7 +13,9 @@ from corrinit.atomic import replacing
 from corrinit.errors import ConfigError, CorrInitWarning
 from corrinit.lab import records
 from corrinit.lab.config import RunConfig
-from corrinit.lab.data import hold_out, load
+from corrinit.lab.data import Dataset, hold_out, load, set_apart
+from corrinit.lab.endpoints import check_needs, write_correct
+from corrinit.lab.isolation import isolated
 from corrinit.lab.records import Metrics, RecordError, RunRecord
 from corrinit.lab.train import Training
 
@@ -23,6 +26,8 @@ def run(
     *,
     checkpoint_every: int = 5,
     keep_weights: bool = False,
+    needs: Collection[str] = (),
+    reserve: Collection[int] = (),
     wait: bool = False,
     on_epoch: Callable[[Metrics], object] | None = None,
 ) -> RunRecord:
@@ -35,43 +40,58 @@ def run(
         runs: the folder of all runs.
         checkpoint_every: epochs between checkpoints: what an interruption costs at most.
         keep_weights: keep the trained weights in the record, as `weights.safetensors`.
+        needs: endpoints (`corrinit.lab.endpoints`) that the record is to have: a finished one that lacks any
+            is made again. A run that is made has them all.
+        reserve: numbers of training images that a study sets apart: they do not count among the unused ones.
         wait: if another process is working on the run, wait for it.
         on_epoch: called with the metrics of each epoch as it ends.
 
     Raises:
-        ConfigError: if there is no such network, method or data set, or `checkpoint_every` is not positive.
+        ConfigError: if there is no such network, method, data set or endpoint, `checkpoint_every` is not
+            positive, or the factory of the model does not build it anew.
         DataError: if the data cannot be read.
         RunBusyError: if another process is working on the run, and `wait` is not set.
     """
     if checkpoint_every < 1:
         raise ConfigError(f"checkpoint_every is {checkpoint_every}; it is a number of epochs, at least 1")
-    if (finished := records.finished_run(runs, config, with_weights=keep_weights)) is not None:
-        return finished
-    dataset = load(config.data, train_subset=config.train_subset)
-    if config.tested_on == "held_out":
-        dataset = hold_out(dataset)
-    training = Training(config, dataset)
-    with records.claimed(runs, config, wait=wait) as path:
-        if (finished := records.finished_run(runs, config, with_weights=keep_weights)) is not None:
-            return finished
-        records.start(path, config)
-        checkpoint = path / records.CHECKPOINT
-        if checkpoint.exists():
-            try:
-                training.restore(checkpoint)
-            except RecordError as error:
-                warnings.warn(f"{error}; the run starts anew", CorrInitWarning, stacklevel=2)
-                training = Training(config, dataset)
-        while training.epoch < config.epochs and not training.diverged:
-            metrics = training.run_epoch()
-            if training.epoch % checkpoint_every == 0:
-                records.write_metrics(path, training.metrics)
-                training.save(checkpoint)
-            if on_epoch is not None:
-                on_epoch(metrics)
-        if keep_weights:
-            with replacing(path / records.WEIGHTS) as file:
-                file.write(safetensors.torch.save(training.weights()))
-        records.write_metrics(path, training.metrics)
-        records.finish(path, training.updates_so_far(), training.result())
-        return records.read_run(path)
+    check_needs(needs)
+    finished = partial(
+        records.finished_run, runs, config, with_weights=keep_weights, needs=needs, reserve=reserve
+    )
+    if (record := finished()) is not None:
+        return record
+    with isolated(config.seed):
+        dataset = set_apart(_dataset(config), reserve)
+        training = Training(config, dataset)
+        with records.claimed(runs, config, wait=wait) as path:
+            if (record := finished()) is not None:
+                return record
+            records.start(path, config)
+            checkpoint = path / records.CHECKPOINT
+            if checkpoint.exists():
+                try:
+                    training.restore(checkpoint)
+                except RecordError as error:
+                    warnings.warn(f"{error}; the run starts anew", CorrInitWarning, stacklevel=2)
+                    training = Training(config, dataset)
+            while training.epoch < config.epochs and not training.diverged:
+                metrics = training.run_epoch()
+                if training.epoch % checkpoint_every == 0:
+                    records.write_metrics(path, training.metrics)
+                    training.save(checkpoint)
+                if on_epoch is not None:
+                    on_epoch(metrics)
+            if keep_weights:
+                with replacing(path / records.WEIGHTS) as file:
+                    file.write(safetensors.torch.save(training.weights()))
+            endpoints, correct = training.endpoints()
+            write_correct(path, correct)
+            records.write_metrics(path, training.metrics)
+            records.finish(path, training.updates_so_far(), training.result() | endpoints)
+            return records.read_run(path)
+
+
+def _dataset(config: RunConfig) -> Dataset:
+    drawn_by = config.seed if config.resample else 0
+    dataset = load(config.data, train_subset=config.train_subset, seed=drawn_by)
+    return hold_out(dataset) if config.tested_on == "held_out" else dataset

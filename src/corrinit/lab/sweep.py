@@ -13,7 +13,7 @@ import threading
 import traceback
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +29,7 @@ from typing_extensions import Unpack
 from corrinit.errors import ConfigError, CorrInitError
 from corrinit.lab.config import RunConfig
 from corrinit.lab.data import load
+from corrinit.lab.endpoints import check_needs
 from corrinit.lab.records import Metrics, RunBusyError, RunRecord, finished_run
 from corrinit.lab.run import run
 
@@ -41,6 +42,8 @@ class RunOptions(TypedDict, total=False):
 
     checkpoint_every: int
     keep_weights: bool
+    needs: Collection[str]
+    reserve: Collection[int]
 
 
 @dataclass(frozen=True)
@@ -77,20 +80,27 @@ def sweep(
         options: see `corrinit.lab.run.run`.
 
     Raises:
-        ConfigError: if `jobs` is not positive.
+        ConfigError: if `jobs` is not positive, or an endpoint that is needed does not exist.
         KeyboardInterrupt: on Ctrl-C, after the workers have been stopped; finished runs and checkpoints stay.
     """
     if jobs < 1:
         raise ConfigError(f"jobs is {jobs}; it is the number of runs at a time, at least 1")
-    weights = options.get("keep_weights", False)
+    check_needs(options.get("needs", ()))
+    finished = partial(
+        finished_run,
+        runs,
+        with_weights=options.get("keep_weights", False),
+        needs=options.get("needs", ()),
+        reserve=options.get("reserve", ()),
+    )
     wanted = list({config.run_id: config for config in configs}.values())
-    left = [config for config in wanted if finished_run(runs, config, with_weights=weights) is None]
+    left = [config for config in wanted if finished(config) is None]
     report = on_epoch or (lambda config, metrics: None)
     if jobs == 1:
         failures = tuple(_make_here(left, runs, report, options))
     else:
         failures = tuple(_make_in_workers(left, runs, report, options, jobs))
-    records = (finished_run(runs, config, with_weights=weights) for config in wanted)
+    records = (finished(config) for config in wanted)
     return Sweep(tuple(record for record in records if record is not None), failures)
 
 

@@ -4,7 +4,8 @@ SGD with momentum and a constant learning rate, cross-entropy, no augmentation (
 images live on the device as bytes and are standardized batch by batch. Their order depends on the seed and
 the epoch alone: runs of one seed are paired, and a run continued from its checkpoint ends with the weights of
 an undisturbed one, bit for bit, on the same machine with the same number of threads. The images left over
-after the last full batch of an epoch sit it out.
+after the last full batch of an epoch sit it out. Beside the last weights, their exponential average is kept,
+and both are scored at the end; that changes nothing in the training.
 """
 
 from __future__ import annotations
@@ -14,30 +15,50 @@ import math
 import pickle
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from corrinit import methods
 from corrinit.atomic import replacing
 from corrinit.errors import CorrInitWarning, WeightsError
-from corrinit.factory import build_model, is_factory
 from corrinit.lab import environment
+from corrinit.lab.averaging import WeightAverage
 from corrinit.lab.config import RunConfig
 from corrinit.lab.data import Dataset
-from corrinit.lab.models import build
+from corrinit.lab.endpoints import ENDPOINTS, averaging_window, reserve_name
+from corrinit.lab.initialized import channel_moments, initialized_model
+from corrinit.lab.isolation import seeded
 from corrinit.lab.records import Metrics, RecordError
 from corrinit.monitor import GradientMonitor, weight_correlation
 from corrinit.seeding import layer_generator
 
 EVALUATION_BATCH = 1000
-INITIALIZATION_IMAGES = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """How a model does on some images.
+
+    Args:
+        loss: mean cross-entropy.
+        correct: for each image, was it right? bool, shape (N,).
+    """
+
+    loss: float
+    correct: Tensor
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the images that it is right about."""
+        return self.correct.sum().item() / len(self.correct)
 
 
 class Training:
@@ -51,7 +72,7 @@ class Training:
 
     def __init__(self, config: RunConfig, dataset: Dataset, *, monitored: bool = True) -> None:
         self.config = config
-        self.provenance = dataset.provenance
+        self.dataset = dataset
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
         self.images = torch.tensor(dataset.train_images, device=self.device)
@@ -65,13 +86,21 @@ class Training:
             self.model.parameters(), config.lr, momentum=config.momentum, weight_decay=config.l2
         )
         self.monitor = GradientMonitor(self.model, self.optimizer) if monitored else None
+        self.window = averaging_window(config.epochs * self.updates_per_epoch)
+        self.average = WeightAverage(self.model, self.window)
         self.metrics: list[Metrics] = []
         self.updates: list[dict[str, Tensor]] = []
+        self.correct = torch.zeros(len(self.test_labels), dtype=torch.bool)
 
     @property
     def epoch(self) -> int:
         """Number of epochs done."""
         return len(self.metrics)
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """Number of full batches."""
+        return len(self.images) // min(self.config.batch_size, len(self.images))
 
     @property
     def diverged(self) -> bool:
@@ -84,11 +113,13 @@ class Training:
         Loss and accuracy in training are means over the updates, each before its step. `seconds` are those
         of training alone.
         """
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True):
+        with self._repeatable(f"epoch {self.epoch}, in the model"):
             started = time.perf_counter()
             metrics = {"epoch": self.epoch + 1, **self.train_once()}
             seconds = time.perf_counter() - started
-            metrics = {**metrics, **self.evaluate(), "seconds": seconds}
+            score = self.evaluate()
+        self.correct = score.correct.cpu()
+        metrics |= {"test_loss": score.loss, "test_accuracy": score.accuracy, "seconds": seconds}
         self.metrics.append(metrics)
         return metrics
 
@@ -122,34 +153,64 @@ class Training:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
+        self.average.update()
         return scores, loss
 
+    def evaluate(self) -> Score:
+        """The score on all test images."""
+        images, labels = self.test_images.split(EVALUATION_BATCH), self.test_labels.split(EVALUATION_BATCH)
+        return self._score(zip(images, labels, strict=True))
+
+    def evaluate_unused(self) -> Score | None:
+        """The score on the unused images; None if there are none."""
+        if not (unused := self.dataset.unused):
+            return None
+        return self._score(
+            (torch.tensor(images, device=self.device), torch.tensor(labels, device=self.device))
+            for images, labels in unused.batches(EVALUATION_BATCH)
+        )
+
+    def endpoints(self) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        """What is observed at the end: `ENDPOINTS` by name, and the test images that were right, by weights.
+
+        The unused images are gone through twice, once for each kind of weights. A run that diverged has no
+        weights worth it: its endpoints are NaN, but for the accuracy of its last epoch.
+        """
+        if self.diverged:
+            return dict.fromkeys(ENDPOINTS[1:], math.nan), {}
+        with self._repeatable("endpoints"):
+            scores = {"unused": self.evaluate_unused()}
+            with self.average.applied():
+                averaged = self.evaluate()
+                scores |= {"averaged_test": averaged, "averaged_unused": self.evaluate_unused()}
+        found = {"test_loss": self.metrics[-1]["test_loss"]}
+        for name, score in scores.items():
+            if score is not None:
+                found |= {f"{name}_accuracy": score.accuracy, f"{name}_loss": score.loss}
+        return found, {"last": self.correct.numpy(), "averaged": averaged.correct.cpu().numpy()}
+
     @torch.no_grad()
-    def evaluate(self) -> dict[str, float]:
-        """Loss and accuracy on all test images."""
+    def _score(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Score:
         self.model.eval()
         losses, hits = [], []
-        for images, labels in zip(
-            self.test_images.split(EVALUATION_BATCH), self.test_labels.split(EVALUATION_BATCH), strict=True
-        ):
+        for images, labels in batches:
             with self._precision():
                 scores = self.model(self._standardized(images))
             losses.append(cross_entropy(scores.float(), labels, reduction="sum"))
-            hits.append((scores.argmax(1) == labels).sum())
-        count = len(self.test_labels)
-        return {
-            "test_loss": torch.stack(losses).sum().item() / count,
-            "test_accuracy": torch.stack(hits).sum().item() / count,
-        }
+            hits.append(scores.argmax(1) == labels)
+        correct = torch.cat(hits)
+        return Score(torch.stack(losses).sum().item() / len(correct), correct)
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, replacing the one before."""
         state = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state_dict(),
             "monitor": self.monitor.state_dict() if self.monitor is not None else None,
             "metrics": self.metrics,
             "updates": self.updates,
+            "correct": self.correct,
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)
@@ -160,15 +221,20 @@ class Training:
         """Continue from a checkpoint.
 
         Raises:
-            RecordError: if it is damaged; nothing can be said of the state of the training then.
+            RecordError: if it is damaged, or of a version that averaged no weights; nothing can be said of
+                the state of the training then.
         """
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
+            if state.keys() >= {"model", "metrics"} and "average" not in state:
+                raise RecordError(f"{path} is of an earlier version, which averaged no weights")
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
+            self.average.load_state_dict(state["average"])
             if self.monitor is not None:
                 self.monitor.load_state_dict(state["monitor"])
             self.metrics, self.updates = state["metrics"], state["updates"]
+            self.correct = state["correct"].cpu()
         except (OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError) as error:
             reason = str(error).partition("\n")[0] or type(error).__name__
             raise RecordError(f"{path} is damaged: {reason}") from error
@@ -188,16 +254,21 @@ class Training:
         """What came out, and what it was made with."""
         seconds = sum(epoch["seconds"] for epoch in self.metrics)
         size = min(self.config.batch_size, len(self.images))
-        images = self.epoch * (len(self.images) // size) * size
+        images = self.epoch * self.updates_per_epoch * size
         cuda = self.device.type == "cuda"
+        unused = self.dataset.unused
         return {
             "test_accuracy": self.metrics[-1]["test_accuracy"],
+            "averaging_window": self.window,
+            "unused_images": 0 if unused is None else len(unused),
+            "available_images": self.dataset.available,
+            "reserve": None if unused is None else reserve_name(unused.reserved),
             "diverged": self.diverged,
             "epochs": self.epoch,
             "seconds": seconds,
             "images_per_second": images / seconds,
             "parameters": sum(p.numel() for p in self.model.parameters()),
-            "data": self.provenance,
+            "data": self.dataset.provenance,
             "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "device": torch.cuda.get_device_name() if cuda else "CPU",
             "threads": torch.get_num_threads(),
@@ -223,64 +294,15 @@ class Training:
     def _standardized(self, images: Tensor) -> Tensor:
         return images.float().sub_(self.mean).div_(self.std).contiguous(memory_format=self.layout)
 
+    @contextmanager
+    def _repeatable(self, purpose: str) -> Iterator[None]:
+        """What the model itself draws, as dropout does, depends on the seed of the run and this alone."""
+        drawn = seeded(layer_generator(self.config.seed, purpose).initial_seed())
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True), drawn:
+            yield
+
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
-
-
-def initialized_model(config: RunConfig, dataset: Dataset) -> nn.Module:
-    """The model of a run with the weights it starts from.
-
-    Methods that look at data see up to `INITIALIZATION_IMAGES` training images, chosen by the seed.
-    """
-    with torch.random.fork_rng(devices=()):  # layers draw weights when they are made
-        torch.manual_seed(config.seed)  # for what no method draws
-        model = _build(config, dataset)
-    arm = config.initialization
-    methods.initialize(
-        model,
-        arm.method,
-        seed=config.seed,
-        correlation=arm.load_correlations(),
-        strength=arm.strength,
-        scale=arm.scale,
-        images=_some_images(config, dataset) if methods.needs_images(arm.method, arm.scale) else None,
-    )
-    return model
-
-
-def _some_images(config: RunConfig, dataset: Dataset) -> Tensor:
-    images = torch.tensor(dataset.train_images)
-    mean, std = channel_moments(images)
-    order = torch.randperm(len(images), generator=layer_generator(config.seed, "images to initialize by"))
-    return (images[order[:INITIALIZATION_IMAGES]].float() - mean) / std
-
-
-def _build(config: RunConfig, dataset: Dataset) -> nn.Module:
-    if is_factory(config.model):
-        return build_model(config.model)
-    _, channels, height, width = dataset.train_images.shape
-    return build(
-        config.model,
-        classes=len(dataset.classes),
-        in_channels=channels,
-        image_size=(height, width),
-        width=config.width,
-        batch_norm=config.batch_norm,
-    )
-
-
-def channel_moments(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel of uint8 images (N, C, H, W), both of shape (C, 1, 1).
-
-    From the histogram of the 256 levels, exact in float64; the deviation of a constant channel counts as 1.
-    """
-    levels = torch.arange(256, dtype=torch.float64, device=images.device)
-    counts = torch.stack([torch.bincount(c.reshape(-1), minlength=256) for c in images.unbind(1)]).double()
-    shares = counts / counts.sum(1, keepdim=True)
-    mean = shares @ levels
-    variance = (shares * (levels - mean[:, None]) ** 2).sum(1)
-    std = variance.sqrt().where(variance > 0, torch.ones_like(variance))
-    return mean.float().view(-1, 1, 1), std.float().view(-1, 1, 1)
 
 
 def _mean(values: np.ndarray) -> float:
