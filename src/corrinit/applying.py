@@ -39,7 +39,7 @@ def apply(layers: Sequence[LayerPlan], model: nn.Module, seed: int | None, image
     looking = [layer for layer, _ in drawn if _looks_at_images(layer)]
     if looking and images is None:
         raise ConfigError(
-            f"{_who_looks(looking[0])} looks at training images; give them as images=(N, C, H, W)"
+            f"{_who_looks(looking[0])} looks at training images; give a batch of them as images=(N, C, H, W)"
         )
     seed = _root_seed(model, seed)
     with _undone_on_failure([t for task in drawn for t in _written(*task)] if looking else ()):

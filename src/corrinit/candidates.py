@@ -164,8 +164,9 @@ def warn_of_layers_left_alone(model: nn.Module, candidates: Sequence[Candidate],
     constant = sum(why is not None for why in reasons)
     if constant > max(1, len(reasons) / 2):
         warn_caller(
-            f"{constant} of {len(reasons)} weights are constant and taken to be meant so; memory fresh from "
-            'to_empty() is too: others="reset" draws them and resets all else, keep_constants=False draws them'
+            f"{constant} of {len(reasons)} weights are constant and taken to be meant so; memory fresh "
+            'from to_empty() is too: others="reset" draws them and resets all else, keep_constants=False '
+            "draws them"
         )
     kept = {c.row.name: c.row.reason for c in candidates if c.why is not None and c.why.has_filters}
     drawn = {c.row.name for c in candidates if c.why is None}

@@ -16,7 +16,7 @@ from torch import nn
 
 from corrinit.correlation import SpatialCorrelation
 from corrinit.correlation_source import CorrelationLookup, MissingSize, correlation_lookup
-from corrinit.errors import ConfigError, CorrelationError, PlanError
+from corrinit.errors import CorrelationError, PlanError
 from corrinit.methods import Convolution, Method, find
 from corrinit.recipes import Recipe, Role, Rule, find_recipe, is_role
 from corrinit.roles import Place
@@ -145,21 +145,20 @@ def choose(
         standardized: whether the layer standardizes its weights.
 
     Raises:
-        PlanError: if there is no such method.
+        ConfigError: if there is no such method.
     """
-    try:
-        method = find(rule.method or "kaiming_normal")
-    except ConfigError as error:
-        raise PlanError(str(error)) from error
+    method = find(rule.method or "kaiming_normal")
     notes: list[str] = []
-    needs_reference = method.uses_correlation or (as_control and rule.scale_is("paper"))
+    asked = method.own_scale if rule.scale is None else rule.scale
+    at_paper = as_control and isinstance(asked, str) and asked == "paper"
+    needs_reference = method.uses_correlation or at_paper
     if layer.taps > 1 and needs_reference and not independent:
         layer = replace(layer, correlation=correlations.of(rule, layer))
     if layer.taps == 1:
         notes.append("a single tap" if layer.kernel_size else "linear")
     elif method.uses_correlation and layer.correlation is None:
         notes.append("independent taps as asked")
-    taps = None
+    taps = layer.correlation if method.uses_correlation else None
     if layer.taps > 1 and method.correlation is not None:
         stated = method.correlation(layer)
         taps = None if stated.is_identity else stated

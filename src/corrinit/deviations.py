@@ -4,8 +4,9 @@ He's scale, the paper's and a method's own follow from the layer alone. The scal
 signal that arrives: with E[x²] = q and second moments q M within a patch, propagated through the model from
 those of natural images, outputs of mean square v need s² = v / (n q ⟨DRD, M⟩).
 
-- v is what makes the activation that follows hand on q where normalization follows, so that s = g / √(n ⟨DRD, M⟩)
-  with the gain g of the activation; elsewhere what makes it hand on 1, the mean square of the images.
+- v is what makes the activation that follows hand on q where normalization follows, so that
+  s = g / √(n ⟨DRD, M⟩) with the gain g of the activation; elsewhere what makes it hand on 1, the mean square
+  of the images.
 - In the last layer of a residual branch that is added as it is, v is that over the number of such branches:
   together they then add as much as the trunk has.
 - In a head, v is the mean square of small scores.
@@ -21,8 +22,9 @@ import numpy as np
 import torch
 
 from corrinit.choices import Choice
-from corrinit.errors import ConfigError, CorrelationError, PlanError
+from corrinit.errors import CorrelationError, PlanError
 from corrinit.gains import Power
+from corrinit.methods import require_scale
 from corrinit.recipes import score_deviation
 from corrinit.signal import Graph, LayerInput, LayerLaw, SignalReport, Step, present_law, propagate
 from corrinit.weight_standardization import effective_deviation
@@ -65,11 +67,8 @@ def _of_the_layer_alone(choice: Choice) -> float:
         return choice.method.std(layer)
     if not isinstance(scale, str):
         return layer.std_for(choice.taps, scale if layer.taps > 1 else "independent")
-    if scale in ("measured", "natural") and choice.method.correlation is None and layer.taps > 1:
-        raise ConfigError(
-            f'{choice.method.name} states no correlation of its taps, which the scale "{scale}" needs; '
-            'use "he" or "paper"'
-        )
+    if layer.taps > 1:
+        require_scale(choice.method.name, scale)
     if scale == "paper":
         return layer.std_for(layer.correlation or choice.taps, "identical")
     return layer.he_std

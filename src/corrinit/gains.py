@@ -26,7 +26,8 @@ def gain_of(nonlinearity: str | Activation | None, slope: float = 0.0) -> float:
 
     Args:
         nonlinearity: a name that `torch.nn.init.calculate_gain` knows, or of a function in
-            `torch.nn.functional`; or a callable that acts on each value alone. None and `"follows"` mean ReLU.
+            `torch.nn.functional`; or a callable that acts on each value alone. None and `"follows"` mean
+            ReLU.
         slope: negative slope of a leaky ReLU.
 
     Raises:

@@ -30,8 +30,8 @@ class LayerPlan:
             what it was built with.
         reason: why.
         role: what the layer is to its model; None where nothing is drawn.
-        scale: one of `corrinit.recipes.Scale`, `"own"` for the method's own, `"given"`; empty where nothing is
-            drawn.
+        scale: one of `corrinit.recipes.Scale`, `"own"` for the method's own, or `"given"`; empty where
+            nothing is drawn.
         std: root mean square of each weight; None unless it is drawn. At the scale `"measured"`, and for
             methods that look at images, what it is before.
         correlation: R and d of the taps; None where they are independent.

@@ -40,7 +40,7 @@ def model_graph(
 
 
 def _without_values(module: nn.Module) -> nn.Module:
-    """A stand-in on the meta device, of which every reader takes the values that such a module starts with."""
+    """A stand-in on the meta device, taken to have the values that such a module starts with."""
     return _twin(module, type(module), dict(module._modules))
 
 

@@ -119,11 +119,11 @@ def plan(
 ) -> Plan:
     """Decide what to do with each layer of a model, changing nothing.
 
-    A recipe has a rule for every role that a layer can have (`corrinit.recipes`). What is named here holds for
-    every layer that is drawn, stem and head included; the recipe decides what is left open, and `rules` have
-    the last word. Filters of more than one tap are drawn with covariance s² D R D, s = g / √(n ⟨DRD, M⟩); n
-    counts the channels that each output sums over: in / groups also in transposed convolutions, whose stride
-    is taken into account.
+    A recipe has a rule for every role that a layer can have (`corrinit.recipes`). What is named here holds
+    for every layer that is drawn, stem and head included; the recipe decides what is left open, and `rules`
+    have the last word. Filters of more than one tap are drawn with covariance s² D R D,
+    s = g / √(n ⟨DRD, M⟩); n counts the channels that each output sums over: in / groups also in transposed
+    convolutions, whose stride is taken into account.
 
     Kept is everything else, normalization above all, and layers that are frozen (`requires_grad=False`),
     marked as loaded (`_is_hf_initialized`), tied to an earlier layer, deliberately constant (zero
@@ -136,8 +136,8 @@ def plan(
 
     Args:
         model: any module.
-        recipe: a name in `corrinit.recipes.RECIPES`; default: `"2026.1"`, or where a method is named the rules
-            that all methods share: gain √2, linear layers Kaiming normal, zero biases.
+        recipe: a name in `corrinit.recipes.RECIPES`; default: `"2026.1"`, or where a method is named the
+            rules that all methods share: gain √2, linear layers Kaiming normal, zero biases.
         method: how convolutions are drawn, a name in `corrinit.methods.METHODS` or of an entry point.
         scale: M of the scale: `"he"`, `"paper"`, `"measured"` on `images`, or `"natural"`; default: the
             recipe's, or the method's own.
@@ -157,9 +157,10 @@ def plan(
         a: negative slope of a leaky ReLU.
         bias: set the biases of drawn layers to `"zeros"`, the default, or `"keep"` them. One that is constant
             but not zero is kept anyway.
-        others: `"keep"` what is not drawn, or `"reset"` it, as for a fresh fold or after `to_empty`: parameters
-            and statistics get the values that `reset_parameters` gives, from the seed. Excluded, frozen and
-            loaded layers are kept. Values that the model holds then tell nothing: constants are drawn.
+        others: `"keep"` what is not drawn, or `"reset"` it, as for a fresh fold or after `to_empty`:
+            parameters and statistics get the values that `reset_parameters` gives, from the seed. Excluded,
+            frozen and loaded layers are kept. Values that the model holds then tell nothing: constants are
+            drawn.
         keep_constants: keep weights, and biases other than 0, of which all entries are equal.
         modules: how the filters of classes are read that torch does not know, see `ConvolutionLike`.
         input_size: pixels a side, or the shape of one input (channels, *pixels), for the scale `"natural"`;

@@ -29,8 +29,8 @@ Scale: TypeAlias = Literal["he", "paper", "measured", "natural"]
 """What the scale s = g / √(n ⟨DRD, M⟩) takes for M, the correlation of the inputs within a patch.
 
 `"he"`: M = I. `"paper"`: M = 1, identical inputs. `"measured"`: M of training images, at each layer.
-`"natural"`: M of natural images, propagated to each layer in closed form, with the strength of the signal that
-arrives there.
+`"natural"`: M of natural images, propagated to each layer in closed form, with the strength of the signal
+that arrives there.
 """
 
 DEFAULT = "2026.1"

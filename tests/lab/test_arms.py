@@ -54,23 +54,23 @@ def test_the_canonical_form_is_final_and_names_the_scale(arm):
 @pytest.mark.parametrize(
     ("text", "arm"),
     [
-        ("correlated", Initialization("correlated", "correlated")),
+        ("correlated", Initialization("correlated", "paper")),
         ("kaiming_normal", Initialization("kaiming_normal", "he")),
         (" lsuv ", Initialization("lsuv")),
         ("xavier_normal:scale=he", Initialization("xavier_normal", "he")),
         ("correlated:strength=0.5:scale=he", Initialization("correlated", "he", strength=0.5)),
-        ("correlated:strength=2", Initialization("correlated", "correlated", strength=2)),
+        ("correlated:strength=2", Initialization("correlated", "paper", strength=2)),
         (
             "correlated:correlation=exponential:0.3:scale=measured",
             Initialization("correlated", "measured", "exponential:0.3"),
         ),
         (
             "correlated:correlation=vgg8-cifar10:layers",
-            Initialization("correlated", "correlated", "vgg8-cifar10:layers"),
+            Initialization("correlated", "paper", "vgg8-cifar10:layers"),
         ),
         (
             "correlated:correlation=C:\\R.safetensors:strength=0.5",
-            Initialization("correlated", "correlated", "C:\\R.safetensors", 0.5),
+            Initialization("correlated", "paper", "C:\\R.safetensors", 0.5),
         ),
     ],
 )
@@ -92,7 +92,7 @@ def test_arms_as_people_write_them(text, arm):
         ("correlated:strength=strong", "strength is no number"),
         ("correlated:strength=-1", "strength is -1.0; it is a factor of at least 0"),
         ("correlated:strength=nan", "strength is nan"),
-        ("correlated:scale=small", "scale is 'small'; it is one of own, he, correlated, measured"),
+        ("correlated:scale=small", "scale is 'small'; it is one of own, he, paper, measured"),
         ("correlated:scale=he:0.5", "scale is 'he:0.5'"),
     ],
 )

@@ -132,7 +132,7 @@ def test_nothing_is_drawn_from_all_images():
     ("one", "other"),
     [
         (Initialization("kaiming_normal"), Initialization("kaiming_normal", "he")),
-        (Initialization("correlated"), Initialization("correlated", "correlated")),
+        (Initialization("correlated"), Initialization("correlated", "paper")),
         (Initialization("kaiming_normal", "he"), Initialization("kaiming_normal", "he", strength=0.5)),
         (Initialization("orthogonal"), Initialization("orthogonal", correlation="nowhere.safetensors")),
     ],

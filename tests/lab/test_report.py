@@ -25,7 +25,7 @@ from corrinit.presets import load_preset
 INDEPENDENT_HE = Initialization("kaiming_normal", "he")
 INDEPENDENT_SMALL = Initialization("kaiming_normal", "correlated")
 CORRELATED_HE = Initialization("correlated", "he")
-CORRELATED_SMALL = Initialization("correlated", "correlated")
+CORRELATED_SMALL = Initialization("correlated", "paper")
 SEEDS = (0, 1, 2, 3, 4)
 
 # Correlation is worth 3 points, the small scale nothing; noise of 0.3 points within a seed, 3 between seeds.

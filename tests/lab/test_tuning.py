@@ -11,7 +11,7 @@ from corrinit.lab.config import Initialization, RunConfig
 from corrinit.lab.settings import named_comparisons
 from corrinit.lab.tuning import GRID, each_at_its_best, tuning_runs, tunings
 
-CORRELATED = Initialization("correlated", "correlated")
+CORRELATED = Initialization("correlated", "paper")
 BASE = RunConfig(epochs=1)
 
 

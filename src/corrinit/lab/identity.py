@@ -86,7 +86,7 @@ RUN: Final[tuple[Setting, ...]] = (
 
 ARM: Final[tuple[Setting, ...]] = (
     Setting("method"),
-    Setting("scale"),
+    Setting("scale", renamed={"correlated": ("paper",)}),
     Setting("correlation"),
     Setting("strength"),
 )
@@ -108,7 +108,10 @@ class Change:
     touches: Callable[[RunConfig], bool]
 
 
-CHANGES: Final[tuple[Change, ...]] = (Change(1, "how the first records were made", lambda run: True),)
+CHANGES: Final[tuple[Change, ...]] = (
+    Change(1, "how the first records were made", lambda run: True),
+    Change(2, "weights are drawn in blocks, and deliberate zeros are kept", lambda run: True),
+)
 """All changes, by ascending number. The first one touches everything."""
 
 
@@ -194,8 +197,9 @@ def _settings(source: object, settings: Sequence[Setting]) -> dict[str, Any]:
 
 def _fingerprint(correlation: SpatialCorrelation) -> str:
     """A hash of the values, to nine decimals: the last bits of a closed form differ between machines."""
-    values = np.round(correlation.matrix, 9) + 0.0
-    facts = str(correlation.kernel_size).encode() + values.astype("<f8").tobytes()
+    arrays = [correlation.matrix] if correlation.is_flat else [correlation.matrix, correlation.deviations]
+    values = b"".join((np.round(array, 9) + 0.0).astype("<f8").tobytes() for array in arrays)
+    facts = str(correlation.kernel_size).encode() + values
     return hashlib.sha256(facts).hexdigest()[:16]
 
 

@@ -14,7 +14,6 @@ from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
-from corrinit import methods
 from corrinit.atomic import replacing
 from corrinit.errors import ConfigError, CorrInitWarning
 from corrinit.factory import fingerprint
@@ -22,6 +21,8 @@ from corrinit.lab.arms import Initialization
 from corrinit.lab.config import RunConfig
 from corrinit.lab.identity import frozen_arm, protocol_of
 from corrinit.lab.isolation import Lineage, isolated, reseed
+from corrinit.methods import needs_images
+from corrinit.planning import initialize
 
 TrainFn: TypeAlias = Callable[[nn.Module, int], Any]
 Metrics: TypeAlias = Mapping[str, tuple[float, ...]]
@@ -66,15 +67,7 @@ class OwnLoop:
             if file is not None and (kept := _read(file)) is not None:
                 return kept, True
             self.lineage.add(model)
-            methods.initialize(
-                model,
-                initialization.method,
-                seed=seed,
-                correlation=initialization.load_correlations(),
-                strength=initialization.strength,
-                scale=initialization.scale,
-                images=self.images,
-            )
+            initialize(model, seed=seed, images=self.images, **initialization.options)
             reseed(seed)
             metrics = read_metrics(self.train_fn(model, seed))
         self.lineage.check_earlier()
@@ -91,7 +84,7 @@ class OwnLoop:
         # What changed since the first protocol may have changed how weights are drawn.
         if (protocol := protocol_of(RunConfig(initialization=initialization))) > 1:
             identity.append(protocol)
-        if self.images is not None and methods.needs_images(initialization.method, initialization.scale):
+        if self.images is not None and needs_images(initialization.method, initialization.scale):
             identity.append(hashlib.sha256(self.images.cpu().float().numpy().tobytes()).hexdigest())
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
         return self.folder / f"{digest}.json"

@@ -144,7 +144,7 @@ def _styles(arms: Sequence[Arm]) -> list[Style]:
             ("independent", "", 1.0) if independent else (chosen.method, chosen.correlation, chosen.strength)
         )
         colour = kinds.setdefault(kind, PALETTE[len(kinds) % len(PALETTE)])
-        styles.append(Style(arm.label, colour, "--" if chosen.scale == "correlated" else "-"))
+        styles.append(Style(arm.label, colour, "--" if chosen.scale == "paper" else "-"))
     return styles
 
 

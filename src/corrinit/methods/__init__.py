@@ -34,7 +34,7 @@ from corrinit.methods import (
 )
 from corrinit.methods.method import Convolution, Method
 
-__all__ = ["ENTRY_POINTS", "METHODS", "Convolution", "Method", "find", "needs_images"]
+__all__ = ["ENTRY_POINTS", "METHODS", "Convolution", "Method", "find", "needs_images", "require_scale"]
 
 METHODS: dict[str, Method] = {
     module.METHOD.name: module.METHOD
@@ -55,6 +55,7 @@ METHODS: dict[str, Method] = {
     )
 }
 """The methods that come with the package, by name."""
+
 
 def find(name: str) -> Method:
     """The method of a name: one of `METHODS`, which no entry point can replace, or that of an entry point.
@@ -92,3 +93,19 @@ def needs_images(method: str, scale: str | None = None) -> bool:
     (True, False, True)
     """
     return scale == "measured" or find(method).adapt is not None
+
+
+def require_scale(method: str, scale: str | None) -> Method:
+    """The method of a name, if it can be had at a scale.
+
+    Raises:
+        ConfigError: if there is no such method, or it states no correlation of its taps, which the scales
+            `"measured"` and `"natural"` need.
+    """
+    chosen = find(method)
+    if scale in ("measured", "natural") and chosen.correlation is None:
+        raise ConfigError(
+            f'{method} states no correlation of its taps, which the scale "{scale}" needs; '
+            'use its own, "he" or "paper"'
+        )
+    return chosen

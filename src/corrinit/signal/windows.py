@@ -64,7 +64,7 @@ class Windows:
 
     @cached_property
     def tap_lags(self) -> Index:
-        """t − t′ for all pairs of taps, row-major, shape (taps, taps, axes)."""
+        """T − t′ for all pairs of taps, row-major, shape (taps, taps, axes)."""
         offsets = np.indices(self.taps).reshape(len(self.taps), -1).T
         return offsets[:, None] - offsets[None, :]
 
