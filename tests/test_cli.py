@@ -238,18 +238,18 @@ class TestPlan:
 
     @pytest.mark.parametrize("where", ["factories", "factories.py"])
     def test_table(self, run, factories, where):
-        outcome = run("plan", f"{where}:build")
+        outcome = run("plan", f"{where}:build", "--recipe", "schneider")
         assert outcome.code == 0
         lines = [line.split() for line in outcome.out.splitlines()]
-        assert lines[0] == ["layer", "type", "shape", "rule", "action", "reason"]
-        assert [line[:4] for line in lines[1:4]] == [
-            ["0", "Conv2d", "8×3×3×3", "correlated_normal"],
+        assert lines[0] == ["layer", "type", "shape", "role", "rule", "action", "reason"]
+        assert [line[: 4 + (line[0] != "1")] for line in lines[1:4]] == [
+            ["0", "Conv2d", "8×3×3×3", "dense", "correlated_normal"],
             ["1", "BatchNorm2d", "8", "keep"],
-            ["2", "Conv2d", "8×8×5×5", "correlated_normal"],
+            ["2", "Conv2d", "8×8×5×5", "dense", "correlated_normal"],
         ]
 
     def test_json_is_all_of_standard_output(self, run, factories):
-        outcome = run("plan", f"{factories}:build", "--json", "--exclude", "2")
+        outcome = run("plan", f"{factories}:build", "--json", "--exclude", "2", "--recipe", "schneider")
         assert outcome.err == "built\n"
         first, second, third = json.loads(outcome.out)
         assert first["rule"] == "correlated_normal"
@@ -258,7 +258,10 @@ class TestPlan:
             "layer": "1",
             "type": "BatchNorm2d",
             "shape": [8],
+            "role": None,
             "rule": "keep",
+            "method": "keep",
+            "scale": "",
             "action": "keep",
             "reason": "no filters",
             "std": None,
@@ -270,7 +273,7 @@ class TestPlan:
     def test_takes_the_options_of_the_library(self, run, factories, tmp_path):
         correlation = SpatialCorrelation(kernels.exponential((3, 3), mean=0.5))
         save_correlation(tmp_path / "R.safetensors", correlation)
-        options = ["--correlation", "R.safetensors", "--strength", "0.5", "--inputs", "independent"]
+        options = ["--correlation", "R.safetensors", "--strength", "0.5", "--scale", "he"]
         outcome = run("plan", f"{factories}:build", "--json", "--missing", "independent", *options)
         first, _, third = json.loads(outcome.out)
         assert first["mean_correlation"] == pytest.approx(0.25)

@@ -46,7 +46,7 @@ def test_a_correlated_arm_brings_its_controls(run):
     arms = {(r.config.initialization.method, r.config.initialization.scale) for r in records()}
     assert arms == {
         ("kaiming_normal", "he"),
-        ("kaiming_normal", "correlated"),
+        ("kaiming_normal", "paper"),
         ("correlated", "he"),
         ("correlated", "paper"),
     }
@@ -108,7 +108,7 @@ def test_a_model_and_images_of_the_users_own(run, tmp_path):
             ("--methods", "ortogonal"),
             "is called 'ortogonal'; did you mean orthogonal",
         ),
-        (("--methods", "orthogonal:scale=measured"), "orthogonal states no correlation of its taps"),
+        (("--methods", "dirac:scale=measured"), "dirac states no correlation of its taps"),
         (("--methods", "kaiming_normal"), "name at least one beside kaiming_normal"),
         (("--methods", "correlated:alpha=2"), "'alpha' is no setting of the arm"),
         (("--lr", "fast"), "lr is 'fast'; it is numbers separated by commas"),

@@ -30,6 +30,7 @@ class Choice:
         layer: the facts that methods know of it.
         place: its role in the model.
         rule: what decides.
+        name: of the method, as it is found by.
         method: how it is drawn.
         taps: R of the taps as drawn; None if they are independent, or the method states none.
         standardized: whether the layer standardizes its weights, so that a scale has no effect.
@@ -39,6 +40,7 @@ class Choice:
     layer: Convolution
     place: Place
     rule: Rule
+    name: str
     method: Method
     taps: SpatialCorrelation | None
     standardized: bool = False
@@ -147,7 +149,7 @@ def choose(
     Raises:
         ConfigError: if there is no such method.
     """
-    method = find(rule.method or "kaiming_normal")
+    method = find(name := rule.method or "kaiming_normal")
     notes: list[str] = []
     asked = method.own_scale if rule.scale is None else rule.scale
     at_paper = as_control and isinstance(asked, str) and asked == "paper"
@@ -167,7 +169,7 @@ def choose(
         notes.append(f"R mean {taps.mean:.3f}" + (f" ({repaired})" if repaired else ""))
     if rule.why:
         notes.append(rule.why)
-    return Choice(layer, place, rule, method, taps, standardized, tuple(notes))
+    return Choice(layer, place, rule, name, method, taps, standardized, tuple(notes))
 
 
 class NamedCorrelations:

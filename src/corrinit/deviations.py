@@ -68,7 +68,7 @@ def _of_the_layer_alone(choice: Choice) -> float:
     if not isinstance(scale, str):
         return layer.std_for(choice.taps, scale if layer.taps > 1 else "independent")
     if layer.taps > 1:
-        require_scale(choice.method.name, scale)
+        require_scale(choice.name, scale)
     if scale == "paper":
         return layer.std_for(layer.correlation or choice.taps, "identical")
     return layer.he_std

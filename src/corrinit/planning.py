@@ -291,7 +291,7 @@ def _row(candidate: Candidate, choice: Choice, std: float, mode: FanMode) -> Lay
         std, reason = row.like.std, [*reason, "std as given"]
     return replace(
         row,
-        method=choice.method.name,
+        method=choice.name,
         role=choice.place.role,
         scale=choice.scale_name,
         reason=", ".join(reason),

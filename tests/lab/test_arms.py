@@ -160,11 +160,11 @@ def test_a_preset_gives_one_correlation_or_one_per_layer():
         ("defualt", "did you mean default"),
         ("exponental:0.3", "did you mean exponential"),
         ("vgg8-cifar10:0.3", "nothing or :layers, as in vgg8-cifar10:layers"),
-        ("exponential:strong", "the mean is 'strong'; it needs a number"),
+        ("exponential:strong", "after exponential comes its mean.*'strong' is no number"),
         ("exponential:1.5", r"mean is 1.5; .* in \(0, 1\)"),
         ("gaussian:nan", "mean is nan"),
         ("constant:-0.5", "9 taps can share a correlation from -0.125 to 1"),
-        ("nowhere.safetensors", "path of a correlation file"),
+        ("nowhere.safetensors", "no file nowhere.safetensors, and no correlation is called so"),
     ],
 )
 def test_a_correlation_that_does_not_exist_is_named_with_the_nearest(source, complaint):

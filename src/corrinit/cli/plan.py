@@ -39,10 +39,11 @@ def plan(
         factory: MODULE:FACTORY, PATH.py:FACTORY, timm:NAME or torchvision:NAME.
         recipe: Name of a recipe: 2026.1 (the default), schneider, kaiming.
         method: Initialization method of all convolutions, such as orthogonal.
-        scale: What the scale assumes of the inputs in a patch; by default what the recipe or the method does.
-        correlation: Correlation file, preset, PRESET:layers, or KERNEL:MEAN; may be given once per kernel size.
+        scale: What the scale takes the inputs of a patch to be; by default that of the recipe or method.
+        correlation: Correlation file, preset, or closed form such as exponential:0.3 or centre:0.8; may be
+            given once per kernel size.
         strength: Factor on the correlations.
-        rules: TOML file with a table of options per pattern of names or role, such as ["stem.*"] scale = "he".
+        rules: TOML file with a table of options per pattern of names, or role: ["stem.*"], scale = "he".
         exclude: Pattern of layers to keep; may be given several times.
         missing: For kernel sizes that have no correlation: stop, resize one, or draw independent taps.
         input_size: Pixels a side of the images.
