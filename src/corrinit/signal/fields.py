@@ -23,7 +23,7 @@ from corrinit.signal.windows import Windows, never
 Array: TypeAlias = NDArray[np.float64]
 Map: TypeAlias = Callable[[Array], Array]
 
-MOST_PAIRS = 144
+MOST_PAIRS = 256
 """Positions of the largest map that is held pair by pair."""
 
 _MOST_LAGS = 1 << 15
@@ -87,6 +87,10 @@ class Field(ABC):
         """With a constant added to every moment."""
 
     @abstractmethod
+    def less_mean(self, square: float) -> Field:
+        """Less a mean over channels of this mean square, which is larger where the signal is."""
+
+    @abstractmethod
     def times(self, factor: float, between: float | None = None) -> Field:
         """With moments multiplied: those within an image, and those between images by another factor."""
 
@@ -117,7 +121,7 @@ class PairField(Field):
 
     @property
     def power(self) -> Array:
-        return self.same.diagonal()
+        return np.maximum(self.same.diagonal(), 0)
 
     def between(self) -> float:
         return float(self.cross.mean())
@@ -174,6 +178,11 @@ class PairField(Field):
 
     def plus(self, constant: float) -> Field:
         return PairField(self.same + constant, self.cross + constant, self.size)
+
+    def less_mean(self, square: float) -> Field:
+        root = np.sqrt(self.power)
+        taken = np.outer(root, root) * min(square / max(self.mean_square, 1e-300), 1.0)
+        return PairField(self.same - taken, self.cross - taken, self.size)
 
     def times(self, factor: float, between: float | None = None) -> Field:
         return PairField(self.same * factor, self.cross * (factor if between is None else between), self.size)
@@ -256,14 +265,9 @@ class LagField(Field):
 
     def centred(self, share: float = 0.0, own: bool = False) -> Field:
         if not own:
-            taken, between = self.common, 0.0
-        else:
-            taken = share * self.within() / max(float(np.sqrt(self.squares).mean() ** 2), 1e-300)
-            between = self.common * (1 - share)
-        left = 1 - taken
-        if left <= 1e-12:
-            return zeros(self.size)
-        return LagField(self.squares * left, (self.correlation - taken) / left, between / left, self.size)
+            return self._less(self.common, self.common)
+        taken = share * self.within() / max(float(np.sqrt(self.squares).mean() ** 2), 1e-300)
+        return self._less(taken, self.common - self.common * (1 - share))
 
     def plus(self, constant: float) -> Field:
         mean = self.mean_square
@@ -271,11 +275,15 @@ class LagField(Field):
             return zeros(self.size)
         share = constant / (mean + constant)
         return LagField(
-            self.squares + constant,
+            np.maximum(self.squares + constant, 0),
             self.correlation * (1 - share) + share,
             self.common * (1 - share) + share,
             self.size,
         )
+
+    def less_mean(self, square: float) -> Field:
+        taken = min(square / max(self.mean_square, 1e-300), 1.0)
+        return self._less(taken, taken)
 
     def times(self, factor: float, between: float | None = None) -> Field:
         if factor <= 0:
@@ -330,6 +338,15 @@ class LagField(Field):
         scale = np.outer(root, root)
         correlation = self.correlation[lags] if lags else np.ones((1, 1))
         return PairField(scale * correlation, scale * self.common, self.size)
+
+    def _less(self, taken: float, between: float) -> Field:
+        """With `taken` subtracted from every correlation in an image, `between` from those of two images."""
+        left = 1 - taken
+        if left <= 1e-12:
+            return zeros(self.size)
+        return LagField(
+            self.squares * left, (self.correlation - taken) / left, (self.common - between) / left, self.size
+        )
 
     def _roots(self, windows: Windows) -> Array:
         return np.append(np.sqrt(self.squares), 0.0)[windows.positions]

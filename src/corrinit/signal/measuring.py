@@ -19,8 +19,8 @@ from corrinit.signal.report import LayerSignal, SignalReport, StepSignal
 from corrinit.signal.tracing import read_graph
 from corrinit.signal.windows import Array, Windows, convolution_windows
 
-_MOST_VALUES = 1 << 24
-"""Patch values that the moments of a layer are taken over: above that, over evenly spaced images and channels."""
+_MOST_VALUES = 1 << 25
+"""Patch values that the moments of a layer are taken over; of more, as many are chosen at random."""
 
 
 def measure(model: nn.Module, images: Tensor, graph: Graph | None = None) -> SignalReport:
@@ -41,14 +41,14 @@ def measure(model: nn.Module, images: Tensor, graph: Graph | None = None) -> Sig
         PlanError: if the model cannot run on these images.
     """
     graph = graph or read_graph(model, tuple(images.shape[1:]))
+    last = _channels_last(graph)
     rows: dict[str, StepSignal] = {}
     layers: dict[str, LayerSignal] = {}
 
     def look(step: Step, module: nn.Module, args: tuple[Any, ...], outputs: Any) -> None:
         if step.name in rows or not isinstance(outputs, Tensor) or outputs.dim() < 2:
             return
-        last = step.kind in ("linear", "layer_norm", "rms_norm") or outputs.dim() == 2
-        rows[step.name] = _row(step, outputs.movedim(-1, 1) if last else outputs)
+        rows[step.name] = _row(step, outputs.movedim(-1, 1) if step.index in last else outputs)
         if step.kind in WEIGHTED and args and isinstance(args[0], Tensor):
             layers[step.name] = _layer(step, module, args[0], rows[step.name].mean_square)
 
@@ -76,23 +76,38 @@ def measure(model: nn.Module, images: Tensor, graph: Graph | None = None) -> Sig
     )
 
 
+def _channels_last(graph: Graph) -> set[int]:
+    """The steps whose channels are the last axis: linear layers, what normalizes that axis, and what follows."""
+    last: set[int] = set()
+    for step in graph.steps:
+        over_last = step.kind in ("linear", "rms_norm", "layer_norm")
+        follows = step.kind in ("activation", "dropout", "scale", "shift", "mul") and step.inputs[0] in last
+        if over_last or follows or len(step.shape) == 2:
+            last.add(step.index)
+    return last
+
+
 def patch_moments(values: Tensor, windows: Windows) -> Array:
-    """E[x_t x_t′] over the output positions of a layer, images and channels, shape (taps, taps).
+    """M: E[x_t x_t′] / E[x²] over the output positions of a layer, images and channels, shape (taps, taps).
 
     Args:
         values: shape (N, C, *spatial).
         windows: of the layer.
     """
-    rows = values.detach().flatten(0, 1).flatten(1).to("cpu", torch.float64)
-    index = torch.from_numpy(windows.positions)
-    rows = rows[:: max(1, len(rows) * index.numel() // _MOST_VALUES)]
-    padded = torch.nn.functional.pad(rows, (0, 1))  # position −1 is a zero
+    rows = values.detach().flatten(0, 1).flatten(1)
+    index = torch.from_numpy(windows.positions).to(rows.device)
+    most = max(64, _MOST_VALUES // index.numel())
+    if len(rows) > most:  # at random: evenly spaced rows would fall on the same channels of every image
+        chosen = np.random.default_rng(0).permutation(len(rows))[:most]
+        rows = rows[torch.from_numpy(chosen).to(rows.device)]
+    padded = torch.nn.functional.pad(rows.float(), (0, 1))  # position −1 is a zero
     taps = index.shape[1]
     total = torch.zeros(taps, taps, dtype=torch.float64)
-    for chunk in padded.split(max(1, (1 << 22) // index.numel())):
+    for chunk in padded.split(max(1, (1 << 20) // index.numel())):
         patches = chunk[:, index].reshape(-1, taps)
-        total += patches.T @ patches
-    return (total / (len(rows) * len(index))).numpy()
+        total += (patches.T @ patches).to("cpu", torch.float64)
+    square = float(rows.double().square().mean())
+    return (total / (len(rows) * len(index))).numpy() / (square or 1.0)
 
 
 def _layer(step: Step, module: nn.Module, inputs: Tensor, output: float) -> LayerSignal:
@@ -105,7 +120,7 @@ def _layer(step: Step, module: nn.Module, inputs: Tensor, output: float) -> Laye
         channels = arguments["in_channels"] // arguments["groups"]
         transposed = step.kind == "transposed_conv"
         windows = convolution_windows(arguments, inputs.shape[2:], transposed=transposed)
-        moments = patch_moments(inputs, windows) / (mean_square or 1.0)
+        moments = patch_moments(inputs, windows)
     law = present_law(module, prod(size))
     return LayerSignal(step.name, size, channels, mean_square, moments, law.covariance, law.std, output)
 

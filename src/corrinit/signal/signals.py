@@ -93,7 +93,7 @@ def weighted(
 
 def activated(signal: Signal, activation: Activation) -> Signal:
     """After an elementwise function; the signal before it is taken to be Gaussian over the weights."""
-    field = signal.field.plus(-(signal.mean**2)) if signal.mean else signal.field
+    field = signal.field.less_mean(signal.mean**2) if signal.mean else signal.field
     return _activate(signal, Latent(field, signal.mean, activation))
 
 
@@ -159,7 +159,7 @@ def max_pooled(signal: Signal, windows: Windows) -> Signal:
     that grows with its argument commutes with the maximum, so it is applied afterwards.
     """
     latent = signal.latent or Latent(
-        signal.field.plus(-(signal.mean**2)), signal.mean, lambda values: values.clone()
+        signal.field.less_mean(signal.mean**2), signal.mean, lambda values: values.clone()
     )
     count = (windows.positions >= 0).sum(axis=1)
     k = prod(windows.taps)
@@ -227,10 +227,10 @@ def normalized(
         field = field.centred()
         field = field.times(1 / (field.mean_square + eps))
     elif kind in ("layer_norm", "rms_norm"):
-        field = field.plus(-(signal.mean**2)) if kind == "layer_norm" and signal.mean else field
+        field = field.less_mean(signal.mean**2) if kind == "layer_norm" and signal.mean else field
         field = field.scaled_by_position(1 / np.sqrt(np.maximum(field.power, 0) + eps))
     else:
-        field = field.plus(-(signal.mean**2) * (1 - 1 / groups)) if signal.mean else field
+        field = field.less_mean(signal.mean**2 * (1 - 1 / groups)) if signal.mean else field
         field = field.centred(1 / groups, own=True)
         field = field.times(1 / (field.mean_square + eps))
     field = field.times(gamma)

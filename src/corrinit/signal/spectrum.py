@@ -20,7 +20,10 @@ Array: TypeAlias = NDArray[np.float64]
 InputLaw: TypeAlias = Callable[[tuple[int, ...]], Array]
 
 NATURAL_EXPONENT = 2.4
-"""p of the power spectrum 1/f^p of natural images in two dimensions (2 is scale invariance)."""
+"""p of the power spectrum 1/(f² + f0²)^(p/2) of natural images in two dimensions (2: scale invariance)."""
+
+_LEVEL_BELOW = 0.5
+"""f0, in cycles per grid: slower than that the spectrum is level, so that it has a power at f = 0."""
 
 _SMALLEST_GRID = 128
 _LARGEST_GRID = {1: 1 << 16, 2: 1024, 3: 128}
@@ -29,7 +32,8 @@ _LARGEST_GRID = {1: 1 << 16, 2: 1024, 3: 128}
 def natural(size: tuple[int, ...]) -> Array:
     """Natural images, normalized to mean zero: a power spectrum 1/f^2.4 in two dimensions.
 
-    In d dimensions it is 1/f^(d + 0.4), so that lines and planes through a volume look alike. The image is a
+    In d dimensions it is 1/f^(d + 0.4), so that lines and planes through a volume look alike; it is level
+    where f is below half a cycle per grid. The image is a
     piece of a periodic grid four times as large, and of at least 128 pixels: an image of 32 pixels is a
     quarter of the side of the grid, a large photograph is smoother from pixel to pixel. Displacements are in
     pixels of the grid.
@@ -116,12 +120,13 @@ def _power_law(exponent: float, size: tuple[int, ...]) -> Array:
     dimensions = len(size)
     side = min(max(_SMALLEST_GRID, 4 * max(size, default=1)), _LARGEST_GRID.get(dimensions, 128))
     frequencies = np.meshgrid(
-        *[np.fft.fftfreq(side)] * (dimensions - 1), np.fft.rfftfreq(side), indexing="ij", sparse=True
+        *[np.fft.fftfreq(side, 1 / side)] * (dimensions - 1),
+        np.fft.rfftfreq(side, 1 / side),
+        indexing="ij",
+        sparse=True,
     )
     squared = np.asarray(sum(f**2 for f in frequencies))
-    squared[(0,) * dimensions] = 1
-    power = squared ** (-(exponent + dimensions - 2) / 2)
-    power[(0,) * dimensions] = 0  # images are normalized: their mean carries nothing
+    power = (squared + _LEVEL_BELOW**2) ** (-(exponent + dimensions - 2) / 2)
     moments = np.fft.irfftn(power, s=(side,) * dimensions, axes=tuple(range(dimensions)))
     half = side // 2 - 1
     lags = np.ix_(*(np.clip(np.arange(1 - n, n), -half, half) for n in size))
