@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
@@ -34,7 +35,7 @@ TRUNCATION = 2.0
 """Bounds of the truncated normal distribution: absolute ones, as in `torch.nn.init.trunc_normal_`."""
 
 _COPIED_SERIALLY = 1 << 15
-"""Elements up to which torch copies in the calling thread; beyond, each of our threads would start a team."""
+"""Elements up to which torch copies in the calling thread."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,6 +167,7 @@ def draw_all(tasks: Sequence[tuple[Tensor, Draw]], seed: int, threads: int | Non
             with lock:
                 jobs.close()
         for target in targets:
+            torch.autograd.graph.increment_version(target.values)  # numpy writes without telling autograd
             if target.whole is not None:
                 pool.submit(write_, target.whole, target.values.view(target.draw.shape)).result()
 
@@ -198,6 +200,7 @@ class _Target:
         values: what is filled here, with two axes at least: the weight, or this rank's shard of it.
         region: the part of the weight that `values` is, a slice for each of its axes.
         mix: what correlates the taps.
+        array: the memory of `values` where numpy can write it: half the overhead of torch in a small copy.
         whole: a DTensor that gets its shard of `values` afterwards.
     """
 
@@ -206,6 +209,7 @@ class _Target:
     values: Tensor
     region: tuple[slice, ...]
     mix: Mix | None
+    array: np.ndarray | None
     whole: Tensor | None = None
 
     @property
@@ -223,14 +227,20 @@ class _Target:
         _draw_flat(drawn, self.draw, generator)
         if self.mix is not None:
             self.mix(drawn.view(shape[0] * shape[1], -1))
-        whole = (slice(0, length) for length in shape[2:])
-        origin = (block.rows, block.columns, *whole)
-        held = tuple(map(_common, origin, self.region))
-        source = drawn.view(shape)[tuple(map(_within, held, origin))]
-        target = self.values[tuple(map(_within, held, self.region))]
-        rows = max(1, len(source) * _COPIED_SERIALLY // source.numel())
-        for part, values in zip(target.split(rows), source.split(rows), strict=True):
-            part.copy_(values)
+        rows, columns = _common(block.rows, self.region[0]), _common(block.columns, self.region[1])
+        source = (_within(rows, block.rows), _within(columns, block.columns), *self.region[2:])
+        target = (_within(rows, self.region[0]), _within(columns, self.region[1]))
+        if self.array is not None:
+            self.array[target] = drawn.view(shape).numpy()[source]
+        else:
+            _copy(drawn.view(shape)[source], self.values[target])
+
+
+def _copy(source: Tensor, target: Tensor) -> None:
+    """Copy in parts so small that torch does so in this thread, and starts no team of others."""
+    rows = max(1, len(source) * _COPIED_SERIALLY // source.numel())
+    for values, part in zip(source.split(rows), target.split(rows), strict=True):
+        part.copy_(values)
 
 
 def _unwritable(tensor: Tensor) -> str:
@@ -256,8 +266,9 @@ def _target(tensor: Tensor, draw: Draw) -> _Target | None:
     region = tuple(slice(start, start + length) for start, length in zip(offset, local.shape, strict=True))
     while local.dim() < 2:
         local, region = local.unsqueeze(-1), (*region, slice(0, 1))
-    mix = mixer(draw.correlation)
-    return _Target(draw, canonical_name(draw.name), local, region, mix, whole)
+    plain = type(local) in (Tensor, torch.nn.Parameter) and local.device.type == "cpu"
+    array = local.detach().numpy() if plain and local.dtype == drawn_precision(local) else None
+    return _Target(draw, canonical_name(draw.name), local, region, mixer(draw.correlation), array, whole)
 
 
 def _shard(tensor: Tensor) -> tuple[Tensor, tuple[int, ...], Tensor | None]:
