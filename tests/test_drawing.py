@@ -172,19 +172,18 @@ def test_truncated_weights_are_normal_within_the_bounds():
 # Modes and settings of the caller
 
 
-def test_models_made_in_inference_mode_are_drawn_in_and_out_of_it():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_made_in_inference_mode_and_out_of_it_are_drawn_in_and_out_of_it(dtype):
+    draw, expected = Draw("layer", LARGE, 0.1, R3), drawn(dtype=dtype)
+    outside = torch.zeros(LARGE, dtype=dtype)
     with torch.inference_mode():
-        inside = torch.zeros(LARGE)
-        draw_all([(inside, Draw("layer", LARGE, 0.1, R3))], 0, 2)
-        outside = drawn()
-    after = torch.zeros(LARGE)
-    draw_all([(after, Draw("layer", LARGE, 0.1, R3))], 0, 2)
-    assert torch.equal(inside, after)
-    assert torch.equal(outside, after)
-    with torch.inference_mode():
+        inside = torch.zeros(LARGE, dtype=dtype)
+        draw_all([(inside, draw), (outside, draw)], 0, 2)
+        assert torch.equal(inside, expected)
+        assert torch.equal(outside, expected)
         inside.zero_()
-    draw_all([(inside, Draw("layer", LARGE, 0.1, R3))], 0, 2)
-    assert torch.equal(inside, after)
+    draw_all([(inside, draw)], 0, 2)
+    assert torch.equal(inside, expected)
 
 
 def test_a_parameter_stays_one_that_learns_and_is_seen_as_changed():
