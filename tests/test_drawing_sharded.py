@@ -65,7 +65,9 @@ def local(tensor: torch.Tensor) -> torch.Tensor:
         ((2, 2), [Replicate(), Shard(0)]),
         ((2, 2), [Shard(0), Shard(1)]),
         ((2, 3), [Shard(0), Shard(0)]),
-        ((2, 2), [_StridedShard(0, split_factor=2), Shard(0)]),
+        ((2, 2), [_StridedShard(0, split_factor=2), Shard(0)]),  # FSDP of a tensor-parallel weight
+        ((2, 2), [Shard(0), _StridedShard(0, split_factor=2)]),  # every other row
+        ((2, 2), [Shard(-1), Replicate()]),
     ],
     ids=str,
 )
