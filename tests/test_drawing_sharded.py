@@ -36,7 +36,7 @@ def whole() -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture
-def rank_of(request):
+def rank_of():
     """Makes this process one rank of many, whose collectives do nothing."""
 
     def rank_of(rank: int, mesh: tuple[int, ...]):
