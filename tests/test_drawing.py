@@ -16,6 +16,7 @@ from corrinit.correlation import default_correlation
 from corrinit.drawing import BLOCK, Draw, block_size, blocks, draw_all
 from corrinit.init import correlated_normal_
 from corrinit.seeding import block_seed, layer_generator
+from pinned_weights import check_pinned, differences, summary
 
 R3 = SpatialCorrelation(kernels.exponential((3, 3), mean=0.26))
 LARGE = (96, 160, 3, 3)  # three by two blocks, uneven ones at the edges
@@ -109,8 +110,7 @@ def test_threads_and_other_layers_change_nothing(distribution):
         assert not torch.equal(weights["before"], expected)
 
 
-def test_wrappers_change_nothing_and_seeds_do():
-    assert torch.equal(drawn(name="_orig_mod.module.layer"), drawn())
+def test_another_seed_draws_other_weights():
     assert not torch.equal(drawn(seed=1), drawn())
 
 
@@ -171,19 +171,18 @@ def test_truncated_weights_are_normal_within_the_bounds():
 # Modes and settings of the caller
 
 
-def test_models_made_in_inference_mode_are_drawn_in_and_out_of_it():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_made_in_inference_mode_and_out_of_it_are_drawn_in_and_out_of_it(dtype):
+    draw, expected = Draw("layer", LARGE, 0.1, R3), drawn(dtype=dtype)
+    outside = torch.zeros(LARGE, dtype=dtype)
     with torch.inference_mode():
-        inside = torch.zeros(LARGE)
-        draw_all([(inside, Draw("layer", LARGE, 0.1, R3))], 0, 2)
-        outside = drawn()
-    after = torch.zeros(LARGE)
-    draw_all([(after, Draw("layer", LARGE, 0.1, R3))], 0, 2)
-    assert torch.equal(inside, after)
-    assert torch.equal(outside, after)
-    with torch.inference_mode():
+        inside = torch.zeros(LARGE, dtype=dtype)
+        draw_all([(inside, draw), (outside, draw)], 0, 2)
+        assert torch.equal(inside, expected)
+        assert torch.equal(outside, expected)
         inside.zero_()
-    draw_all([(inside, Draw("layer", LARGE, 0.1, R3))], 0, 2)
-    assert torch.equal(inside, after)
+    draw_all([(inside, draw)], 0, 2)
+    assert torch.equal(inside, expected)
 
 
 def test_a_parameter_stays_one_that_learns_and_is_seen_as_changed():
@@ -299,3 +298,43 @@ def test_the_default_correlation_of_a_large_kernel_is_drawn_without_its_matrix()
     weight = drawn((4, 1, 31, 31), correlation)
     assert weight.std().item() == pytest.approx(0.1, rel=0.3)
     assert not {"matrix", "root", "factor"} & set(vars(correlation))
+
+
+# Values for ever
+
+
+def pinned_draws() -> dict[str, torch.Tensor]:
+    centre = R3.with_deviations(kernels.centre_weighted((3, 3), width=0.8))
+    lines = [kernels.exponential((19,), 2.0), kernels.exponential((17,), 2.0)]
+    cases = [
+        Draw("one block", (16, 8, 3, 3), 0.1, R3),
+        Draw("blocks", LARGE, 0.1, R3),
+        Draw("deviations", LARGE, 0.1, centre),
+        Draw("independent", (300, 700), 0.05),
+        Draw("narrow", (3, 70_000), 0.05),
+        Draw("one axis", (70_000,), 0.05),
+        Draw("three axes", (40, 40, 5, 5, 5), 0.05, default_correlation((5, 5, 5))),
+        Draw("depthwise", (300, 1, 19, 17), 0.1, SpatialCorrelation.separable(lines)),
+        Draw("uniform", (300, 300), 0.1, distribution="uniform"),
+        Draw("truncated", (300, 300), 2.0, distribution="truncated_normal"),
+    ]
+    weights = {draw.name: torch.empty(draw.shape) for draw in cases}
+    weights["double"] = torch.empty(LARGE, dtype=torch.float64)
+    cases.append(Draw("double", LARGE, 0.1, R3))
+    draw_all([(weights[draw.name], draw) for draw in cases], seed=2026)
+    return weights
+
+
+def test_what_a_seed_draws_never_changes():
+    check_pinned("draws", pinned_draws())
+
+
+def test_a_changed_weight_does_not_pass_for_a_pinned_one():
+    weight = drawn()
+    pinned = {"layer": summary(weight)}
+    nearly = weight + 1e-8 * weight.std()
+    assert differences(pinned, {"layer": summary(nearly)}) == []
+    weight.view(-1)[12_345] *= -1
+    assert "layer: weights differ by 0, checksums by" in differences(pinned, {"layer": summary(weight)})[0]
+    assert differences(pinned, {"layer": summary(drawn(seed=1))})
+    assert differences(pinned, {}) == ["layer: only pinned"]

@@ -36,7 +36,7 @@ def whole() -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture
-def rank_of(request):
+def rank_of():
     """Makes this process one rank of many, whose collectives do nothing."""
 
     def rank_of(rank: int, mesh: tuple[int, ...]):
@@ -65,7 +65,9 @@ def local(tensor: torch.Tensor) -> torch.Tensor:
         ((2, 2), [Replicate(), Shard(0)]),
         ((2, 2), [Shard(0), Shard(1)]),
         ((2, 3), [Shard(0), Shard(0)]),
-        ((2, 2), [_StridedShard(0, split_factor=2), Shard(0)]),
+        ((2, 2), [_StridedShard(0, split_factor=2), Shard(0)]),  # FSDP of a tensor-parallel weight
+        ((2, 2), [Shard(0), _StridedShard(0, split_factor=2)]),  # every other row
+        ((2, 2), [Shard(-1), Replicate()]),
     ],
     ids=str,
 )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from corrinit.drawing import Draw, draw_all, write_
+from corrinit.drawing import Draw, draw_all
 from corrinit.errors import ConfigError, PlanError, warn_caller
 from corrinit.layer_plan import LayerPlan, listed
 from corrinit.layers import (
@@ -24,6 +24,7 @@ from corrinit.methods import Convolution, find
 from corrinit.methods.measured import scale_to_images
 from corrinit.resetting import looks_uninitialized, own_tensors, require_resettable, reset
 from corrinit.seeding import layer_generator, require_seed, seed_from_torch
+from corrinit.shards import write_
 from corrinit.weight_storage import StoredWeight, stored_weight
 
 

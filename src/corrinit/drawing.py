@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
@@ -24,6 +25,7 @@ from corrinit.correlation import SpatialCorrelation
 from corrinit.errors import CorrInitError
 from corrinit.mixing import Mix, drawn_precision, mixer
 from corrinit.seeding import block_seed
+from corrinit.shards import local_part, local_region, write_
 
 Distribution: TypeAlias = Literal["normal", "uniform", "truncated_normal"]
 
@@ -34,7 +36,7 @@ TRUNCATION = 2.0
 """Bounds of the truncated normal distribution: absolute ones, as in `torch.nn.init.trunc_normal_`."""
 
 _COPIED_SERIALLY = 1 << 15
-"""Elements up to which torch copies in the calling thread; beyond, each of our threads would start a team."""
+"""Elements up to which torch copies in the calling thread."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,8 +127,8 @@ def draw_all(tasks: Sequence[tuple[Tensor, Draw]], seed: int, threads: int | Non
 
     Args:
         tasks: each weight, materialized, of any layout, type and device, with its draw. Of a DTensor only
-            the blocks that meet this rank's shard are drawn; one whose placements are not all `Shard` and
-            `Replicate` is drawn whole. Fake and meta tensors are passed over.
+            the blocks that meet this rank's shard are drawn; one of which a rank holds no contiguous part is
+            drawn whole, one after the other. Fake and meta tensors are passed over.
         seed: root seed.
         threads: how many; default: as many as torch uses (`torch.get_num_threads`).
 
@@ -142,7 +144,7 @@ def draw_all(tasks: Sequence[tuple[Tensor, Draw]], seed: int, threads: int | Non
     block_seed(seed, "", 0)  # refuses what is no seed
     threads = max(1, torch.get_num_threads() if threads is None else threads)
     with ThreadPoolExecutor(threads) as pool:
-        targets = [target for target in pool.map(lambda task: _target(*task), tasks) if target is not None]
+        targets, scattered = pool.submit(_targets, tasks).result()
         jobs = ((target, block) for target in targets for block in blocks(target.draw.shape, target.region))
         room = max((target.bytes_of_a_block for target in targets), default=0)
         lock = threading.Lock()
@@ -166,26 +168,14 @@ def draw_all(tasks: Sequence[tuple[Tensor, Draw]], seed: int, threads: int | Non
             with lock:
                 jobs.close()
         for target in targets:
-            if target.whole is not None:
-                pool.submit(write_, target.whole, target.values.view(target.draw.shape)).result()
+            torch.autograd.graph.increment_version(target.values)  # numpy writes without telling autograd
+        for tensor, draw in scattered:
+            pool.submit(_draw_whole, tensor, draw, seed, threads).result()
 
 
 def holds_nothing(tensor: Tensor) -> bool:
     """Whether a tensor is on the meta device or a fake one, which have no values to draw."""
     return tensor.is_meta or isinstance(tensor, FakeTensor)
-
-
-@torch.no_grad()
-def write_(tensor: Tensor, values: Tensor) -> Tensor:
-    """Copy values into a materialized tensor; into a DTensor, the shard that belongs to this rank."""
-    if not hasattr(tensor, "device_mesh"):
-        return tensor.copy_(values)
-    from torch.distributed.tensor import DTensor, distribute_tensor
-
-    assert isinstance(tensor, DTensor)
-    whole = values.to(tensor.to_local().device, tensor.dtype)
-    shard = distribute_tensor(whole, tensor.device_mesh, tensor.placements, src_data_rank=None)
-    return tensor.copy_(shard)
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +188,7 @@ class _Target:
         values: what is filled here, with two axes at least: the weight, or this rank's shard of it.
         region: the part of the weight that `values` is, a slice for each of its axes.
         mix: what correlates the taps.
-        whole: a DTensor that gets its shard of `values` afterwards.
+        array: the memory of `values` where numpy can write it: half the overhead of torch in a small copy.
     """
 
     draw: Draw
@@ -206,7 +196,7 @@ class _Target:
     values: Tensor
     region: tuple[slice, ...]
     mix: Mix | None
-    whole: Tensor | None = None
+    array: np.ndarray | None
 
     @property
     def precision(self) -> torch.dtype:
@@ -223,14 +213,20 @@ class _Target:
         _draw_flat(drawn, self.draw, generator)
         if self.mix is not None:
             self.mix(drawn.view(shape[0] * shape[1], -1))
-        whole = (slice(0, length) for length in shape[2:])
-        origin = (block.rows, block.columns, *whole)
-        held = tuple(map(_common, origin, self.region))
-        source = drawn.view(shape)[tuple(map(_within, held, origin))]
-        target = self.values[tuple(map(_within, held, self.region))]
-        rows = max(1, len(source) * _COPIED_SERIALLY // source.numel())
-        for part, values in zip(target.split(rows), source.split(rows), strict=True):
-            part.copy_(values)
+        rows, columns = _common(block.rows, self.region[0]), _common(block.columns, self.region[1])
+        source = (_within(rows, block.rows), _within(columns, block.columns), *self.region[2:])
+        target = (_within(rows, self.region[0]), _within(columns, self.region[1]))
+        if self.array is not None:
+            self.array[target] = drawn.view(shape).numpy()[source]
+        else:
+            _copy(drawn.view(shape)[source], self.values[target])
+
+
+def _copy(source: Tensor, target: Tensor) -> None:
+    """Copy in parts so small that torch does so in this thread, and starts no team of others."""
+    rows = max(1, len(source) * _COPIED_SERIALLY // source.numel())
+    for values, part in zip(source.split(rows), target.split(rows), strict=True):
+        part.copy_(values)
 
 
 def _unwritable(tensor: Tensor) -> str:
@@ -244,32 +240,34 @@ def _unwritable(tensor: Tensor) -> str:
 
 
 @torch.no_grad()
-def _target(tensor: Tensor, draw: Draw) -> _Target | None:
-    """Where the blocks of a tensor go; None if there is nothing to fill on this rank."""
-    local, offset, whole = tensor, (0,) * tensor.dim(), None
-    if hasattr(tensor, "device_mesh"):
-        local, offset, whole = _shard(tensor)
-    if holds_nothing(local) or local.numel() == 0:
-        return None
-    if reason := _unwritable(local):
-        raise CorrInitError(f"layer {draw.name}: its weight {reason}; give the layer an ordinary one")
-    region = tuple(slice(start, start + length) for start, length in zip(offset, local.shape, strict=True))
+def _targets(tasks: Sequence[tuple[Tensor, Draw]]) -> tuple[list[_Target], list[tuple[Tensor, Draw]]]:
+    """Where the blocks of each weight go; apart, the DTensors of which this rank holds no rectangle."""
+    targets, scattered = [], []
+    for tensor, draw in tasks:
+        local = local_part(tensor)
+        if holds_nothing(local) or local.numel() == 0:
+            continue
+        if reason := _unwritable(local):
+            raise CorrInitError(f"layer {draw.name}: its weight {reason}; give the layer an ordinary one")
+        if (region := local_region(tensor)) is None:
+            scattered.append((tensor, draw))
+        else:
+            targets.append(_target(local, region, draw))
+    return targets, scattered
+
+
+def _target(local: Tensor, region: tuple[slice, ...], draw: Draw) -> _Target:
     while local.dim() < 2:
         local, region = local.unsqueeze(-1), (*region, slice(0, 1))
-    mix = mixer(draw.correlation)
-    return _Target(draw, draw.name, local, region, mix, whole)
+    plain = type(local) in (Tensor, torch.nn.Parameter) and local.device.type == "cpu"
+    array = local.detach().numpy() if plain and local.dtype == drawn_precision(local) else None
+    return _Target(draw, draw.name, local, region, mixer(draw.correlation), array)
 
 
-def _shard(tensor: Tensor) -> tuple[Tensor, tuple[int, ...], Tensor | None]:
-    """The shard of a DTensor on this rank and where it begins; or a buffer of the whole, and the DTensor."""
-    from torch.distributed.tensor import DTensor, Replicate, Shard
-    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
-
-    assert isinstance(tensor, DTensor)
-    if any(type(placement) not in (Shard, Replicate) for placement in tensor.placements):
-        return torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu"), (0,) * tensor.dim(), tensor
-    _, offset = compute_local_shape_and_global_offset(tensor.shape, tensor.device_mesh, tensor.placements)
-    return tensor.to_local(), offset, None
+def _draw_whole(tensor: Tensor, draw: Draw, seed: int, threads: int) -> None:
+    whole = torch.empty(draw.shape, dtype=tensor.dtype, device="cpu")
+    draw_all([(whole, draw)], seed, threads)
+    write_(tensor, whole)
 
 
 def _draw_flat(values: Tensor, draw: Draw, generator: torch.Generator) -> None:

@@ -19,10 +19,11 @@ from torch import Tensor
 from torch.nn.init import calculate_gain
 
 from corrinit.correlation import SpatialCorrelation
-from corrinit.drawing import holds_nothing, write_
+from corrinit.drawing import holds_nothing
 from corrinit.errors import CorrelationError, CorrInitError
 from corrinit.mixing import drawn_precision, mixer
 from corrinit.scale import Inputs, TensorScale, amplification, resolve_scale, scale_for
+from corrinit.shards import write_
 
 FanMode: TypeAlias = Literal["fan_in", "fan_out"]
 

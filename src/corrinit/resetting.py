@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from corrinit.errors import PlanError
-from corrinit.init import write_
+from corrinit.shards import write_
 from corrinit.layers import ABSURD, has_values, why_unwritable
 from corrinit.seeding import layer_generator
 
