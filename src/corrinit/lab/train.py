@@ -173,7 +173,9 @@ class Training:
     def endpoints(self) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """What is observed at the end: `ENDPOINTS` by name, and the test images that were right, by weights.
 
-        The unused images are gone through twice, once for each kind of weights. A run that diverged has no
+        The unused images are gone through twice, once for each kind of weights. Scoring an image costs a
+        quarter to a third of training on one (`benchmarks/bench_training.py`): 45,000 unused ones beside
+        5,000 cost about five epochs, a data set without a subset next to nothing. A run that diverged has no
         weights worth it: its endpoints are NaN, but for the accuracy of its last epoch.
         """
         if self.diverged:
