@@ -164,7 +164,7 @@ def test_a_model_without_convolutions_is_initialized_too():
         ({"method": "lsuv"}, ConfigError, "'lsuv' looks at training images; give a batch"),
         ({"scale": "measured"}, ConfigError, "scale 'measured' looks at training images"),
         ({"method": "dirac", "scale": "measured"}, ConfigError, "dirac states no correlation"),
-        ({"correlation": ()}, ConfigError, "empty sequence"),
+        ({"correlation": ()}, ConfigError, "correlation: it is empty"),
         ({"strength": -1}, PlanError, "strength"),
     ],
 )

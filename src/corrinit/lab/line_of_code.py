@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from corrinit.lab.config import Initialization
-from corrinit.presets import preset_names
 
 NEEDS_IMAGES = ("lsuv", "patch_whitening")
 
@@ -19,7 +18,7 @@ def line_of_code(arm: Initialization) -> str:
     arm = arm.canonical
     options = []
     if arm.depends_on_correlation and arm.correlation != "default":
-        options.append(f"correlation={_correlation(arm.correlation)}")
+        options.append(f"correlation={_quoted(arm.correlation)}")
     if arm.depends_on_correlation and arm.strength != 1:
         options.append(f"strength={arm.strength:g}")
     if arm.method == "correlated" and arm.scale == arm.own_scale and ":layers" not in arm.correlation:
@@ -31,26 +30,6 @@ def line_of_code(arm: Initialization) -> str:
     return (
         f"corrinit.methods.initialize({', '.join(['model', f'{_quoted(arm.method)}', *options, 'seed=0'])})"
     )
-
-
-def _correlation(source: str) -> str:
-    name, _, detail = source.partition(":")
-    if source in preset_names():
-        return f"corrinit.presets.load_preset({_quoted(source)})"
-    if name in preset_names():
-        layers = f"for layer in corrinit.presets.preset_layers({_quoted(name)})"
-        return f"[corrinit.presets.load_preset({_quoted(name)}, layer) {layers}]"
-    if detail and _is_number(detail):
-        return f"corrinit.SpatialCorrelation(corrinit.kernels.{name}((3, 3), mean={detail}), (3, 3))"
-    return f"corrinit.load_correlation({_quoted(source)})"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _quoted(text: str) -> str:

@@ -21,8 +21,8 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
-from corrinit.correlation import SpatialCorrelation
-from corrinit.errors import ConfigError
+from corrinit.correlation_source import CorrelationFamily, CorrelationSource, resolve
+from corrinit.errors import ConfigError, CorrelationError
 from corrinit.init import write_
 from corrinit.layers import writing_weight
 from corrinit.methods import (
@@ -75,7 +75,7 @@ def initialize(
     method: str,
     *,
     seed: int,
-    correlation: SpatialCorrelation | Sequence[SpatialCorrelation] | None = None,
+    correlation: CorrelationSource = None,
     strength: float = 1.0,
     scale: Scale = "own",
     images: Tensor | None = None,
@@ -86,8 +86,9 @@ def initialize(
         model: a model with rectifiers (the gain is √2).
         method: a name in `METHODS`, or of an entry point.
         seed: root seed; methods that start from Gaussian draws start from the same ones.
-        correlation: R of the correlated method and its scale; or several, from the first layer to the last:
-            each convolution takes the one at its own relative depth. Default: `default_correlation`.
+        correlation: R of the correlated method and its scale, see `corrinit.correlation_source`; of several,
+            from the first layer to the last, each convolution takes the one at its own relative depth.
+            Default: `default_correlation`.
         strength: α, factor on the off-diagonal entries of R.
         scale: standard deviation of each tap: the method's `"own"`; whatever the method, `"he"` for
             √(2 / (n k²)) or `"correlated"` for √(2 / (n ΣR)); or `"measured"` for √(2 / (n ⟨R, M⟩)), with M
@@ -182,15 +183,15 @@ def at_scale(method: Method, scale: Scale) -> Method:
 def _convolutions(
     model: nn.Module,
     layers: Sequence[LayerPlan],
-    correlation: SpatialCorrelation | Sequence[SpatialCorrelation] | None,
+    correlation: CorrelationSource,
     strength: float,
 ) -> list[Convolution]:
     """The convolutions to fill, in module order, from the plan at He's scale."""
-    sources = (
-        (correlation,) if correlation is None or isinstance(correlation, SpatialCorrelation) else correlation
-    )
-    if not sources:
-        raise ConfigError("correlation is an empty sequence; give at least one, or None for the default")
+    try:
+        resolved = resolve(correlation)
+    except CorrelationError as error:
+        raise ConfigError(f"correlation: {error}") from error
+    sources = (resolved,) if isinstance(resolved, CorrelationFamily) else resolved
     plans = [
         {
             layer.name: layer
