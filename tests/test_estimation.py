@@ -201,6 +201,13 @@ class TestKernelSize:
         with pytest.raises(WeightsError, match=message):
             estimate(weights, size)
 
+    @pytest.mark.parametrize("size", [3, "3x3", (3, 2.5)])
+    def test_size_of_another_type_is_named(self, network, size):
+        with pytest.raises(CorrelationError, match="one positive number per axis"):
+            estimate(network, size)
+        with pytest.raises(CorrelationError, match="one positive number per axis"):
+            estimate_inputs(torch.randn(2, 1, 8, 8), size)
+
     def test_impossible_size_is_named(self, network):
         with pytest.raises(CorrelationError, match="kernel size is"):
             estimate(network, (0, 3))
@@ -406,6 +413,8 @@ class TestInputs:
             (torch.ones(4, 3, 2, 8), r"shape \(4, 3, 2, 8\); a 3×3 patch needs"),
             (torch.ones(4, 8, 8), r"shape \(4, 8, 8\)"),
             (torch.ones(0, 3, 8, 8), r"shape \(0, 3, 8, 8\)"),
+            (np.ones((4, 3, 8, 8)), "of type ndarray; give a tensor of real numbers"),
+            (torch.ones(4, 3, 8, 8) * 1j, "of type torch.complex64"),
             (torch.zeros(4, 3, 8, 8), "all pixels of all images are equal"),
             (torch.full((4, 3, 8, 8), 0.5), "all pixels of all images are equal"),
             (torch.randn(4, 3, 8, 8) * torch.nan, "NaN or infinite"),
