@@ -172,8 +172,8 @@ def _correlation_in_words(name: str, correlation: SpatialCorrelation) -> str:
     spread = "" if correlation.is_flat else f", with taps of {low:.2f} to {high:.2f} times the mean deviation"
     return (
         f"R “{name}” ({source}) has a mean off-diagonal correlation of {correlation.mean:.2f} on a "
-        f"{format_size(correlation.kernel_size)} kernel{spread}. Its small scale, g / √(n ΣR) for n input channels "
-        f"and gain g, is {ratio:.3f} times He's."
+        f"{format_size(correlation.kernel_size)} kernel{spread}. Its small scale, g / √(n ΣR) for n input "
+        f"channels and gain g, is {ratio:.3f} times He's."
     )
 
 
