@@ -11,6 +11,8 @@ from torch import nn
 
 import corrinit
 from corrinit.errors import ConfigError
+from corrinit.lab import identity
+from corrinit.lab.identity import Change
 
 METHODS = ["kaiming_normal", "correlated"]
 
@@ -190,6 +192,22 @@ def test_a_changed_model_or_method_is_run_anew(tmp_path):
     assert len(calls) == 4
     corrinit.compare(train, ["kaiming_normal", "correlated:strength=0.5"], 1, model=build, folder=tmp_path)
     assert len(calls) == 5
+
+
+def test_a_run_made_before_its_weights_changed_is_made_again(tmp_path, monkeypatch):
+    calls = []
+
+    def train(model, seed):
+        calls.append(seed)
+        return 1.0
+
+    corrinit.compare(train, METHODS, 1, model=build, folder=tmp_path)
+    change = Change(2, "how taps are drawn", lambda run: run.initialization.method == "correlated")
+    monkeypatch.setattr(identity, "CHANGES", (identity.CHANGES[0], change))
+    before = len(calls)
+    corrinit.compare(train, METHODS, 1, model=build, folder=tmp_path)
+    corrinit.compare(train, METHODS, 1, model=build, folder=tmp_path)
+    assert len(calls) == before + 1
 
 
 def test_a_damaged_record_is_warned_of_and_made_again(tmp_path):

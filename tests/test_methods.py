@@ -209,7 +209,7 @@ def test_the_own_scale_is_what_the_method_states(method):
 
 def _facts(model):
     found = []
-    spy = replace(kaiming_normal.METHOD, adapt=lambda _, convolutions, __: found.extend(convolutions))
+    spy = replace(METHODS["correlated"], adapt=lambda _, convolutions, __: found.extend(convolutions))
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(METHODS, "spy", spy)
         initialized("spy", model, images=images())
@@ -252,7 +252,7 @@ def test_each_layer_takes_the_correlation_of_its_relative_depth():
     )
     given_ = [SpatialCorrelation(kernels.exponential((3, 3), mean=mean)) for mean in (0.1, 0.2, 0.6)]
     taken = []
-    spy = replace(kaiming_normal.METHOD, adapt=lambda _, convolutions, __: taken.extend(convolutions))
+    spy = replace(METHODS["correlated"], adapt=lambda _, convolutions, __: taken.extend(convolutions))
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(METHODS, "spy", spy)
         methods.initialize(model, "spy", seed=0, correlation=given_, images=images())

@@ -15,6 +15,7 @@ FACTS = {
     "data": "digits: embedded in scikit-learn",
     "finished": "2030-01-01T00:00:00+00:00",
     "seconds": 2.0,
+    "images_per_second": 1000.0,
 }
 
 

@@ -1,8 +1,10 @@
 """What identifies a run: ids that no change of the code moves, and the protocol by which a run was made."""
 
+import doctest
 import hashlib
 import json
-from dataclasses import fields, replace
+import re
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Literal
@@ -15,7 +17,7 @@ from corrinit.lab.arms import Initialization
 from corrinit.lab.claims import judge
 from corrinit.lab.comparison import compare
 from corrinit.lab.config import RunConfig, from_dict, to_dict
-from corrinit.lab.identity import ARM, RUN, Change, Setting, frozen, protocol_of, run_id, today
+from corrinit.lab.identity import ALWAYS, ARM, RUN, Change, Setting, frozen, protocol_of, run_id, today
 from corrinit.lab.records import (
     RecordError,
     by_protocol,
@@ -27,10 +29,11 @@ from corrinit.lab.records import (
     write_json,
     write_metrics,
 )
+from corrinit.lab.report import write_report
 from corrinit.lab.settings import named_comparisons
 from corrinit.lab.tuning import tunings
 
-RESULTS = Path(__file__).parents[2] / "results"
+ROOT = Path(__file__).parents[2]
 
 METHODS = (
     *("kaiming_normal", "correlated", "pytorch_default", "kaiming_uniform", "xavier_normal"),
@@ -39,8 +42,30 @@ METHODS = (
 )
 CORRELATED, INDEPENDENT = Initialization("correlated"), Initialization("kaiming_normal")
 
+LATER = today({})
+"""The settings that the first records were made before, as they were then."""
+
 ARMS = (INDEPENDENT, CORRELATED)
 CONFIGS = {(arm, seed): RunConfig(epochs=1, initialization=arm, seed=seed) for arm in ARMS for seed in (0, 1)}
+BEFORE = run_id(RunConfig())
+FOUNDING = {
+    "data": "digits",
+    "train_subset": None,
+    "tested_on": "test",
+    "model": "small",
+    "architecture": "",
+    "width": 0.5,
+    "batch_norm": True,
+    "epochs": 40,
+    "batch_size": 256,
+    "lr": 0.1,
+    "momentum": 0.8,
+    "l2": 0.0,
+    "precision": "float32",
+    "channels_last": True,
+    "seed": 0,
+}
+BASE = from_dict(today(FOUNDING))
 
 
 def digest(ids):
@@ -51,14 +76,14 @@ def digest(ids):
 def second(monkeypatch):
     """A second protocol, which touches correlated taps alone."""
     change = Change(2, "how taps are drawn", lambda run: run.initialization.method == "correlated")
-    monkeypatch.setattr(identity, "CHANGES", (*identity.CHANGES, change))
+    monkeypatch.setattr(identity, "CHANGES", (identity.CHANGES[0], change))
 
 
 # Ids that stay. A digest below may never be edited: a record whose id moves is a record lost.
 
 
 def test_every_committed_record_has_the_id_it_was_made_under():
-    records, faults = read_runs(RESULTS)
+    records, faults = read_runs(ROOT / "results")
     first = [record for record in records if record.protocol == 1]
     assert (len(first), faults) == (141, [])
     assert [run_id(record.config, protocol=1) for record in first] == [record.run_id for record in first]
@@ -71,9 +96,11 @@ def test_every_committed_record_has_the_id_it_was_made_under():
 def test_the_arms_of_the_first_protocol_keep_their_ids():
     arms = [
         Initialization(*parts)
-        for parts in product(METHODS, ("own", "he", "correlated", "measured"), ("default", "gaussian:0.3"))
+        for parts in product(
+            METHODS, ("own", "he", "correlated", "measured"), ("exponential:0.26", "gaussian:0.3")
+        )
     ]
-    ids = {run_id(RunConfig(initialization=arm), protocol=1) for arm in arms}
+    ids = {run_id(replace(BASE, initialization=arm), protocol=1) for arm in arms}
     assert len(ids) == 62
     assert digest(ids) == "78cf8b14cc9bc308eb6ea0a93ed126ca71762a4977d2cb9d4ca384df5730dd0f"
 
@@ -84,9 +111,12 @@ def test_each_setting_of_a_run_is_in_the_frozen_form():
     assert [setting.name for setting in ARM] == [field.name for field in fields(Initialization)]
 
 
-def test_another_default_in_the_code_is_another_value_in_the_form():
-    assert frozen(RunConfig(width=1.0))["width"] == 1.0
-    assert {setting.key for setting in RUN} <= frozen(RunConfig()).keys()
+def test_what_every_id_holds_stays():
+    assert [setting.key for setting in RUN if setting.default is ALWAYS] == list(FOUNDING)
+    assert {setting.key for setting in ARM if setting.default is ALWAYS} == {
+        *("method", "scale", "correlation", "strength")
+    }
+    assert {"protocol", "initialization", *FOUNDING} <= frozen(RunConfig()).keys()
 
 
 # Names
@@ -121,20 +151,30 @@ def test_a_renamed_setting_keeps_its_ids_and_its_records(monkeypatch):
     config = RunConfig(l2=0.001)
     settings = tuple(Setting("l2", "weight_decay") if each.key == "l2" else each for each in RUN)
     monkeypatch.setattr(identity, "RUN", settings)
-    assert run_id(Renamed(config)) == "099c58bbc39055c4"
-    assert today({"l2": 0.001}) == today({"weight_decay": 0.001}) == {"weight_decay": 0.001}
+    assert run_id(Renamed(config), protocol=1) == "099c58bbc39055c4"
+    assert today({"l2": 0.001}) == today({"weight_decay": 0.001}) == LATER | {"weight_decay": 0.001}
+
+
+@dataclass(frozen=True)
+class Scheduled(RunConfig):
+    schedule: str = "cosine"  # the default of the code may change
 
 
 def test_a_setting_added_later_enters_where_it_is_not_as_it_was(monkeypatch):
-    before = {model: run_id(RunConfig(model=model)) for model in ("small", "vgg8")}
-    monkeypatch.setattr(
-        RunConfig, "schedule", property(lambda run: {"vgg8": "cosine"}.get(run.model, "none")), raising=False
-    )
-    monkeypatch.setattr(identity, "RUN", (*RUN, Setting("schedule", default="none")))
-    assert run_id(RunConfig(model="small")) == before["small"]
-    assert run_id(RunConfig(model="vgg8")) != before["vgg8"]
-    assert today({"lr": 0.1}) == {"schedule": "none", "lr": 0.1}
-    assert today({"schedule": "cosine"}) == {"schedule": "cosine"}
+    monkeypatch.setattr(identity, "RUN", (*RUN, Setting("schedule", default="constant")))
+    assert run_id(Scheduled(schedule="constant")) == BEFORE
+    assert run_id(Scheduled()) != BEFORE
+    assert today({"lr": 0.1}) == LATER | {"schedule": "constant", "lr": 0.1}
+    assert today({"schedule": "cosine"}) == LATER | {"schedule": "cosine"}
+
+
+def test_an_option_added_to_arms_enters_where_it_is_not_as_it_was(monkeypatch):
+    monkeypatch.setattr(Initialization, "bias", "zeros", raising=False)
+    monkeypatch.setattr(identity, "ARM", (*ARM, Setting("bias", default="zeros")))
+    assert run_id(RunConfig()) == BEFORE
+    assert today({"initialization": {}}) == LATER | {"initialization": {"bias": "zeros"}}
+    monkeypatch.setattr(Initialization, "bias", "keep")
+    assert run_id(RunConfig()) != BEFORE
 
 
 # Protocol
@@ -204,7 +244,7 @@ def test_records_are_together_with_those_that_held_beside_them(tmp_path, second)
     assert by_protocol([]) == []
 
 
-def test_no_comparison_mixes_protocols(second):
+def test_no_comparison_mixes_protocols(second, tmp_path):
     old = [handmade(CONFIGS[arm, seed], 0.5, protocol=1) for arm in ARMS for seed in (0, 1)]
     new = [handmade(CONFIGS[CORRELATED, seed], 0.6) for seed in (0, 1)]
     today, before = compare([*old, *new])
@@ -212,6 +252,8 @@ def test_no_comparison_mixes_protocols(second):
     assert [record.protocol for record in today.records] == [1, 1, 2, 2]  # independent taps were not touched
     assert [record.protocol for record in before.records] == [1, 1, 1, 1]
     assert list(named_comparisons([*old, *new])) == ["digits, small", "digits, small, protocol 1"]
+    page = write_report([*old, *new], tmp_path / "r.html", command="c").read_text()
+    assert page.count("made before a change of the code (how taps are drawn)") == 1
 
 
 def test_no_choice_of_a_learning_rate_mixes_protocols(second):
@@ -249,3 +291,12 @@ def test_runs_are_listed_and_chosen_by_protocol(tmp_path, run, second):
     assert listed[run_id(config)].rstrip().endswith(" 2")
     assert listed[run_id(replace(config, initialization=INDEPENDENT))].rstrip().endswith(" 1")
     assert len(run("runs", "protocol=2").out.splitlines()) == 2
+
+
+def test_the_examples_of_the_page_hold():
+    page = (ROOT / "docs" / "run-identity.md").read_text(encoding="utf-8")
+    examples = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
+    test = doctest.DocTestParser().get_doctest(examples, {"__name__": __name__}, "run-identity.md", None, 0)
+    result = doctest.DocTestRunner().run(test)
+    assert result.attempted > 10
+    assert result.failed == 0

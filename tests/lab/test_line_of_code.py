@@ -9,7 +9,7 @@ from torch import nn
 import corrinit
 from corrinit import methods
 from corrinit.lab.arms import parse_initialization
-from corrinit.lab.line_of_code import NEEDS_IMAGES, line_of_code
+from corrinit.lab.line_of_code import line_of_code
 from corrinit.presets import load_preset
 
 ARMS = (
@@ -50,7 +50,3 @@ def test_the_line_draws_the_weights_of_the_arm(spec, tmp_path, monkeypatch):
     exec(line_of_code(arm), {"corrinit": corrinit, "model": pasted, "images": images})
     for ours, theirs in zip(model.parameters(), pasted.parameters(), strict=True):
         torch.testing.assert_close(theirs, ours, rtol=1e-6, atol=1e-7)
-
-
-def test_methods_that_look_at_images_get_them():
-    assert {name for name in methods.METHODS if methods.needs_images(name)} == set(NEEDS_IMAGES)

@@ -29,11 +29,9 @@ def runs(
 ) -> None:
     """List recorded runs.
 
-    Runs of a protocol that is replaced are what an older version of corrinit made; `docs/run-identity.md`
-    tells more.
-
     Args:
-        conditions: Only runs with these settings, such as model=vgg8 lr=0.1 scale=he.
+        conditions: Only runs with these settings, such as model=vgg8 lr=0.1 scale=he, or made by this
+            protocol, such as protocol=1; one is listed as replaced if the run would come out otherwise today.
         folder: Where the records are, at any depth.
         output: Write all settings and results to this .csv or .parquet file, instead of listing.
         by_epoch: In that file, a row for each epoch instead of one for each run.

@@ -12,21 +12,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields, replace
 from math import inf
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 from corrinit.correlation import SpatialCorrelation
 from corrinit.correlation_source import NAMED_SIZE, CorrelationFamily, Correlations, resolve, short_name
 from corrinit.errors import ConfigError, CorrelationError
 from corrinit.lab.checks import check_keys, check_types, require
+from corrinit.method_info import method_info
 
 Scale: TypeAlias = Literal["own", "he", "correlated", "measured"]
-
-_OWN_SCALES: dict[str, Scale] = {
-    "kaiming_normal": "he",
-    "kaiming_uniform": "he",
-    "convolutional_covariance": "he",
-    "correlated": "correlated",
-}
 
 
 @dataclass(frozen=True)
@@ -54,12 +48,13 @@ class Initialization:
     @property
     def depends_on_correlation(self) -> bool:
         """Whether the correlation decides any weight: through the taps, or through their scale."""
-        return "correlated" in (self.method, self.scale)
+        scale = self.own_scale if self.scale == "own" else self.scale
+        return method_info(self.method).uses_correlation or scale == "correlated"
 
     @property
     def own_scale(self) -> Scale:
         """What the scale is called that the method owns: `"own"` unless it is one that others are run at."""
-        return _OWN_SCALES.get(self.method, "own")
+        return cast(Scale, method_info(self.method).own_scale or "own")
 
     @property
     def canonical(self) -> Initialization:

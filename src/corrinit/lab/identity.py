@@ -123,6 +123,11 @@ def protocol_of(config: RunConfig, *, at: int | None = None) -> int:
     )
 
 
+def changes_since(number: int) -> str:
+    """What has changed since a protocol was the newest, in words."""
+    return "; ".join(change.what for change in CHANGES if change.number > number)
+
+
 def frozen(config: RunConfig, *, protocol: int | None = None) -> dict[str, Any]:
     """The frozen form of a run.
 
@@ -135,8 +140,8 @@ def frozen(config: RunConfig, *, protocol: int | None = None) -> dict[str, Any]:
 
     >>> from corrinit.lab.config import Initialization, RunConfig
     >>> form = frozen(RunConfig(initialization=Initialization("kaiming_normal", strength=0.5)))
-    >>> form["protocol"], form["lr"], form["initialization"]
-    (1, 0.1, {'method': 'kaiming_normal', 'scale': 'he'})
+    >>> form["lr"], form["initialization"]
+    (0.1, {'method': 'kaiming_normal', 'scale': 'he'})
     """
     form: dict[str, Any] = {"protocol": protocol_of(config) if protocol is None else protocol}
     return form | _settings(config, RUN) | {"initialization": frozen_arm(config.initialization)}
@@ -172,8 +177,8 @@ def today(recorded: Mapping[str, Any]) -> dict[str, Any]:
 
     What the form does not know is passed on.
 
-    >>> today({"l2": 0.001, "initialization": {"scale": "he"}})
-    {'l2': 0.001, 'initialization': {'scale': 'he'}}
+    >>> today({"l2": 0.001, "initialization": {"scale": "he"}})["initialization"]
+    {'scale': 'he'}
     """
     found = _renamed(recorded, RUN)
     if isinstance(arm := found.get("initialization"), Mapping):

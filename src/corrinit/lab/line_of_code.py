@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from corrinit.lab.config import Initialization
-
-NEEDS_IMAGES = ("lsuv", "patch_whitening")
+from corrinit.method_info import method_info
 
 
 def line_of_code(arm: Initialization) -> str:
@@ -25,7 +24,7 @@ def line_of_code(arm: Initialization) -> str:
         return f"corrinit.initialize({', '.join(['model', *options, 'seed=0'])})"
     if arm.scale not in ("own", arm.own_scale):
         options.append(f'scale="{arm.scale}"')
-    if arm.method in NEEDS_IMAGES or arm.scale == "measured":
+    if method_info(arm.method).needs_images or arm.scale == "measured":
         options.append("images=images")
     return (
         f"corrinit.methods.initialize({', '.join(['model', f'{_quoted(arm.method)}', *options, 'seed=0'])})"

@@ -219,7 +219,7 @@ TABLES = (
             replace(CORRELATED, correlation="exponential:0.26"),
         ),
         note="R of a network is that of our preset of its name, which is trained less than the paper's was "
-        "(Figure 1 says how).",
+        "(`corrinit reproduce figure1` says how).",
     ),
     _table(
         "table5",

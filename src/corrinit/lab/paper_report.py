@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from corrinit.correlation import default_correlation
-from corrinit.lab import identity
 from corrinit.lab.claims import LEVEL, READINGS, Contrast, Finding, judge
 from corrinit.lab.comparison import compare, problem
 from corrinit.lab.config import Initialization
 from corrinit.lab.findings import interval, p_value, points
+from corrinit.lab.identity import changes_since
 from corrinit.lab.markdown import write_markdown
 from corrinit.lab.measured import OLDER, Cell, Measured, measure
 from corrinit.lab.page import Section, Table, write_page
@@ -93,18 +93,18 @@ def _scope(protocol: Protocol, measured: Sequence[Measured], used: Sequence[RunR
     if measured:
         notes.append(_correlation_in_words(protocol.initialization(CORRELATED)))
     if finished < len(used):
-        notes.append(_older_in_words(len(used) - finished))
+        notes.append(_older_in_words([record for record in used if not record.current]))
     if used:
         notes.append(f"Data: {' / '.join(distinct(used, 'data'))}.")
     return Section("What was run", tuple(notes))
 
 
-def _older_in_words(runs: int) -> str:
-    changes = "; ".join(change.what for change in identity.CHANGES[1:])
+def _older_in_words(runs: Sequence[RunRecord]) -> str:
+    changes = changes_since(min(run.protocol for run in runs))
     return (
-        f"{OLDER} marks numbers of {count(runs, 'run')} made before a change of the code ({changes}), after "
-        "which the same settings come out otherwise. They stand here until they are made again, and are "
-        "compared with runs from before that change alone."
+        f"{OLDER} marks numbers of {count(len(runs), 'run')} made before a change of the code ({changes}), "
+        "after which the same settings come out otherwise. They stand here until they are made again, and "
+        "are compared with runs from before that change alone."
     )
 
 

@@ -14,6 +14,7 @@ from corrinit.lab.comparison import Arm, Comparison, label
 from corrinit.lab.conclusions import conclusions
 from corrinit.lab.figures import PALETTE, Dots, Series, Style
 from corrinit.lab.findings import INTRODUCTION, effect_tables
+from corrinit.lab.identity import changes_since
 from corrinit.lab.markdown import write_markdown
 from corrinit.lab.page import Figure, Section, Table, write_page
 from corrinit.lab.provenance import distinct, provenance
@@ -96,6 +97,11 @@ def _results(comparison: Comparison, name: str, sequential: bool) -> Section:
             for arm, seeds in comparison.missing.items()
         ),
     )
+    if comparison.protocol is not None:
+        notes += (
+            f"These runs were made before a change of the code ({changes_since(comparison.protocol)}), after "
+            "which the same settings come out otherwise. They are not compared with any made after it.",
+        )
     if sequential and comparison.two_by_twos():
         notes += ("The intervals of the 2×2 are Student's, for a number of seeds that was fixed beforehand.",)
     items = [table for design in comparison.two_by_twos() for table in effect_tables(design)]

@@ -5,7 +5,8 @@ are alike under every method. Layers that `corrinit.plan` keeps are kept, and al
 Gaussian draws start from the same ones. Any method can be run at its own scale, at He's, or at that of the
 correlated method: the control that separates what correlation does from what a smaller scale does.
 
-A package adds methods through the entry point group `corrinit.methods`, each a `Method` under its name.
+A package adds methods through the entry point group `corrinit.methods`, each a `Method` under its name, which
+declares whether it draws with R.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 from itertools import accumulate
@@ -25,6 +27,7 @@ from corrinit.correlation_source import CorrelationFamily, CorrelationSource, re
 from corrinit.errors import ConfigError, CorrelationError
 from corrinit.init import write_
 from corrinit.layers import writing_weight
+from corrinit.method_info import ENTRY_POINTS
 from corrinit.methods import (
     convolutional_covariance,
     correlated,
@@ -67,8 +70,6 @@ METHODS: dict[str, Method] = {
 }
 """The methods that come with the package, by name."""
 
-ENTRY_POINTS = "corrinit.methods"
-
 
 def initialize(
     model: nn.Module,
@@ -106,6 +107,12 @@ def initialize(
         raise ConfigError(f"{what} looks at training images; give a batch of them as images=(N, C, H, W)")
     layers = plan(model, inputs="independent").layers
     convolutions = _convolutions(model, layers, correlation, strength)
+    if not chosen.uses_correlation:  # then it is handed nothing that depends on R but the scale it asks for
+        at_paper = (chosen.own_scale if scale == "own" else scale) == "correlated"
+        convolutions = [
+            replace(each, correlation=None, correlated_std=each.correlated_std if at_paper else each.he_std)
+            for each in convolutions
+        ]
     zero_bias = {layer.name: layer.zero_bias for layer in layers}
     filled = {convolution.name for convolution in convolutions}
     Plan(tuple(layer for layer in layers if layer.name not in filled)).apply(model, seed=seed)

@@ -65,4 +65,5 @@ METHOD = Method(
     source="Trockman, Willmott & Kolter 2023, Understanding the covariance structure of conv. filters",
     std=lambda convolution: convolution.he_std,
     draw=_draw,
+    own_scale="he",
 )

@@ -15,4 +15,6 @@ METHOD = Method(
     std=lambda convolution: convolution.correlated_std,
     draw=lambda weight, convolution, std, generator: draw_(weight, convolution.correlation, std, generator),
     correlation=_correlation,
+    uses_correlation=True,
+    own_scale="correlated",
 )

@@ -10,4 +10,5 @@ METHOD = Method(
     std=lambda convolution: convolution.he_std,
     draw=lambda weight, _, std, generator: draw_(weight, None, std, generator),
     correlation=lambda convolution: SpatialCorrelation.identity(convolution.kernel_size),
+    own_scale="he",
 )

@@ -11,4 +11,5 @@ METHOD = Method(
     draw=lambda weight, _, std, generator: weight.uniform_(
         -math.sqrt(3) * std, math.sqrt(3) * std, generator=generator
     ),
+    own_scale="he",
 )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from corrinit.correlation import SpatialCorrelation
 from corrinit.errors import ConfigError
 from corrinit.layers import writing_weight
+from corrinit.method_info import MethodInfo
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,7 @@ class Convolution:
             for the last; a convolution of a single tap has the depth of the one before it.
         he_std: He's standard deviation, √(2 / (n k_1 ⋯ k_d)).
         correlated_std: that of the correlated method, √(2 / (n ΣR)).
-        correlation: R; None for a single tap.
+        correlation: R; None for a single tap, and for methods that use none.
     """
 
     name: str
@@ -78,6 +79,10 @@ class Method:
         adapt: what is done once all weights are drawn, for methods that look at data: gets the model, its
             convolutions in module order, and training images (N, C, H, W) as the network gets them.
         correlation: R of the taps that it draws, for the scale `"measured"`; None if it states none.
+        uses_correlation: whether it draws with the R that the caller gives. A method that does not is handed
+            none, so that runs which name another R are the same run.
+        own_scale: what its own standard deviation is called among the scales of
+            `corrinit.methods.initialize`; None if it is none of them.
     """
 
     name: str
@@ -86,6 +91,13 @@ class Method:
     draw: Callable[[Tensor, Convolution, float, torch.Generator], object]
     adapt: Adapt | None = None
     correlation: Callable[[Convolution], SpatialCorrelation] | None = None
+    uses_correlation: bool = False
+    own_scale: str | None = None
+
+    @property
+    def info(self) -> MethodInfo:
+        """What is to be known of it where it is not loaded."""
+        return MethodInfo(self.own_scale, self.adapt is not None, self.uses_correlation)
 
 
 def scaled(method: Method, std: float | Callable[[Convolution], float]) -> Method:
