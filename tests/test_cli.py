@@ -181,6 +181,15 @@ class TestShow:
                 for line in out.splitlines()
             )
 
+    def test_control_characters_do_not_reach_the_terminal(self, run):
+        hostile = "x\x1b]0;PWNED\x07\x1b[2J"
+        save_correlation("R.safetensors", SpatialCorrelation(np.eye(4), provenance={hostile: hostile}))
+        save_file({f"{hostile}.weight": torch.randn(8, 8, 3, 3)}, "w.safetensors")
+        for file in ("R.safetensors", "w.safetensors"):
+            out = run("show", file).out
+            assert r"x\x1b]0;PWNED" in out
+            assert not {"\x1b", "\x07"} & set(out)
+
     def test_single_tap(self, run, tmp_path):
         save_correlation(tmp_path / "R.safetensors", SpatialCorrelation.identity((1, 1)))
         assert run("show", "R.safetensors").code == 0

@@ -131,6 +131,18 @@ def resolve(source: CorrelationSource) -> Correlations:
     return tuple(several)
 
 
+def short_name(text: str) -> str:
+    """What tables call a correlation that is given as text: a file goes without its folder and ending.
+
+    >>> short_name("runs/mine.safetensors+centre:0.8"), short_name("exponential:0.3")
+    ('mine+centre:0.8', 'exponential:0.3')
+    """
+    base, plus, width = text.rpartition("+centre:")
+    source = base if plus else text
+    named = source.partition(":")[0] in ("default", "centre", *KERNELS, *preset_names())
+    return (source if named else Path(source).stem) + (plus + width if plus else "")
+
+
 def correlation_lookup(source: CorrelationSource, strength: float, missing: MissingSize) -> CorrelationLookup:
     """A function from the kernel size and depth of a layer to R at a strength, or to None.
 

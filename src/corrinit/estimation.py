@@ -13,7 +13,7 @@ from torch import Tensor
 
 from corrinit.correlation import SpatialCorrelation, format_size
 from corrinit.errors import DataError, WeightsError
-from corrinit.kernels import tap_offsets
+from corrinit.kernels import number_of_taps
 from corrinit.moments import Moments, mean_by_channel, pixel_moments, tap_moments
 from corrinit.pooling import Influence, LayerCorrelation, LayerCorrelations, Pooling, Skipped
 from corrinit.spd import Matrix, Vector, relative_deviations
@@ -83,8 +83,11 @@ def estimate_inputs(images: Tensor, kernel_size: Sequence[int]) -> SpatialCorrel
     >>> abs(estimate_inputs(images, (3, 3)).mean) < 0.01
     True
     """
+    if not isinstance(images, Tensor) or images.is_complex():
+        kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
+        raise DataError(f"the images are of type {kind}; give a tensor of real numbers (N, C, *spatial)")
+    number_of_taps(kernel_size)
     size, shape = tuple(int(k) for k in kernel_size), tuple(images.shape)
-    tap_offsets(size)
     if len(shape) != len(size) + 2 or 0 in shape or any(np.array(shape[2:]) < size):
         raise DataError(
             f"the images have shape {shape}; a {format_size(size)} patch needs images, channels and "
@@ -106,9 +109,10 @@ def _estimate_layers(
     source: Source, kernel_size: Sequence[int] | None, *, with_influence: bool
 ) -> LayerCorrelations:
     weights = list(named_weights(source))  # those of a file are mapped, not read
-    size = _most_common_size(weights) if kernel_size is None else tuple(int(k) for k in kernel_size)
-    if len(tap_offsets(size)) == 1:
-        raise WeightsError(f"kernel size is {format_size(size)}; a single tap has no correlation")
+    wanted = _most_common_size(weights) if kernel_size is None else kernel_size
+    if number_of_taps(wanted) == 1:
+        raise WeightsError(f"kernel size is {format_size(wanted)}; a single tap has no correlation")
+    size = tuple(int(k) for k in wanted)
     layers: list[LayerCorrelation] = []
     skipped: list[Skipped] = []
     for name, weight in weights:

@@ -1,8 +1,9 @@
 """From the correlations and deviations of the layers of a network to one of each, and how sure it is.
 
-Filters of a layer are samples of its taps, but not independent ones: those of one channel resemble each
-other. So the uncertainty of the mean is judged by resampling whole channels. Layers differ in the scale of
-their weights, so they are standardized before they are pooled.
+Filters of a layer are samples of its taps, but not independent ones: those of one output channel resemble
+each other, and so do those of one input channel. So the uncertainty of the mean is judged by resampling whole
+channels of either kind. Layers differ in the scale of their weights, so they are standardized before they are
+pooled.
 """
 
 from __future__ import annotations
@@ -41,12 +42,14 @@ class Influence(NamedTuple):
 
     A filter of standardized taps z moves the mean of the n (n − 1) correlations ρ_ij by ψ/N, to first order,
     with ψ = [(Σ_i z_i)² − Σ_i (Σ_j ρ_ij) z_i²] / (n (n − 1)), its empirical influence (Davison & Hinkley
-    1997, section 2.7). Here is the mean of ψ over the filters of each output and of each input channel; over
-    all of them it averages 0. Of a grouped convolution, input channels are those within a group.
+    1997, section 2.7). Here is the mean of ψ over the filters of each output and of each input channel, and
+    that of ψ² over all filters; ψ itself averages 0. Of a grouped convolution, input channels are those
+    within a group.
     """
 
     by_output: Vector
     by_input: Vector
+    square: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,10 +157,15 @@ class LayerCorrelations:
     ) -> Interval:
         """Bootstrap interval of the mean of the pooled correlation, by channel.
 
-        In every layer as many channels as it has are drawn with replacement, filters of one channel staying
-        together, and their `Influence` is added up. This is done over the output channels and over the
-        input channels, and the wider interval is returned. Raw pooling has no interval: the few layers
-        that dominate it are no sample.
+        In every layer as many output channels as it has are drawn with replacement, filters of one channel
+        staying together, and likewise input channels, and what both draws do to the mean (`Influence`) is
+        added up. Filters are crossed, each belonging to one output and one input channel, so their own
+        variance would count twice: the sum is scaled to the variance v_out + v_in − v_iid (Owen 2007, section
+        4), though not below v_out or v_in. In simulated layers of 48×48 and 16×16 channels, 30 % of the
+        variance common to each kind, 95 % intervals cover the truth in 91 and 89 of 100.
+
+        The layers are taken as they are, not as a sample of layers. Raw pooling has no interval: the few
+        layers that dominate it are no sample.
 
         Args:
             level: of confidence.
@@ -173,12 +181,12 @@ class LayerCorrelations:
         if pooling not in ("filters", "layers"):
             raise WeightsError(f"pooling is {pooling!r}; the interval is for 'filters' and 'layers'")
         weights = self._weights(pooling)
-        tails = [(1 - level) / 2, (1 + level) / 2]
-        deviations = [
-            np.quantile(self._resample(weights / weights.sum(), over, resamples, seed), tails)
-            for over in ("by_output", "by_input")
-        ]
-        low, high = max(deviations, key=np.ptp)
+        generator = np.random.default_rng(seed)
+        moved = sum(
+            share * _resampled(layer, resamples, generator)
+            for layer, share in zip(self.layers, weights / weights.sum(), strict=True)
+        )
+        low, high = np.quantile(moved, [(1 - level) / 2, (1 + level) / 2])
         centre = self.pooled(pooling).mean
         return Interval(centre + float(low), centre + float(high))
 
@@ -219,21 +227,22 @@ class LayerCorrelations:
             raise WeightsError(f"the tap {tap} never varies in {self.source}; its correlation is undefined")
         return covariance / np.outer(deviations, deviations), relative_deviations(deviations)
 
-    def _resample(
-        self, shares: Vector, over: Literal["by_output", "by_input"], resamples: int, seed: int
-    ) -> Vector:
-        """How far the pooled mean moves in each resample of the channels."""
-        generator = np.random.default_rng(seed)
-        moved = np.zeros(resamples)
-        for layer, share in zip(self.layers, shares, strict=True):
-            assert layer.influence is not None
-            influence = getattr(layer.influence, over)
-            if len(influence) == 1:  # one input channel, as in depthwise layers: only the outputs are many
-                influence = max(layer.influence, key=len)
-            channels = len(influence)
-            drawn = influence[generator.integers(channels, size=(resamples, channels))]
-            moved += share * np.sqrt(channels / (channels - 1)) * drawn.mean(axis=1)
-        return moved
-
     def _position(self, tap: int) -> tuple[int, ...]:
         return tuple(int(k) for k in tap_offsets(self.kernel_size)[tap])
+
+
+def _resampled(layer: LayerCorrelation, resamples: int, generator: np.random.Generator) -> Vector:
+    """How far the mean of a layer moves in each resample of its output and its input channels."""
+    assert layer.influence is not None
+    by_output, by_input, square = layer.influence
+    ways = [influence for influence in (by_output, by_input) if len(influence) > 1]
+    moved, variances = np.zeros(resamples), []
+    for influence in ways:  # of depthwise layers one: they have a single input channel
+        channels = len(influence)
+        variances.append(float(np.mean(influence**2)) / (channels - 1))
+        drawn = influence[generator.integers(channels, size=(resamples, channels))].mean(axis=1)
+        moved += np.sqrt(channels / (channels - 1)) * drawn
+    if len(ways) == 1 or sum(variances) == 0:
+        return moved
+    crossed = sum(variances) - square / layer.filters
+    return moved * np.sqrt(max(crossed, *variances) / sum(variances))

@@ -78,7 +78,16 @@ def summary(layers: LayerCorrelations, pooling: Literal["filters", "layers", "ra
     for name, reason in layers.skipped:
         by_reason[reason].append(name)
     lines += [f"skipped, {reason}: {_shortened(names)}" for reason, names in by_reason.items()]
-    return [Text(line) for line in lines]
+    return [Text(printable(line)) for line in lines]
+
+
+def printable(text: str) -> str:
+    r"""Text of a file with its control characters spelt out, so that none of them reaches the terminal.
+
+    >>> printable("conv\x1b[2J")
+    'conv\\x1b[2J'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def parse_kernel_size(text: str | None) -> tuple[int, ...] | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from corrinit.cli.estimate import decimal, parse_kernel_size, summary
+from corrinit.cli.estimate import decimal, parse_kernel_size, printable, summary
 from corrinit.correlation import SpatialCorrelation, format_size
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def provenance_table(correlation: SpatialCorrelation) -> Table:
 
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, text in correlation.provenance.items():
-        table.add_row(Text(name), Text(text))
+        table.add_row(Text(printable(name)), Text(printable(text)))
     return table
 
 
@@ -136,7 +136,7 @@ def layer_table(layers: Sequence[LayerCorrelation]) -> Table:
         table.add_column(header, justify="right")
     for layer in layers:
         neighbours = "" if layer.flagged else decimal(layer.correlation.profile()[0].correlation)
-        table.add_row(Text(layer.name), f"{layer.filters:,}", decimal(layer.mean), neighbours)
+        table.add_row(Text(printable(layer.name)), f"{layer.filters:,}", decimal(layer.mean), neighbours)
     return table
 
 

@@ -12,15 +12,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields, replace
 from math import inf
-from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
 from corrinit.correlation import SpatialCorrelation
-from corrinit.correlation_source import KERNELS, NAMED_SIZE, CorrelationFamily, resolve
+from corrinit.correlation_source import NAMED_SIZE, CorrelationFamily, Correlations, resolve, short_name
 from corrinit.errors import ConfigError, CorrelationError
 from corrinit.lab.checks import check_keys, check_types, require
 from corrinit.method_info import method_info
-from corrinit.presets import load_preset, preset_names
 
 Scale: TypeAlias = Literal["own", "he", "paper", "measured"]
 
@@ -97,36 +95,41 @@ class Initialization:
     @property
     def correlation_name(self) -> str:
         """What tables call the correlation: a file goes by its name without folder and ending."""
-        named = self.correlation == "default" or self.correlation.partition(":")[0] in (
-            *preset_names(),
-            *KERNELS,
-        )
-        return self.correlation if named else Path(self.correlation).stem
+        return short_name(self.correlation)
 
     def load_correlation(self) -> SpatialCorrelation | None:
-        """The correlation that is named, pooled where it is one per layer; None for the default one.
+        """The correlation that is named, for tables and figures; None for the default one.
+
+        It is the pooled one of a preset whose layers are named, and of a closed form that of a 3×3 kernel.
 
         Raises:
             ConfigError: if there is no such correlation, or its file cannot be read.
         """
         loaded = self.load_correlations()
-        return load_preset(self.correlation.partition(":")[0]) if isinstance(loaded, tuple) else loaded
+        if isinstance(loaded, tuple):
+            loaded = self._resolved(self.correlation.replace(":layers", ""))
+            assert isinstance(loaded, tuple)
+            return loaded[0]
+        return loaded(NAMED_SIZE) if isinstance(loaded, CorrelationFamily) else loaded
 
-    def load_correlations(self) -> SpatialCorrelation | tuple[SpatialCorrelation, ...] | None:
-        """What is named, on a 3×3 kernel: one R, one per layer, or None for the default one.
+    def load_correlations(
+        self,
+    ) -> SpatialCorrelation | CorrelationFamily | tuple[SpatialCorrelation, ...] | None:
+        """What is named, as initializers take it: one R, one per kernel size or layer, None for the default.
 
         Raises:
             ConfigError: if there is no such correlation, or its file cannot be read.
         """
         if self.correlation == "default":
             return None
+        resolved = self._resolved(self.correlation)
+        return resolved[0] if isinstance(resolved, tuple) and len(resolved) == 1 else resolved
+
+    def _resolved(self, correlation: str) -> Correlations:
         try:
-            given = resolve(self.correlation)
+            return resolve(correlation)
         except CorrelationError as error:
             raise ConfigError(f"initialization.correlation is {self.correlation!r}: {error}") from error
-        if isinstance(given, CorrelationFamily):
-            return given(NAMED_SIZE)
-        return given if len(given) > 1 else given[0]
 
     @property
     def options(self) -> dict[str, Any]:

@@ -161,9 +161,10 @@ def frozen_arm(arm: Initialization) -> dict[str, Any]:
     form = _settings(arm, ARM)
     if not arm.depends_on_correlation:
         return {key: value for key, value in form.items() if key not in ("correlation", "strength")}
-    loaded = arm.load_correlations() or default_correlation((3, 3))
-    values = [_fingerprint(r) for r in loaded] if isinstance(loaded, tuple) else _fingerprint(loaded)
-    return form | {"correlation": values}
+    loaded = arm.load_correlations()
+    if isinstance(loaded, tuple):
+        return form | {"correlation": [_fingerprint(correlation) for correlation in loaded]}
+    return form | {"correlation": _fingerprint(arm.load_correlation() or default_correlation((3, 3)))}
 
 
 def run_id(config: RunConfig, *, protocol: int | None = None) -> str:
@@ -197,9 +198,9 @@ def _settings(source: object, settings: Sequence[Setting]) -> dict[str, Any]:
 
 def _fingerprint(correlation: SpatialCorrelation) -> str:
     """A hash of the values, to nine decimals: the last bits of a closed form differ between machines."""
-    arrays = [correlation.matrix] if correlation.is_flat else [correlation.matrix, correlation.deviations]
-    values = b"".join((np.round(array, 9) + 0.0).astype("<f8").tobytes() for array in arrays)
-    facts = str(correlation.kernel_size).encode() + values
+    told = [correlation.matrix] if correlation.is_flat else [correlation.matrix, correlation.deviations]
+    facts = str(correlation.kernel_size).encode()
+    facts += b"".join((np.round(values, 9) + 0.0).astype("<f8").tobytes() for values in told)
     return hashlib.sha256(facts).hexdigest()[:16]
 
 
