@@ -170,7 +170,7 @@ def _draw(drawn: Sequence[tuple[LayerPlan, StoredWeight]], seed: int) -> None:
         for layer, stored in drawn:
             assert layer.std is not None
             weight, method = stack.enter_context(stored.writing()), find(layer.method)
-            if isinstance(method.draw, str):
+            if not callable(method.draw):
                 draw = Draw(layer.name, layer.shape, layer.std, layer.correlation, method.draw)
                 blockwise.append((weight, draw))
             elif has_values(weight):

@@ -181,7 +181,8 @@ class NamedCorrelations:
     """
 
     def __init__(self, strength: float, missing: MissingSize) -> None:
-        self.strength, self.missing = strength, missing
+        self.strength = strength
+        self.missing: MissingSize = missing
         self._known: list[tuple[Any, float, CorrelationLookup]] = []
 
     def of(self, rule: Rule, layer: Convolution) -> SpatialCorrelation | None:

@@ -29,8 +29,9 @@ from corrinit.deviations import standard_deviations
 from corrinit.errors import CorrelationError, PlanError
 from corrinit.gains import gain_of
 from corrinit.init import FanMode
-from corrinit.layer_plan import LayerPlan, Plan
+from corrinit.layer_plan import LayerPlan
 from corrinit.model_graph import model_graph
+from corrinit.plans import Plan
 from corrinit.recipes import DEFAULT, Recipe, Rule, Scale, is_role, one_of, read_rules
 from corrinit.roles import Place, places
 from corrinit.scale import renamed_inputs

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from corrinit.errors import PlanError
-from corrinit.shards import write_
 from corrinit.layers import ABSURD, has_values, why_unwritable
 from corrinit.seeding import layer_generator
+from corrinit.shards import write_
 
 
 def own_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

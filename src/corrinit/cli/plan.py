@@ -14,7 +14,8 @@ from cyclopts import Parameter
 from corrinit.errors import PlanError
 
 if TYPE_CHECKING:
-    from corrinit.layer_plan import LayerPlan, Plan
+    from corrinit.layer_plan import LayerPlan
+from corrinit.plans import Plan
 
 
 def plan(
