@@ -18,6 +18,7 @@ from corrinit.correlation_io import save_correlation
 from corrinit.errors import CorrInitError
 from corrinit.lab import comparison
 from corrinit.lab.config import Initialization, RunConfig
+from corrinit.lab.identity import protocol_of
 from corrinit.lab.records import read_run, write_json, write_metrics
 from corrinit.lab.report import write_report
 from corrinit.presets import load_preset
@@ -45,7 +46,7 @@ def record(root, initialization, seed, accuracy, *, epochs=3, done=3, loss=0.5, 
     config = RunConfig(initialization=initialization, seed=seed, epochs=epochs, **settings)
     path = root / config.run_id
     path.mkdir(parents=True)
-    write_json(path / "config.json", asdict(config))
+    write_json(path / "config.json", {"protocol": protocol_of(config), **asdict(config)})
     rows = [
         {
             "epoch": epoch,
