@@ -1,10 +1,13 @@
 """What `corrinit.initialize` makes of models that others wrote: signal, first loss, time.
 
-For every model, on training images and three seeds: the root mean square of the outputs of its blocks, as
-ratios to that of the images; the first loss over ln C; the seconds of `corrinit.plan`. Built-in models always;
-those of torchvision, timm, segmentation-models-pytorch and transformers where they are installed, without
-trained weights. Targets: ratios between ½ and 2 (2.5 for plain nets of 20 layers, 4 for residual ones without
-normalization), loss within 5 %.
+For every model, on training images and three seeds: the root mean square of the outputs of its blocks (in plain
+nets, of its activations), as ratios to that of the images, and to that of what enters the block; the first loss
+over ln C; the seconds of `corrinit.plan`. Built-in models always; those of torchvision, timm,
+segmentation-models-pytorch and transformers where they are installed, without trained weights.
+
+Targets: ratios between ½ and 2 (2.5 for plain nets of 20 layers, 4 for residual ones without normalization), loss
+within 5 %. Where normalized branches of γ = 1 are added one after the other, the sum grows whatever the weights
+are: `!` then stands in the first pair alone.
 
     python benchmarks/bench_models.py [NAME ...] [--data parquet:DIR] [--recipe NAME] [--seeds N]
 """
@@ -33,7 +36,7 @@ class Case(NamedTuple):
     build: Callable[[], nn.Module]
     side: int = 32
     bound: float = 2.0
-    batch: int = 32
+    batch: int = 40
 
 
 def plain(activation: type[nn.Module], layers: int = 20, channels: int = 64) -> Callable[[], nn.Module]:
@@ -113,7 +116,7 @@ def foreign_models() -> Iterator[tuple[str, Case]]:
             side = {"vgg11": 64, "vit_b_16": 224}.get(name, 96)
             bound = 2.5 if name in ("vgg11", "squeezenet1_1") else 2.0
             make = lambda name=name: tv.get_model(name, weights=None, num_classes=CLASSES)  # noqa: E731
-            yield f"torchvision {name}", Case(make, side, bound, 4 if name == "vit_b_16" else 16)
+            yield f"torchvision {name}", Case(make, side, bound, 10 if name == "vit_b_16" else 20)
     except Exception as error:  # an operator library that does not fit torch raises RuntimeError
         print(f"  torchvision cannot be imported: {error}")
     try:
@@ -126,7 +129,7 @@ def foreign_models() -> Iterator[tuple[str, Case]]:
             side = 224 if "vit" in name else 96
             bound = 4.0 if name.startswith("nf") else 2.0
             make = lambda name=name: timm.create_model(name, num_classes=CLASSES)  # noqa: E731
-            yield f"timm {name}", Case(make, side, bound, 4 if "vit" in name or "768" in name else 8)
+            yield f"timm {name}", Case(make, side, bound, 10 if "vit" in name or "768" in name else 20)
     except Exception as error:
         print(f"  timm cannot be imported: {error}")
     try:
@@ -134,7 +137,7 @@ def foreign_models() -> Iterator[tuple[str, Case]]:
 
         for kind in (smp.Unet, smp.Linknet):
             make = lambda kind=kind: kind("resnet18", encoder_weights=None, classes=CLASSES)  # noqa: E731
-            yield f"smp {kind.__name__} resnet18", Case(make, 96, batch=8)
+            yield f"smp {kind.__name__} resnet18", Case(make, 96, batch=20)
     except Exception as error:
         print(f"  segmentation_models_pytorch cannot be imported: {error}")
     try:
@@ -147,7 +150,7 @@ def foreign_models() -> Iterator[tuple[str, Case]]:
              hf.ConvNextForImageClassification),
         ):  # fmt: skip
             make = lambda config=config, kind=kind: Logits(kind(config))  # noqa: E731
-            yield f"transformers {kind.__name__}", Case(make, 96, batch=8)
+            yield f"transformers {kind.__name__}", Case(make, 96, batch=20)
     except Exception as error:
         print(f"  transformers cannot be imported: {error}")
 
@@ -183,25 +186,34 @@ def strength(tensor: object) -> float | None:
     return tensor.detach().double().square().mean().sqrt().item() if isinstance(tensor, Tensor) else None
 
 
+class Measured(NamedTuple):
+    """Root mean squares of the outputs of blocks over that of the images and of their inputs; the loss."""
+
+    outputs: list[float]
+    growth: list[float]
+    loss: float
+
+
 @torch.no_grad()
-def measure(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[dict[str, float], float]:
-    """Root mean squares of the outputs of blocks over that of the images, and the first loss."""
-    seen: dict[str, float] = {}
+def measure(model: nn.Module, images: Tensor, labels: Tensor) -> Measured:
+    outputs: list[float] = []
+    growth: list[float] = []
 
-    def look(name: str) -> Callable[..., None]:
-        return lambda module, inputs, output: (
-            seen.update({name: value}) if (value := strength(output)) is not None else None
-        )
+    def look(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+        before, after = strength(inputs), strength(output)
+        if before and after:
+            outputs.append(after / unit)
+            growth.append(after / before)
 
-    hooks = [module.register_forward_hook(look(name)) for name, module in blocks(model).items()]
+    unit = images.square().mean().sqrt().item()
+    hooks = [module.register_forward_hook(look) for module in blocks(model).values()]
     scores = model.train()(images)
     for hook in hooks:
         hook.remove()
     scores = scores if isinstance(scores, Tensor) else scores[0]
     if scores.dim() > 2:
         labels = labels.view(-1, *(1,) * (scores.dim() - 2)).expand(-1, *scores.shape[2:])
-    unit = images.square().mean().sqrt().item()
-    return {name: value / unit for name, value in seen.items()}, cross_entropy(scores, labels).item()
+    return Measured(outputs, growth, cross_entropy(scores, labels).item())
 
 
 def load_images(spec: str, count: int) -> tuple[Tensor, Tensor]:
@@ -220,7 +232,8 @@ def main() -> None:
     arguments = parser.parse_args()
     cases = own_models() | dict(foreign_models())
     images, labels = load_images(arguments.data, 40)
-    print(f"{'model':46}{'blocks':>7}{'least':>8}{'most':>8}{'bound':>7}{'loss / ln C':>22}{'plan':>8}")
+    heads = ("model", "blocks", "over images", "over input", "bound", "loss / ln C", "plan")
+    print("{:42}{:>7}{:>14}{:>14}{:>7}{:>22}{:>8}".format(*heads))
     for name, case in cases.items():
         if arguments.names and not any(wanted in name for wanted in arguments.names):
             continue
@@ -234,20 +247,18 @@ def main() -> None:
             started = time.perf_counter()
             plan = corrinit.plan(model, recipe=arguments.recipe, input_size=(3, case.side, case.side))
             seconds = time.perf_counter() - started
-            ratios: list[float] = []
-            losses: list[float] = []
+            seen = []
             for seed in range(arguments.seeds):
                 plan.apply(model, seed=seed)
-                seen, loss = measure(model, batch, labels[: len(batch)])
-                ratios += seen.values()
-                losses.append(loss / math.log(CLASSES))
-        verdict = "" if 1 / case.bound <= min(ratios) and max(ratios) <= case.bound else "  !"
-        verdict += "" if max(losses) <= 1.05 else "  loss!"
-        middle = f"{statistics.mean(losses):.3f} ({min(losses):.3f}-{max(losses):.3f})"
-        print(
-            f"{name:46}{len(seen):7}{min(ratios):8.2f}{max(ratios):8.2f}{case.bound:7.1f}{middle:>22}{seconds:7.2f}s{verdict}",
-            flush=True,
-        )
+                seen.append(measure(model, batch, labels[: len(batch)]))
+        outputs, growth = (sorted(value for each in seen for value in each[index]) for index in (0, 1))
+        losses = sorted(each.loss / math.log(CLASSES) for each in seen)
+        verdict = "".join("  !" for v in (outputs, growth) if v[0] < 1 / case.bound or v[-1] > case.bound)
+        verdict += "" if losses[-1] <= 1.05 else "  loss!"
+        middle = f"{statistics.mean(losses):.3f} ({losses[0]:.3f}-{losses[-1]:.3f})"
+        pairs = [f"{values[0]:.2f} {values[-1]:.2f}" for values in (outputs, growth)]
+        row = (name, len(seen[0].outputs), *pairs, case.bound, middle, f"{seconds:.2f}s")
+        print("{:42}{:7}{:>14}{:>14}{:7}{:>22}{:>8}".format(*row) + verdict, flush=True)
 
 
 if __name__ == "__main__":
