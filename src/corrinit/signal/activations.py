@@ -50,7 +50,7 @@ def _grid() -> _Grid:
 def _powers() -> tuple[Array, Array]:
     """Correlations −1 to 1, dense towards the ends, and their powers 0 to order + 1."""
     correlations = np.sin(np.linspace(-np.pi / 2, np.pi / 2, 513))
-    return correlations, correlations[:, None] ** np.arange(_ORDER + 2)
+    return correlations, correlations[:, None] ** np.arange(_ORDER + 2.0)
 
 
 def gain(activation: Activation) -> float:
@@ -136,7 +136,9 @@ def _without_hooks(activation: Activation) -> Callable[[Tensor], Tensor]:
     if not isinstance(activation, nn.Module):
         return activation
     if isinstance(activation, nn.PReLU):  # one slope per channel: take their mean square
-        slope = 0.25 if activation.weight.is_meta else float(activation.weight.detach().square().mean().sqrt())
+        slope = (
+            0.25 if activation.weight.is_meta else float(activation.weight.detach().square().mean().sqrt())
+        )
         return lambda values: torch.where(values > 0, values, slope * values)
     if isinstance(activation, nn.RReLU):
         middle = (activation.lower + activation.upper) / 2

@@ -28,9 +28,9 @@ class LayerInput:
         step: of the graph: its kind, kernel, groups.
         channels: n, over which each output sums.
         mean_square: E[x²] over the positions of the map, padding not included.
-        moments: M, second moments of the taps over E[x²], mean over the output positions, zeros of the padding
-            included, shape (taps, taps): E[y²] = n s² ⟨D R D, M⟩ E[x²]. In a transposed convolution taps that
-            meet no input at an output count as zeros there.
+        moments: M, second moments of the taps over E[x²], mean over the output positions, zeros of the
+            padding included, shape (taps, taps): E[y²] = n s² ⟨D R D, M⟩ E[x²]. In a transposed convolution
+            taps that meet no input at an output count as zeros there.
     """
 
     name: str
@@ -74,7 +74,9 @@ def present_law(module: nn.Module, taps: int = 0) -> LayerLaw:
     """
     weight = getattr(module, "weight", None)
     if not isinstance(weight, Tensor) or weight.is_meta or not weight.is_floating_point():
-        inputs = getattr(module, "in_features", getattr(module, "in_channels", 1)) // getattr(module, "groups", 1)
+        inputs = getattr(module, "in_features", getattr(module, "in_channels", 1)) // getattr(
+            module, "groups", 1
+        )
         return LayerLaw(np.eye(max(taps, 1)), math.sqrt(2 / (inputs * max(taps, 1))))
     weight = weight.detach()
     if weight.dim() == 2:

@@ -62,7 +62,9 @@ def measure(model: nn.Module, images: Tensor, graph: Graph | None = None) -> Sig
             raise
         except Exception as error:
             reason = str(error).partition("\n")[0]
-            raise PlanError(f"the model cannot run on images of shape {tuple(images.shape)}: {reason}") from error
+            raise PlanError(
+                f"the model cannot run on images of shape {tuple(images.shape)}: {reason}"
+            ) from error
         finally:
             for hook in hooks:
                 hook.remove()
@@ -75,7 +77,7 @@ def measure(model: nn.Module, images: Tensor, graph: Graph | None = None) -> Sig
 
 
 def _channels_last(graph: Graph) -> set[int]:
-    """The steps whose channels are the last axis: linear layers, what normalizes that axis, and what follows."""
+    """The steps whose channels are the last axis: linear layers, norms of that axis, and what follows."""
     last: set[int] = set()
     for step in graph.steps:
         over_last = step.kind in ("linear", "rms_norm", "layer_norm")

@@ -108,7 +108,9 @@ class SignalReport:
                     f"{step.centred_power:.3g}",
                     f"{step.neighbour_correlation:.2f}",
                     f"{step.effective_channels:.1f}",
-                    "" if layer is None else f"{layer.amplification:.2f} of {layer.largest_amplification:.2f}",
+                    ""
+                    if layer is None
+                    else f"{layer.amplification:.2f} of {layer.largest_amplification:.2f}",
                 )
             )
         return "\n".join([_table(rows, left=2), *(f"note: {note}" for note in self.notes)])

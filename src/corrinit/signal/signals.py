@@ -12,7 +12,8 @@ import numpy as np
 from torch import Tensor
 
 from corrinit.signal.activations import Activation, Dual, is_homogeneous
-from corrinit.signal.fields import Array, Field, PairField
+from corrinit.signal.field import Array, Field
+from corrinit.signal.fields import PairField
 from corrinit.signal.report import StepSignal
 from corrinit.signal.windows import Windows
 
@@ -79,7 +80,9 @@ class Signal:
         )
 
 
-def weighted(signal: Signal, windows: Windows | None, coefficients: Array, channels: int, bias: float) -> Signal:
+def weighted(
+    signal: Signal, windows: Windows | None, coefficients: Array, channels: int, bias: float
+) -> Signal:
     """After a layer whose weights have the second moments C = n s² D R D within a filter."""
     alike = signal.alike * _kept_by(signal, windows, coefficients)
     if windows is None:
@@ -108,7 +111,9 @@ def _activate(signal: Signal, latent: Latent) -> Signal:
     return Signal(after, signal.channels, dual.mean, _alike_after(signal, field, after, same), latent)
 
 
-def _power_map(activation: Activation, offset: float, power: Array, mean_square: float) -> Callable[[Array], Array]:
+def _power_map(
+    activation: Activation, offset: float, power: Array, mean_square: float
+) -> Callable[[Array], Array]:
     """E[φ(μ + √v z)²] as a function of v; positions near a border have a smaller v."""
     if offset == 0 and is_homogeneous(activation):
         ratio = mean_square / float(power.mean())
@@ -241,9 +246,7 @@ def added(first: Signal, second: Signal) -> Signal:
     share = first.centred_power / total if total > 0 else 0.5
     # Correlations add in proportion to power; their fluctuations have the same cause, the images.
     alike = (share * math.sqrt(first.alike) + (1 - share) * math.sqrt(second.alike)) ** 2
-    return Signal(
-        field.plus(product) if product else field, first.channels, first.mean + second.mean, alike
-    )
+    return Signal(field.plus(product) if product else field, first.channels, first.mean + second.mean, alike)
 
 
 def multiplied(signal: Signal, gate: Signal) -> Signal:
@@ -310,4 +313,3 @@ def parameter_moments(values: Tensor | None, default: float) -> tuple[float, flo
         return default**2, default
     values = values.detach().double()
     return float(values.square().mean()), float(values.mean())
-

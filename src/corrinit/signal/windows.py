@@ -64,7 +64,7 @@ class Windows:
 
     @cached_property
     def tap_lags(self) -> Index:
-        """t − t′ for all pairs of taps, row-major, shape (taps, taps, axes)."""
+        """T − t′ for all pairs of taps, row-major, shape (taps, taps, axes)."""
         offsets = np.indices(self.taps).reshape(len(self.taps), -1).T
         return offsets[:, None] - offsets[None, :]
 
@@ -150,9 +150,15 @@ def pooling_windows(arguments: Mapping[str, Any], size: Sequence[int], output: S
     axes = len(size)
     kernel = per_axis(arguments["kernel_size"], axes)
     stride = per_axis(arguments.get("stride") or kernel, axes)
-    margin, dilation = per_axis(arguments.get("padding", 0), axes), per_axis(arguments.get("dilation", 1), axes)
+    margin, dilation = (
+        per_axis(arguments.get("padding", 0), axes),
+        per_axis(arguments.get("dilation", 1), axes),
+    )
     index = [
-        fold(stride[a] * np.arange(output[a])[:, None] - margin[a] + dilation[a] * np.arange(kernel[a]), size[a])
+        fold(
+            stride[a] * np.arange(output[a])[:, None] - margin[a] + dilation[a] * np.arange(kernel[a]),
+            size[a],
+        )
         for a in range(axes)
     ]
     return Windows(tuple(index), tuple(size), tuple(stride), tuple(dilation))
