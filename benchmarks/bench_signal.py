@@ -10,7 +10,6 @@ scale that the prediction asks for.
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,12 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from corrinit.correlation import SpatialCorrelation
 from corrinit.init import correlated_normal_
 from corrinit.kernels import exponential
 from corrinit.lab.models import build
 from corrinit.signal import Law, LayerInput, LayerLaw, beside, gain, measure, propagate, read_graph
 from corrinit.signal.graph import Graph
-from corrinit.correlation import SpatialCorrelation
 
 CORRELATION = 0.26
 """Mean correlation of the taps, as the paper prints it."""
@@ -98,7 +97,9 @@ def draw(model: nn.Module, graph: Graph, correlated: bool) -> None:
         taps = SpatialCorrelation(drawn.covariance, layer.kernel_size)
         with torch.no_grad():
             weight = module.weight.data  # pyright: ignore
-            correlated_normal_(weight[..., None] if weight.dim() == 2 else weight, taps, drawn.std, generator=generator)
+            correlated_normal_(
+                weight[..., None] if weight.dim() == 2 else weight, taps, drawn.std, generator=generator
+            )
             if module.bias is not None:
                 module.bias.zero_()  # pyright: ignore
         return drawn

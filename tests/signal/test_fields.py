@@ -31,6 +31,9 @@ LAYERS = [
 ]
 
 
+PLANE = [layer for layer in LAYERS if len(layer.kernel_size) == 2]
+
+
 def maps_of_taps(layer, size):
     """The layer as a matrix per tap, shape (taps, outputs, inputs): its output on every basis image."""
     positions, taps = int(np.prod(size)), layer.weight.numel()
@@ -81,7 +84,7 @@ def test_moments_of_layers_on_small_maps_are_exact(layer):
             assert np.allclose(after, moments_between_positions(matrices, before, covariance))
 
 
-@pytest.mark.parametrize("layer", [l for l in LAYERS if len(l.kernel_size) == 2], ids=lambda l: str(l))
+@pytest.mark.parametrize("layer", PLANE, ids=str)
 def test_moments_of_layers_on_large_maps(layer):
     """The mean square at each position is exact with zero padding; what else is told is near.
 

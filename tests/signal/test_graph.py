@@ -134,7 +134,7 @@ def test_what_is_not_a_signal_of_two_parts_is_a_scale_or_a_shift():
     graph = read_graph(Scaled())
     assert kinds(graph) == ["input", "conv", "scale", "shift", "conv", "scale", "scale", "add"]
     assert [graph.steps[i].arguments for i in (2, 5, 6)] == [
-        {"factor": 0.5}, {"parameter": "gamma"}, {"factor": 0.2},
+        {"number": 0.5}, {"parameter": "gamma"}, {"number": 0.2},
     ]  # fmt: skip
     assert graph.branch_ends == {"place"}
 

@@ -50,7 +50,7 @@ def _grid() -> _Grid:
 def _powers() -> tuple[Array, Array]:
     """Correlations −1 to 1, dense towards the ends, and their powers 0 to order + 1."""
     correlations = np.sin(np.linspace(-np.pi / 2, np.pi / 2, 513))
-    return correlations, correlations[:, None] ** np.arange(_ORDER + 2)
+    return correlations, correlations[:, None] ** np.arange(_ORDER + 2.0)
 
 
 def gain(activation: Activation) -> float:

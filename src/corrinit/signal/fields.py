@@ -1,114 +1,28 @@
-"""Second moments of a signal over the positions of a map: the state that is propagated.
+"""The two ways in which second moments over a map are held.
 
-K(p, q) = E[x(p) x(q)] over weights, images and channels, for one image, and X(p, q) the same for two
-different images. Small maps hold both for all pairs of positions, which is exact at every border. Large maps
-hold the mean square at each position, v(p), a correlation that depends on the displacement, and one number
-for different images: K(p, q) = √(v(p) v(q)) ρ(q − p), X(p, q) = √(v(p) v(q)) χ.
+Small maps hold K and X for all pairs of positions, which is exact at every border. Large maps hold the mean
+square at each position, v(p), a correlation that depends on the displacement, and one number for different
+images: K(p, q) = √(v(p) v(q)) ρ(q − p), X(p, q) = √(v(p) v(q)) χ.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
+from corrinit.signal.field import Array, Field, Map
 from corrinit.signal.spectrum import resized
 from corrinit.signal.windows import Windows, never
-
-Array: TypeAlias = NDArray[np.float64]
-Map: TypeAlias = Callable[[Array], Array]
 
 MOST_PAIRS = 256
 """Positions of the largest map that is held pair by pair."""
 
 _MOST_LAGS = 1 << 15
-
-
-class Field(ABC):
-    """Second moments over a map of positions, within an image and between images."""
-
-    size: tuple[int, ...]
-
-    @property
-    @abstractmethod
-    def power(self) -> Array:
-        """v(p) = E[x(p)²], row-major."""
-
-    @property
-    def mean_square(self) -> float:
-        """Mean of v over positions."""
-        return float(self.power.mean())
-
-    @abstractmethod
-    def between(self) -> float:
-        """Mean of X over all pairs of positions: the mean square of a channel's mean over a large batch."""
-
-    @abstractmethod
-    def within(self) -> float:
-        """Mean of K over all pairs of positions: the mean square of an image's mean."""
-
-    @abstractmethod
-    def neighbours(self) -> float:
-        """Correlation of neighbouring positions, less what a channel has in common over all images."""
-
-    @abstractmethod
-    def window_moments(self, windows: Windows) -> Array:
-        """E[x_t x_t′] of the taps of a layer, mean over its output positions, shape (taps, taps)."""
-
-    @abstractmethod
-    def convolved(self, windows: Windows, coefficients: Array) -> Field:
-        """Moments of y(p) = Σ_t w_t x(p, t) for weights with E[w_t w_t′] = C, shape (taps, taps)."""
-
-    @abstractmethod
-    def mapped(self, same: Map, power: Map) -> Field:
-        """Moments after a function of each value.
-
-        Args:
-            same: from a correlation to the correlation afterwards (1 at 1).
-            power: from v(p) to v(p) afterwards.
-        """
-
-    @abstractmethod
-    def centred(self, share: float = 0.0, own: bool = False) -> Field:
-        """Less the mean of each channel: over a batch, or over each image alone.
-
-        Args:
-            share: instead of all of an image's mean, the share of it in one channel.
-            own: of each image.
-        """
-
-    @abstractmethod
-    def plus(self, constant: float) -> Field:
-        """With a constant added to every moment."""
-
-    @abstractmethod
-    def less_mean(self, square: float) -> Field:
-        """Less a mean over channels of this mean square, which is larger where the signal is."""
-
-    @abstractmethod
-    def times(self, factor: float, between: float | None = None) -> Field:
-        """With moments multiplied: those within an image, and those between images by another factor."""
-
-    @abstractmethod
-    def combined(self, other: Field, operation: Callable[[Array, Array], Array]) -> Field:
-        """Moments of the sum or the product of two independent signals."""
-
-    @abstractmethod
-    def scaled_by_position(self, factors: Array) -> Field:
-        """x(p) multiplied by a number that depends on the position alone."""
-
-    @abstractmethod
-    def resampled(self, size: tuple[int, ...]) -> Field:
-        """Enlarged or shrunk to another size, each position a copy of the nearest one."""
-
-    @abstractmethod
-    def with_power(self, power: Array) -> Field:
-        """The same moments between different positions, others at each one: noise added, or taken away."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,15 +34,19 @@ class PairField(Field):
     size: tuple[int, ...]
 
     @property
+    @override
     def power(self) -> Array:
         return np.maximum(self.same.diagonal(), 0)
 
+    @override
     def between(self) -> float:
         return float(self.cross.mean())
 
+    @override
     def within(self) -> float:
         return float(self.same.mean())
 
+    @override
     def neighbours(self) -> float:
         grid = np.arange(len(self.same)).reshape(self.size)
         common = self.between()
@@ -142,6 +60,7 @@ class PairField(Field):
         variance = np.concatenate(powers).mean() - common
         return float((np.concatenate(products).mean() - common) / variance) if variance > 0 else 0.0
 
+    @override
     def window_moments(self, windows: Windows) -> Array:
         index = windows.positions
         padded = np.pad(self.same, (0, 1))  # position −1 is a zero
@@ -150,6 +69,7 @@ class PairField(Field):
             total += padded[chunk[:, :, None], chunk[:, None, :]].sum(axis=0)
         return total / len(index)
 
+    @override
     def convolved(self, windows: Windows, coefficients: Array) -> Field:
         outputs = prod(windows.output_size)
         if outputs > MOST_PAIRS:
@@ -157,50 +77,55 @@ class PairField(Field):
         same, cross = (_both_sides(k, windows, coefficients) for k in (self.same, self.cross))
         return PairField(same, cross, windows.output_size)
 
+    @override
     def mapped(self, same: Map, power: Map) -> Field:
         root = np.sqrt(self.power)
         scale = np.outer(root, root)
         after = np.sqrt(power(self.power))
         grown = np.outer(after, after)
-        both = [_safe(k, scale) for k in (self.same, self.cross)]
-        return PairField(*(same(rho) * grown for rho in both), self.size)
+        return PairField(
+            same(_safe(self.same, scale)) * grown, same(_safe(self.cross, scale)) * grown, self.size
+        )
 
+    @override
     def centred(self, share: float = 0.0, own: bool = False) -> Field:
         if not own:
-            means = self.cross.mean(axis=1)
-            taken = means[:, None] + means[None, :] - means.mean()
+            taken = self.cross - _less_means(self.cross, 1.0)
             return PairField(self.same - taken, self.cross - taken, self.size)
-        parts = []
-        for moments in (self.same, self.cross):
-            means = moments.mean(axis=1)
-            parts.append(moments - share * (means[:, None] + means[None, :] - means.mean()))
-        return PairField(*parts, self.size)
+        return PairField(_less_means(self.same, share), _less_means(self.cross, share), self.size)
 
+    @override
     def plus(self, constant: float) -> Field:
         return PairField(self.same + constant, self.cross + constant, self.size)
 
+    @override
     def less_mean(self, square: float) -> Field:
         root = np.sqrt(self.power)
         taken = np.outer(root, root) * min(square / max(self.mean_square, 1e-300), 1.0)
         return PairField(self.same - taken, self.cross - taken, self.size)
 
+    @override
     def times(self, factor: float, between: float | None = None) -> Field:
         return PairField(self.same * factor, self.cross * (factor if between is None else between), self.size)
 
+    @override
     def combined(self, other: Field, operation: Callable[[Array, Array], Array]) -> Field:
         assert isinstance(other, PairField)
         return PairField(operation(self.same, other.same), operation(self.cross, other.cross), self.size)
 
+    @override
     def scaled_by_position(self, factors: Array) -> Field:
         scale = np.outer(factors, factors)
         return PairField(self.same * scale, self.cross * scale, self.size)
 
+    @override
     def resampled(self, size: tuple[int, ...]) -> Field:
         if prod(size) > MOST_PAIRS:
             return _by_displacement(self).resampled(size)
         at = _nearest(self.size, size)
         return PairField(self.same[np.ix_(at, at)], self.cross[np.ix_(at, at)], size)
 
+    @override
     def with_power(self, power: Array) -> Field:
         same = self.same.copy()
         np.fill_diagonal(same, power)
@@ -217,12 +142,15 @@ class LagField(Field):
     size: tuple[int, ...]
 
     @property
+    @override
     def power(self) -> Array:
         return self.squares
 
+    @override
     def between(self) -> float:
         return self.common * float(np.sqrt(self.squares).mean() ** 2)
 
+    @override
     def within(self) -> float:
         """With the number of pairs at each displacement as its weight."""
         mean = self.correlation
@@ -233,21 +161,24 @@ class LagField(Field):
             mean = mean @ (weights / n**2)
         return float(mean) * float(np.sqrt(self.squares).mean() ** 2)
 
+    @override
     def neighbours(self) -> float:
         middle = tuple(n // 2 for n in self.correlation.shape)
         values = []
-        for axis, n in enumerate(self.size):
-            if n > 1:
+        for axis, far in enumerate(middle):
+            if far:
                 at = list(middle)
                 at[axis] += 1
                 values.append(self.correlation[tuple(at)])
         left = 1 - self.common
         return float((np.mean(values) - self.common) / left) if values and left > 1e-12 else 0.0
 
+    @override
     def window_moments(self, windows: Windows) -> Array:
         roots = self._roots(windows)
         return (roots.T @ roots) / len(roots) * self._between_taps(windows)
 
+    @override
     def convolved(self, windows: Windows, coefficients: Array) -> Field:
         roots = self._roots(windows)
         squares = np.maximum(((roots @ (coefficients * self._between_taps(windows))) * roots).sum(axis=1), 0)
@@ -256,19 +187,22 @@ class LagField(Field):
         scale, common = uncorrected[middle], self.common * self._spread(windows, coefficients)
         if scale <= 0:
             return zeros(windows.output_size)
-        result = LagField(squares, uncorrected / scale, common / scale, windows.output_size)
+        result = LagField(squares, uncorrected / scale, float(common / scale), windows.output_size)
         return result.compact()
 
+    @override
     def mapped(self, same: Map, power: Map) -> Field:
         common = float(same(np.array([self.common]))[0])
         return replace(self, squares=power(self.squares), correlation=same(self.correlation), common=common)
 
+    @override
     def centred(self, share: float = 0.0, own: bool = False) -> Field:
         if not own:
             return self._less(self.common, self.common)
         taken = share * self.within() / max(float(np.sqrt(self.squares).mean() ** 2), 1e-300)
         return self._less(taken, self.common - self.common * (1 - share))
 
+    @override
     def plus(self, constant: float) -> Field:
         mean = self.mean_square
         if mean + constant <= 0:
@@ -281,16 +215,19 @@ class LagField(Field):
             self.size,
         )
 
+    @override
     def less_mean(self, square: float) -> Field:
         taken = min(square / max(self.mean_square, 1e-300), 1.0)
         return self._less(taken, taken)
 
+    @override
     def times(self, factor: float, between: float | None = None) -> Field:
         if factor <= 0:
             return zeros(self.size)
         common = self.common * (1.0 if between is None else between / factor)
         return replace(self, squares=self.squares * factor, common=common)
 
+    @override
     def combined(self, other: Field, operation: Callable[[Array, Array], Array]) -> Field:
         assert isinstance(other, LagField)
         mine, its = self.mean_square, other.mean_square
@@ -303,9 +240,11 @@ class LagField(Field):
         squares = operation(self.squares, other.squares)
         return LagField(squares, moments / total, common / float(total), self.size)
 
+    @override
     def scaled_by_position(self, factors: Array) -> Field:
         return replace(self, squares=self.squares * factors**2)
 
+    @override
     def resampled(self, size: tuple[int, ...]) -> Field:
         correlation = self.correlation
         for axis, (n, m, far) in enumerate(zip(self.size, size, lag_reach(size), strict=True)):
@@ -319,6 +258,7 @@ class LagField(Field):
         squares = self.squares[_nearest(self.size, size)]
         return LagField(squares, correlation, self.common, size).compact()
 
+    @override
     def with_power(self, power: Array) -> Field:
         shrink = self.mean_square / max(float(power.mean()), 1e-300)
         correlation = self.correlation * shrink
@@ -423,6 +363,12 @@ def _both_sides(moments: Array, windows: Windows, coefficients: Array) -> Array:
 def _nearest(size: Sequence[int], wanted: Sequence[int]) -> NDArray[np.int64]:
     grid = np.arange(prod(size)).reshape(tuple(size))
     return grid[np.ix_(*(np.arange(m) * n // m for n, m in zip(size, wanted, strict=True)))].ravel()
+
+
+def _less_means(moments: Array, share: float) -> Array:
+    """E[(x(p) − μ)(x(q) − μ)] with μ the mean over positions, or a share of what that takes away."""
+    means = moments.mean(axis=1)
+    return moments - share * (means[:, None] + means[None, :] - means.mean())
 
 
 def _safe(moments: Array, scale: Array) -> Array:

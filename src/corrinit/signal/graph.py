@@ -13,6 +13,7 @@ from math import prod
 from typing import Any, Literal, TypeAlias
 
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
 Kind: TypeAlias = Literal[
     "input", "conv", "transposed_conv", "linear", "activation", "batch_norm", "layer_norm", "group_norm",
@@ -93,9 +94,14 @@ class Graph:
         """Convolutions and linear layers by name, each where it runs first."""
         first: dict[str, Step] = {}
         for step in self.steps:
-            if step.kind in WEIGHTED and step.name:
+            if self.is_layer(step):
                 first.setdefault(step.name, step)
         return first
+
+    def is_layer(self, step: Step) -> bool:
+        """Whether a step is a convolution or linear layer of the model, with weights that have a name."""
+        alone = not step.name and isinstance(self.modules.get(""), (_ConvNd, nn.Linear))
+        return step.kind in WEIGHTED and (bool(step.name) or alone)
 
     def followers(self, step: Step) -> tuple[Step, ...]:
         """The steps that take the output of a step, in order of execution."""

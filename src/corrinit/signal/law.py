@@ -29,9 +29,9 @@ class LayerInput:
         step: of the graph: its kind, kernel, groups.
         channels: n, over which each output sums.
         mean_square: E[x²] over the positions of the map, padding not included.
-        moments: M, second moments of the taps over E[x²], mean over the output positions, zeros of the padding
-            included, shape (taps, taps): E[y²] = n s² ⟨D R D, M⟩ E[x²]. In a transposed convolution taps that
-            meet no input at an output count as zeros there.
+        moments: M, second moments of the taps over E[x²], mean over the output positions, zeros of the
+            padding included, shape (taps, taps): E[y²] = n s² ⟨D R D, M⟩ E[x²]. In a transposed convolution
+            taps that meet no input at an output count as zeros there.
     """
 
     name: str

@@ -77,7 +77,7 @@ def measure(model: nn.Module, images: Tensor, graph: Graph | None = None) -> Sig
 
 
 def _channels_last(graph: Graph) -> set[int]:
-    """The steps whose channels are the last axis: linear layers, what normalizes that axis, and what follows."""
+    """The steps whose channels are the last axis: linear layers, norms of that axis, and what follows."""
     last: set[int] = set()
     for step in graph.steps:
         over_last = step.kind in ("linear", "rms_norm", "layer_norm")

@@ -133,7 +133,7 @@ def _assumed_shape(graph: Graph) -> tuple[int, ...]:
 def _layer(run: _Run, step: Step, given: list[Signal]) -> Signal:
     signal = given[0]
     arguments = step.arguments
-    if not step.name:
+    if not run.graph.is_layer(step):
         return run.passed_on(step, given)
     windows = None
     if step.kind == "linear":
@@ -280,7 +280,7 @@ def _mean(run: _Run, step: Step, given: list[Signal]) -> Signal:
 def _join(run: _Run, step: Step, given: list[Signal]) -> Signal:
     largest = max(given, key=lambda signal: prod(signal.field.size))
     total = None
-    for index, signal in zip(step.inputs, given, strict=True):
+    for signal in given:
         if signal.field.size != largest.field.size and prod(signal.field.size) > 1:
             return run.passed_on(step, given)
         if signal.field.size != largest.field.size:
@@ -288,11 +288,8 @@ def _join(run: _Run, step: Step, given: list[Signal]) -> Signal:
             filled = largest.field.times(0.0).plus(signal.mean_square)
             signal = replace(signal, field=filled)
         total = signal if total is None else added(total, signal)
-        del index
     assert total is not None
-    if len(set(step.inputs)) == 1 and len(given) == 1:
-        return scaled(total, 4.0, 2.0)
-    return total
+    return scaled(given[0], 4.0, 2.0) if len(given) == 2 and len(set(step.inputs)) == 1 else total
 
 
 def _gate(run: _Run, step: Step, given: list[Signal]) -> Signal:
@@ -316,9 +313,9 @@ def _shift(run: _Run, step: Step, given: list[Signal]) -> Signal:
 
 
 def _constant(run: _Run, step: Step, default: float) -> tuple[float, float]:
-    factor = step.arguments.get("factor")
-    if factor is not None:
-        return factor**2, factor
+    number = step.arguments.get("number")
+    if number is not None:
+        return number**2, number
     owner, _, name = str(step.arguments.get("parameter", "")).rpartition(".")
     values = getattr(run.graph.modules.get(owner), name, None) if name else None
     if values is None:
@@ -353,7 +350,7 @@ def _pad(run: _Run, step: Step, given: list[Signal]) -> Signal:
     if not axes or len(pairs) > axes:
         return run.passed_on(step, given)
     pairs = [(0, 0)] * (axes - len(pairs)) + pairs
-    mode = {"constant": "zeros"}.get(step.arguments["mode"], step.arguments["mode"])
+    mode = str(step.arguments["mode"]).replace("constant", "zeros")
     size = signal.field.size
     index = tuple(
         fold(np.arange(-before, n + after)[:, None], n, mode)

@@ -12,7 +12,8 @@ import numpy as np
 from torch import Tensor
 
 from corrinit.signal.activations import Activation, Dual, is_homogeneous
-from corrinit.signal.fields import Array, Field, PairField
+from corrinit.signal.field import Array, Field
+from corrinit.signal.fields import PairField
 from corrinit.signal.report import StepSignal
 from corrinit.signal.windows import Windows
 

@@ -48,6 +48,9 @@ _RULED: frozenset[Kind] = frozenset(
 """Kinds of functions whose output shape is known without running them."""
 
 
+_QUOTIENTS = ("div", "divide", "true_divide")
+
+
 def read_graph(model: nn.Module, input_size: int | Sequence[int] | None = None) -> Graph:
     """The dataflow of a model, in order of execution; the model is left as it is, and never run.
 
@@ -216,14 +219,14 @@ class _Recorder(TorchFunctionMode):
         more: dict[str, Any] = {}
         if kind in ("add", "mul") and len(inputs) == 1:
             kind = "shift" if kind == "add" else "scale"
-        if kind == "scale":
-            if name in ("div", "divide", "true_divide") and not isinstance(args[0], Tensor):
+        if kind in ("scale", "shift"):
+            if name in _QUOTIENTS and not isinstance(args[0], Tensor):
                 kind = "unknown"
-            more["arguments"] = {"factor": _factor(name, args)}
+            more["arguments"] = {"number": _number(name, args)}
             more["name"] = ""
             if constants:
                 more["arguments"] = {"parameter": self._owner.get(id(constants[0]), "")}
-        elif kind == "mul" and name in ("div", "divide", "true_divide"):
+        elif kind == "mul" and name in _QUOTIENTS:
             kind = "unknown"
         elif kind == "activation":
             if isinstance(args[0], Tensor) and not constants and len(inputs) == 1:
@@ -347,13 +350,16 @@ def _in_place(func: Callable[..., Any], kwargs: Mapping[str, Any]) -> bool:
     return bool(kwargs.get("inplace")) or (name.endswith("_") and not name.endswith("__"))
 
 
-def _factor(name: str, args: Sequence[Any]) -> float | None:
+def _number(name: str, args: Sequence[Any]) -> float | None:
+    """The number that a signal is multiplied by, or that is added to it; None if there is none."""
     numbers = [a for a in args if isinstance(a, (int, float)) and not isinstance(a, bool)]
     if name == "neg":
         return -1.0
     if not numbers:
         return None
-    return 1 / numbers[0] if name in ("div", "divide", "true_divide") and numbers[0] else float(numbers[0])
+    if name in _QUOTIENTS:
+        return 1 / numbers[0] if numbers[0] else None
+    return float(-numbers[0] if name in ("sub", "subtract") else numbers[0])
 
 
 def _tensors(values: Any) -> Iterator[Tensor]:
