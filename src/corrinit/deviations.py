@@ -52,6 +52,7 @@ def standard_deviations(
     if graph is None or all(choice.scale_name != "natural" for choice in choices.values()):
         return stds, None
     law = _NaturalLaw(choices, graph, stds)
+    law.scale_what_no_graph_reaches()
     try:
         return stds, propagate(graph, law, borders=borders)
     except PlanError:
@@ -72,6 +73,10 @@ def _of_the_layer_alone(choice: Choice) -> float:
     if scale == "paper":
         return layer.std_for(layer.correlation or choice.taps, "identical")
     return layer.he_std
+
+
+_LEAST_POOLED = 0.05
+"""E[x²] that a head is taken to get at least, where means over large maps of many layers come out smaller."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +119,13 @@ class _NaturalLaw:
                 )
         return LayerLaw(covariance, self.stds[arriving.name])
 
+    def scale_what_no_graph_reaches(self) -> None:
+        """The last layer inside a multi-head attention, which is one step, ends a residual branch, too."""
+        for name, choice in self.choices.items():
+            if choice.scale_name == "natural" and choice.place.joins and name not in self.graph.layers:
+                power = self.outputs(choice, 1.0)
+                self.stds[name] = math.sqrt(power / (choice.layer.channels * choice.layer.taps))
+
     def outputs(self, choice: Choice, arriving: float) -> float:
         """v, the mean square that the outputs of a layer shall have.
 
@@ -123,7 +135,7 @@ class _NaturalLaw:
         """
         place = choice.place
         if place.classes and choice.rule.small:
-            return score_deviation(place.classes) ** 2
+            return score_deviation(place.classes) ** 2 * min(1.0, arriving / _LEAST_POOLED)
         wanted = arriving if place.normalized else 1.0
         if not choice.follows:
             return choice.layer.gain**2 * wanted

@@ -47,8 +47,10 @@ def places(layers: Mapping[str, nn.Module], graph: Graph | None) -> dict[str, Pl
 
 def _place(name: str, module: nn.Module, graph: Graph | None) -> Place:
     kind = _kind(name, module, graph)
-    if graph is None or name not in graph.layers:
+    if graph is None:
         return Place(kind)
+    if name not in graph.layers:
+        return Place(kind, joins=_ends_attention(name, graph))
     normalized = graph.is_normalized(name)
     joins = name in graph.branch_ends and not normalized
     classes = 0 if normalized or joins else _classes(name, module, graph)
@@ -85,6 +87,13 @@ def _in_attention(name: str, graph: Graph | None) -> bool:
     parents = [name.rsplit(".", depth)[0] for depth in range(1, name.count(".") + 1)][:2]
     classes = (type(graph.modules[parent]).__name__.lower() for parent in parents if parent in graph.modules)
     return any("attention" in each or "attn" in each for each in classes)
+
+
+def _ends_attention(name: str, graph: Graph) -> bool:
+    """Whether a layer is the last one of a multi-head attention, whose output is added in a residual model."""
+    parent, _, own = name.rpartition(".")
+    is_last = own == "out_proj" and isinstance(graph.modules.get(parent), nn.MultiheadAttention)
+    return is_last and any(step.kind == "add" for step in graph.steps)
 
 
 def _classes(name: str, module: nn.Module, graph: Graph) -> int:

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from corrinit.errors import PlanError
-from corrinit.signal.fields import stationary, zeros
+from corrinit.signal.fields import PairField, stationary, zeros
 from corrinit.signal.graph import WEIGHTED, Graph, Kind, Step
 from corrinit.signal.law import Law, LayerInput, LayerLaw
 from corrinit.signal.operations import per_axis
@@ -186,9 +186,22 @@ def _features(run: _Run, step: Step, signal: Signal) -> Signal:
     if positions == 1 or len(step.shape) > 2:
         return signal
     if step.arguments["in_features"] == signal.channels:
+        if _is_selected(run.graph, step):  # as the class token of a transformer
+            at_one = PairField(np.array([[signal.mean_square]]), np.array([[signal.field.between()]]), ())
+            return replace(signal, field=at_one, latent=None)
         run.note(step, "it has as many features as there are channels: a mean over positions is assumed")
         return pooled_to_one(signal, ())
     return flattened(signal)
+
+
+def _is_selected(graph: Graph, step: Step) -> bool:
+    """Whether what enters a step is one position of a map, picked out by an index."""
+    while step.inputs:
+        before = graph.steps[step.inputs[0]]
+        if before.shape != step.shape and len(before.shape) > len(step.shape):
+            return step.kind == "slice"
+        step = before
+    return False
 
 
 def _activation(run: _Run, step: Step, given: list[Signal]) -> Signal:
