@@ -3,6 +3,9 @@
 Layers are taken to be wide and their weights independent, so that signals are Gaussian over the weights (the
 network's Gaussian process: Neal 1996; Novak et al. 2019) and two moments tell all: those of two positions of
 one image, and of two images. What is approximated further is said in the notes of the report.
+
+The effective number of channels is the roughest of its numbers: images of different contrast move all
+channels together, which is left out, so that in deep layers it comes out too large.
 """
 
 from __future__ import annotations
@@ -103,7 +106,13 @@ class _Run:
         rule = _RULES.get(step.kind)
         if rule is None:
             return self.passed_on(step, given)
-        return rule(self, step, given)
+        if step.kind in WEIGHTED or step.kind == "input":
+            return rule(self, step, given)
+        try:
+            return rule(self, step, given)
+        except (ArithmeticError, AssertionError, LookupError, ValueError):
+            # A step used in a way that its rule does not foresee must not keep a model from its plan.
+            return self.passed_on(step, given)
 
     def passed_on(self, step: Step, given: list[Signal]) -> Signal:
         """The signal unchanged, with a note; of the size that the step makes where that is known."""
@@ -120,7 +129,7 @@ def _input(run: _Run, step: Step, given: list[Signal]) -> Signal:
     shape = step.shape or _assumed_shape(run.graph)
     channels, size = shape[1] if len(shape) > 1 else 1, tuple(shape[2:])
     alike = 1 / (_EFFECTIVE_COLOURS if channels == 3 and size else channels)
-    field = stationary(run.inputs(size) if size else np.ones(()), size)
+    field = stationary(run.inputs(size), size) if size else one_position(())
     return Signal(field, channels, field, 0.0, alike)
 
 

@@ -88,10 +88,12 @@ def weighted(
 ) -> Signal:
     """After a layer whose weights have the second moments C = n s² D R D within a filter."""
     if windows is None:
-        field, broad, alike = signal.field.times(float(coefficients[0, 0])), signal.broad, signal.alike
+        field, broad, factor = signal.field.times(float(coefficients[0, 0])), signal.broad, 1.0
     else:
         field = signal.field.convolved(windows, coefficients)
-        broad, alike = _smoothed(signal, signal.field.centred(), windows, coefficients)
+        broad, factor = _smoothed(signal, signal.field.centred(), windows, coefficients)
+    # Outputs differ in no more directions than the inputs do, few channels included.
+    alike = min(factor / signal.effective_channels, 1.0)
     return Signal(field.plus(bias) if bias else field, channels, broad, 0.0, alike)
 
 
@@ -142,7 +144,7 @@ def _alike_after(signal: Signal, before: Field, after: Field, same: Callable[[Ar
 
 
 def _smoothed(signal: Signal, centred: Field, windows: Windows, coefficients: Array) -> tuple[Field, float]:
-    """`broad` and `alike` after weights of second moments C: alike times tr(C B C B) / ⟨C, M⟩².
+    """`broad` after weights of second moments C, and what `alike` is multiplied by: tr(C B C B) / ⟨C, M⟩².
 
     The correlation of two patches of different images is a weighted sum over pairs of their positions. With B
     for what the images have in common and the centred M for one image, that sum varies by tr(C B C B), in
@@ -151,12 +153,11 @@ def _smoothed(signal: Signal, centred: Field, windows: Windows, coefficients: Ar
     broad = signal.broad.convolved(windows, coefficients)
     scale = broad.mean_square
     if scale <= 0:
-        return broad, signal.alike
+        return broad, 1.0
     within = float((coefficients * centred.window_moments(windows)).sum()) / max(centred.mean_square, 1e-300)
     product = coefficients @ signal.broad.window_moments(windows)
     shared = float((product * product.T).sum())
-    alike = min(signal.alike * shared / within**2, 1.0) if within > 0 else signal.alike
-    return broad.times(1 / scale), alike
+    return broad.times(1 / scale), shared / within**2 if within > 0 else 1.0
 
 
 def max_pooled(signal: Signal, windows: Windows) -> Signal:
@@ -182,8 +183,8 @@ def max_pooled(signal: Signal, windows: Windows) -> Signal:
     scale = (within + (1 - within) * variance) * power / pooled
     # The variance of the maximum is not that of the mean of a window; what is shared by two windows is.
     field = means.with_power(means.power * scale)
-    broad, alike = _smoothed(signal, latent.field.centred(), windows, np.full((k, k), 1 / k**2))
-    pooled_signal = replace(signal, broad=broad, alike=alike / scale**2)
+    broad, factor = _smoothed(signal, latent.field.centred(), windows, np.full((k, k), 1 / k**2))
+    pooled_signal = replace(signal, broad=broad, alike=min(signal.alike * factor / scale**2, 1.0))
     return _activate(pooled_signal, Latent(field, offset, latent.activation))
 
 
@@ -197,7 +198,8 @@ def averaged_field(field: Field, windows: Windows, count: Array | None) -> Field
 def averaged(signal: Signal, windows: Windows, count: Array | None) -> Signal:
     """After average pooling."""
     field, k = averaged_field(signal.field, windows, count), prod(windows.taps)
-    broad, alike = _smoothed(signal, signal.field.centred(), windows, np.full((k, k), 1 / k**2))
+    broad, factor = _smoothed(signal, signal.field.centred(), windows, np.full((k, k), 1 / k**2))
+    alike = min(signal.alike * factor, 1.0)
     return replace(signal, field=field, broad=broad, alike=alike, latent=None)
 
 
