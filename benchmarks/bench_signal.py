@@ -15,12 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pyarrow import parquet
 from torch import Tensor, nn
 
 from corrinit.correlation import SpatialCorrelation
 from corrinit.init import correlated_normal_
 from corrinit.kernels import exponential
 from corrinit.lab.models import build
+from corrinit.lab.sources.images import Encoded, decode
 from corrinit.signal import Law, LayerInput, LayerLaw, beside, gain, measure, propagate, read_graph
 from corrinit.signal.graph import Graph
 
@@ -108,11 +110,9 @@ def draw(model: nn.Module, graph: Graph, correlated: bool) -> None:
 
 
 def cifar(directory: Path, count: int) -> Tensor:
-    from corrinit.lab.sources import parquet
-
-    file = next(iter(sorted(directory.glob("test-*.parquet"))))
-    rows = parquet._read([file])
-    images = parquet.decode(rows.images[:count], None).images
+    file = min(directory.glob("test-*.parquet"))
+    rows = parquet.read_table(file, columns=["img"])["img"].slice(0, count).to_pylist()
+    images = decode([Encoded(row["bytes"], str(file)) for row in rows]).images
     values = torch.from_numpy(images).float()
     mean, std = values.mean((0, 2, 3), keepdim=True), values.std((0, 2, 3), keepdim=True)
     return (values - mean) / std

@@ -20,13 +20,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch.nn.modules.conv import _ConvTransposeNd
 
 from corrinit.choices import Choice
 from corrinit.errors import CorrelationError, PlanError
 from corrinit.gains import Power
+from corrinit.kernels import tap_offsets
 from corrinit.methods import require_scale
 from corrinit.recipes import score_deviation
-from corrinit.signal import Graph, LayerInput, LayerLaw, SignalReport, Step, present_law, propagate
+from corrinit.signal import Graph, LayerInput, LayerLaw, SignalReport, Step, natural, present_law, propagate
 from corrinit.weight_standardization import effective_deviation
 
 
@@ -51,6 +53,12 @@ def standard_deviations(
             raise PlanError(f"layer {name}: {error}") from error
     if graph is None or all(choice.scale_name != "natural" for choice in choices.values()):
         return stds, None
+    if graph.source != "trace":
+        for name, choice in choices.items():
+            if choice.scale_name == "natural":
+                stds[name] = _of_natural_images(choice)
+        note = f"the model did not run ({graph.reason}): every layer is scaled for natural images, gain √2"
+        return stds, SignalReport((), (), (note,))
     law = _NaturalLaw(choices, graph, stds)
     law.scale_what_no_graph_reaches()
     try:
@@ -77,6 +85,22 @@ def _of_the_layer_alone(choice: Choice) -> float:
 
 _LEAST_POOLED = 0.05
 """E[x²] that a head is taken to get at least, where means over large maps of many layers come out smaller."""
+
+
+def _of_natural_images(choice: Choice) -> float:
+    """g / √(n ⟨DRD, M⟩) with M of natural images themselves, for a model whose dataflow is not known."""
+    layer = choice.layer
+    if choice.place.classes and choice.rule.small:
+        return score_deviation(choice.place.classes) / math.sqrt(layer.channels * layer.taps)
+    steps = getattr(layer.module, "dilation", (1,) * len(layer.kernel_size))
+    lags = tap_offsets(layer.kernel_size or (1,)) * np.asarray(steps or (1,))
+    reach = lags.max(axis=0) + 1
+    side = tuple(int(n) for n in np.maximum(reach, 32))
+    apart = lags[:, None, :] - lags[None, :, :] + np.asarray(side) - 1
+    moments = natural(side)[tuple(np.moveaxis(apart, -1, 0))] if layer.taps > 1 else np.ones((1, 1))
+    if isinstance(layer.module, _ConvTransposeNd):  # of which few taps meet at an output
+        return layer.std_for(choice.taps, "independent")
+    return layer.std_for(choice.taps, moments)
 
 
 @dataclass(frozen=True, eq=False)

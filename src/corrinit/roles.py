@@ -1,7 +1,8 @@
 """What each layer is to its model: stem, dense, depthwise, head, ..., and what follows it.
 
 The kind of a layer is read from its module; its place (stem, head, last before an addition, followed by
-normalization) from the dataflow of the model, or from the order of its modules where it cannot be traced.
+normalization) from the dataflow of the model. Where that cannot be traced, stems and heads are told by their
+channels, and normalization by the order of the modules.
 """
 
 from __future__ import annotations
@@ -42,7 +43,33 @@ def places(layers: Mapping[str, nn.Module], graph: Graph | None) -> dict[str, Pl
         layers: convolutions and linear layers by name.
         graph: the dataflow; None if nothing depends on it: then the kind of the module alone decides.
     """
+    if graph is not None and graph.source != "trace":
+        return {name: _place_by_channels(name, module, layers, graph) for name, module in layers.items()}
     return {name: _place(name, module, graph) for name, module in layers.items()}
+
+
+def _place_by_channels(name: str, module: nn.Module, layers: Mapping[str, nn.Module], graph: Graph) -> Place:
+    """The place of a layer in a model that cannot be traced, from what its layers take and give.
+
+    A stem takes channels that no other layer gives, a head gives features that no other layer takes. So one
+    more layer somewhere, used or not, does not change what the others are.
+    """
+    alike = nn.Linear if isinstance(module, nn.Linear) else _ConvNd
+    others = [_channels(m) for key, m in layers.items() if key != name and isinstance(m, alike)]
+    taken, given = _channels(module)
+    if alike is nn.Linear:
+        is_head = given not in {taken for taken, _ in others}
+        return Place("head", classes=given) if is_head else Place("linear")
+    role = _kind(name, module, graph)
+    is_stem = role in ("dense", "grouped", "pointwise") and taken not in {given for _, given in others}
+    return Place("stem" if is_stem else role, normalized=graph.is_normalized(name))
+
+
+def _channels(module: nn.Module) -> tuple[int, int]:
+    """How many channels or features a layer takes and gives."""
+    if isinstance(module, nn.Linear):
+        return module.in_features, module.out_features
+    return getattr(module, "in_channels", 0), getattr(module, "out_channels", 0)
 
 
 def _place(name: str, module: nn.Module, graph: Graph | None) -> Place:

@@ -221,6 +221,20 @@ def test_the_size_of_the_input_is_found_where_a_model_refuses_small_ones():
     assert read_graph(nn.Sequential(nn.Conv1d(2, 3, 3))).input_shape == (2, 2, 32)
 
 
+def test_the_layer_that_sees_the_input_need_not_come_first():
+    class Backwards(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last, self.first = nn.Conv2d(8, 4, 3), nn.Conv2d(3, 8, 1)
+
+        def forward(self, x):
+            return self.last(self.first(x))
+
+    graph = read_graph(Backwards())
+    assert graph.input_shape == (2, 3, 32, 32)
+    assert graph.stems == {"first"}
+
+
 def test_a_model_that_cannot_be_run_is_taken_in_the_order_of_its_modules():
     class Refuses(nn.Module):
         def __init__(self):

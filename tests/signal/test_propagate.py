@@ -301,6 +301,14 @@ def test_a_layer_that_runs_twice_has_one_law():
     assert len(report.steps) == 4
 
 
+def test_features_without_positions():
+    model = nn.Sequential(nn.Linear(64, 128), nn.GELU(), nn.BatchNorm1d(128), nn.Linear(128, 4))
+    report = propagate(read_graph(model), lambda layer: LayerLaw(np.eye(1), math.sqrt(1 / layer.channels)))
+    assert report.steps[0].mean_square == 1
+    assert report.layer("3").mean_square == pytest.approx(1, rel=1e-4)
+    assert report.notes == ()
+
+
 def test_a_law_of_another_kernel_is_refused():
     with pytest.raises(PlanError, match="law is for 4 taps; its kernel has 9"):
         propagate(read_graph(nn.Conv2d(3, 4, 3), 8), lambda layer: LayerLaw(np.eye(4), 1.0))

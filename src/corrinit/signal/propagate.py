@@ -3,6 +3,9 @@
 Layers are taken to be wide and their weights independent, so that signals are Gaussian over the weights (the
 network's Gaussian process: Neal 1996; Novak et al. 2019) and two moments tell all: those of two positions of
 one image, and of two images. What is approximated further is said in the notes of the report.
+
+The effective number of channels is the roughest of its numbers: images of different contrast move all
+channels together, which is left out, so that in deep layers it comes out too large.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from corrinit.errors import PlanError
-from corrinit.signal.fields import PairField, stationary, zeros
+from corrinit.signal.fields import PairField, stationary
 from corrinit.signal.graph import WEIGHTED, Graph, Kind, Step
 from corrinit.signal.law import Law, LayerInput, LayerLaw
 from corrinit.signal.operations import per_axis
@@ -33,6 +36,7 @@ from corrinit.signal.signals import (
     max_pooled,
     multiplied,
     normalized,
+    one_position,
     parameter_moments,
     pooled_to_one,
     scaled,
@@ -102,7 +106,13 @@ class _Run:
         rule = _RULES.get(step.kind)
         if rule is None:
             return self.passed_on(step, given)
-        return rule(self, step, given)
+        if step.kind in WEIGHTED or step.kind == "input":
+            return rule(self, step, given)
+        try:
+            return rule(self, step, given)
+        except (ArithmeticError, AssertionError, LookupError, ValueError):
+            # A step used in a way that its rule does not foresee must not keep a model from its plan.
+            return self.passed_on(step, given)
 
     def passed_on(self, step: Step, given: list[Signal]) -> Signal:
         """The signal unchanged, with a note; of the size that the step makes where that is known."""
@@ -119,8 +129,8 @@ def _input(run: _Run, step: Step, given: list[Signal]) -> Signal:
     shape = step.shape or _assumed_shape(run.graph)
     channels, size = shape[1] if len(shape) > 1 else 1, tuple(shape[2:])
     alike = 1 / (_EFFECTIVE_COLOURS if channels == 3 and size else channels)
-    field = stationary(run.inputs(size) if size else np.ones(()), size)
-    return Signal(field, channels, 0.0, alike)
+    field = stationary(run.inputs(size), size) if size else one_position(())
+    return Signal(field, channels, field, 0.0, alike)
 
 
 def _assumed_shape(graph: Graph) -> tuple[int, ...]:
@@ -148,9 +158,8 @@ def _layer(run: _Run, step: Step, given: list[Signal]) -> Signal:
                 step,
                 f"a map of size {signal.field.size} meets a kernel of {len(arguments['kernel_size'])} axes",
             )
-            signal = replace(
-                signal, field=zeros((1,) * len(arguments["kernel_size"])).plus(signal.mean_square)
-            )
+            one = one_position((1,) * len(arguments["kernel_size"]))
+            signal = replace(signal, field=one.times(signal.mean_square), broad=one)
         try:
             windows = convolution_windows(
                 arguments, signal.field.size, transposed=transposed, borders=run.borders
@@ -299,7 +308,7 @@ def _join(run: _Run, step: Step, given: list[Signal]) -> Signal:
         if signal.field.size != largest.field.size:
             run.note(step, "a sum over maps of two sizes: the smaller one is taken to be the same everywhere")
             filled = largest.field.times(0.0).plus(signal.mean_square)
-            signal = replace(signal, field=filled)
+            signal = replace(signal, field=filled, broad=largest.broad)
         total = signal if total is None else added(total, signal)
     assert total is not None
     return scaled(given[0], 4.0, 2.0) if len(given) == 2 and len(set(step.inputs)) == 1 else total
@@ -351,8 +360,10 @@ def _upsample(run: _Run, step: Step, given: list[Signal]) -> Signal:
         return run.passed_on(step, given)
     if step.arguments.get("mode", "nearest") not in ("nearest", "nearest-exact"):
         run.note(step, f"{step.arguments['mode']} interpolation is taken to copy the nearest position")
-    field = signal.field.resampled(tuple(step.shape[-axes:]))
-    return replace(signal, field=field, latent=None)
+    size = tuple(step.shape[-axes:])
+    return replace(
+        signal, field=signal.field.resampled(size), broad=signal.broad.resampled(size), latent=None
+    )
 
 
 def _pad(run: _Run, step: Step, given: list[Signal]) -> Signal:
@@ -369,8 +380,9 @@ def _pad(run: _Run, step: Step, given: list[Signal]) -> Signal:
         fold(np.arange(-before, n + after)[:, None], n, mode)
         for n, (before, after) in zip(size, pairs, strict=True)
     )
-    field = signal.field.convolved(Windows(index, size, (1,) * axes, (1,) * axes), np.ones((1, 1)))
-    return replace(signal, field=field, latent=None)
+    windows, one = Windows(index, size, (1,) * axes, (1,) * axes), np.ones((1, 1))
+    field, broad = signal.field.convolved(windows, one), signal.broad.convolved(windows, one)
+    return replace(signal, field=field, broad=broad, latent=None)
 
 
 def _flatten(run: _Run, step: Step, given: list[Signal]) -> Signal:

@@ -41,6 +41,8 @@ class Signal:
         field: its second moments over positions.
         channels: how many there are.
         mean: E[x], over channels; 0 for what weights of mean zero have just made.
+        broad: moments of what two images have in common, by displacement, mean square 1. Layers smooth it as
+            they smooth a signal, while activations, unlike a signal, leave it as it is.
         alike: mean square correlation, less the means of the channels, between positions of different images;
             its inverse is the number of directions in which such inputs differ.
         latent: what was activated, if that was the last step.
@@ -48,6 +50,7 @@ class Signal:
 
     field: Field
     channels: int
+    broad: Field
     mean: float = 0.0
     alike: float = 0.0
     latent: Latent | None = None
@@ -84,12 +87,14 @@ def weighted(
     signal: Signal, windows: Windows | None, coefficients: Array, channels: int, bias: float
 ) -> Signal:
     """After a layer whose weights have the second moments C = n s² D R D within a filter."""
-    alike = signal.alike * _kept_by(signal, windows, coefficients)
     if windows is None:
-        field = signal.field.times(float(coefficients[0, 0]))
+        field, broad, factor = signal.field.times(float(coefficients[0, 0])), signal.broad, 1.0
     else:
         field = signal.field.convolved(windows, coefficients)
-    return Signal(field.plus(bias) if bias else field, channels, 0.0, alike)
+        broad, factor = _smoothed(signal, signal.field.centred(), windows, coefficients)
+    # Outputs differ in no more directions than the inputs do, few channels included.
+    alike = min(factor / signal.effective_channels, 1.0)
+    return Signal(field.plus(bias) if bias else field, channels, broad, 0.0, alike)
 
 
 def activated(signal: Signal, activation: Activation) -> Signal:
@@ -103,12 +108,13 @@ def _activate(signal: Signal, latent: Latent) -> Signal:
     variance = field.mean_square
     dual = Dual(activation, math.sqrt(max(variance, 0.0)), offset)
     if dual.mean_square <= 0:
-        return Signal(field.times(0.0), signal.channels, 0.0, signal.alike, latent)
+        return replace(signal, field=field.times(0.0), mean=0.0, latent=latent)
     if variance <= 0:
-        return Signal(field.plus(dual.mean_square), signal.channels, dual.mean, signal.alike, latent)
+        return replace(signal, field=field.plus(dual.mean_square), mean=dual.mean, latent=latent)
     same: Callable[[Array], Array] = lambda rho: dual(rho) / dual.mean_square  # noqa: E731
     after = field.mapped(same, _power_map(activation, offset, field.power, dual.mean_square))
-    return Signal(after, signal.channels, dual.mean, _alike_after(signal, field, after, same), latent)
+    alike = _alike_after(signal, field, after, same)
+    return replace(signal, field=after, mean=dual.mean, alike=alike, latent=latent)
 
 
 def _power_map(
@@ -137,18 +143,21 @@ def _alike_after(signal: Signal, before: Field, after: Field, same: Callable[[Ar
     return min(signal.alike * (slope * (1 - common) / (1 - common_after)) ** 2, 1.0)
 
 
-def _kept_by(signal: Signal, windows: Windows | None, coefficients: Array) -> float:
-    """How much of `alike` a layer leaves: tr(C M C M) / ⟨C, M⟩², with the centred M.
+def _smoothed(signal: Signal, centred: Field, windows: Windows, coefficients: Array) -> tuple[Field, float]:
+    """`broad` after weights of second moments C, and what `alike` is multiplied by: tr(C B C B) / ⟨C, M⟩².
 
-    A correlation between two patches is a weighted mean over pairs of their positions, which differ less if
-    the positions of a patch are alike.
+    The correlation of two patches of different images is a weighted sum over pairs of their positions. With B
+    for what the images have in common and the centred M for one image, that sum varies by tr(C B C B), in
+    units of the power ⟨C, M⟩ of the outputs.
     """
-    if windows is None or len(coefficients) == 1:
-        return 1.0
-    moments = signal.field.centred().window_moments(windows)
-    product = coefficients @ moments
-    total = float(product.trace())
-    return float(np.clip((product * product.T).sum() / total**2, 0, 1)) if total > 0 else 1.0
+    broad = signal.broad.convolved(windows, coefficients)
+    scale = broad.mean_square
+    if scale <= 0:
+        return broad, 1.0
+    within = float((coefficients * centred.window_moments(windows)).sum()) / max(centred.mean_square, 1e-300)
+    product = coefficients @ signal.broad.window_moments(windows)
+    shared = float((product * product.T).sum())
+    return broad.times(1 / scale), shared / within**2 if within > 0 else 1.0
 
 
 def max_pooled(signal: Signal, windows: Windows) -> Signal:
@@ -167,15 +176,16 @@ def max_pooled(signal: Signal, windows: Windows) -> Signal:
     means = averaged_field(latent.field, windows, count)
     power, pooled = latent.field.mean_square, means.mean_square
     if power <= 0 or k == 1:
-        field = signal.field.convolved(windows, np.full((k, k), 1 / k**2))
-        return Signal(field, signal.channels, signal.mean, signal.alike)
+        return averaged(signal, windows, None)
     within = float(np.clip((k * pooled / power - 1) / (k - 1), 0, 1))
     mean, variance = _maximum(k)
     offset = latent.offset + math.sqrt(power * (1 - within)) * mean
     scale = (within + (1 - within) * variance) * power / pooled
     # The variance of the maximum is not that of the mean of a window; what is shared by two windows is.
     field = means.with_power(means.power * scale)
-    return _activate(signal, Latent(field, offset, latent.activation))
+    broad, factor = _smoothed(signal, latent.field.centred(), windows, np.full((k, k), 1 / k**2))
+    pooled_signal = replace(signal, broad=broad, alike=min(signal.alike * factor / scale**2, 1.0))
+    return _activate(pooled_signal, Latent(field, offset, latent.activation))
 
 
 def averaged_field(field: Field, windows: Windows, count: Array | None) -> Field:
@@ -187,15 +197,19 @@ def averaged_field(field: Field, windows: Windows, count: Array | None) -> Field
 
 def averaged(signal: Signal, windows: Windows, count: Array | None) -> Signal:
     """After average pooling."""
-    field = averaged_field(signal.field, windows, count)
-    return Signal(field, signal.channels, signal.mean, signal.alike)
+    field, k = averaged_field(signal.field, windows, count), prod(windows.taps)
+    broad, factor = _smoothed(signal, signal.field.centred(), windows, np.full((k, k), 1 / k**2))
+    alike = min(signal.alike * factor, 1.0)
+    return replace(signal, field=field, broad=broad, alike=alike, latent=None)
 
 
 def pooled_to_one(signal: Signal, size: tuple[int, ...]) -> Signal:
     """After the mean over all positions; `size` is what is left of the map."""
     within, between = signal.field.within(), signal.field.between()
     field = PairField(np.array([[within]]), np.array([[between]]), size)
-    return Signal(field, signal.channels, signal.mean, signal.alike)
+    before, after = signal.centred_power, max(within - between, 1e-300)
+    alike = min(signal.alike * (signal.broad.within() * before / after) ** 2, 1.0)
+    return Signal(field, signal.channels, one_position(size), signal.mean, alike)
 
 
 def flattened(signal: Signal) -> Signal:
@@ -206,7 +220,14 @@ def flattened(signal: Signal) -> Signal:
     else:
         between = signal.field.between()
     field = PairField(np.array([[signal.mean_square]]), np.array([[between]]), ())
-    return Signal(field, signal.channels * positions, signal.mean, signal.alike)
+    # What two images have in common, averaged over positions: less the less it is broad.
+    common = signal.broad.combined(signal.broad, np.multiply).within()
+    return Signal(field, signal.channels * positions, one_position(()), signal.mean, signal.alike * common)
+
+
+def one_position(size: tuple[int, ...]) -> Field:
+    """A signal of mean square 1 at one position, nothing in common between images."""
+    return PairField(np.ones((1, 1)), np.zeros((1, 1)), size)
 
 
 def normalized(
@@ -235,7 +256,7 @@ def normalized(
         field = field.centred(1 / groups, own=True)
         field = field.times(1 / (field.mean_square + eps))
     field = field.times(gamma)
-    return Signal(field.plus(beta) if beta else field, signal.channels, beta_mean, signal.alike)
+    return replace(signal, field=field.plus(beta) if beta else field, mean=beta_mean, latent=None)
 
 
 def added(first: Signal, second: Signal) -> Signal:
@@ -246,7 +267,14 @@ def added(first: Signal, second: Signal) -> Signal:
     share = first.centred_power / total if total > 0 else 0.5
     # Correlations add in proportion to power; their fluctuations have the same cause, the images.
     alike = (share * math.sqrt(first.alike) + (1 - share) * math.sqrt(second.alike)) ** 2
-    return Signal(field.plus(product) if product else field, first.channels, first.mean + second.mean, alike)
+    larger = first if share >= 0.5 else second
+    return Signal(
+        field.plus(product) if product else field,
+        first.channels,
+        larger.broad,
+        first.mean + second.mean,
+        alike,
+    )
 
 
 def multiplied(signal: Signal, gate: Signal) -> Signal:
@@ -255,7 +283,8 @@ def multiplied(signal: Signal, gate: Signal) -> Signal:
         field = signal.field.times(gate.mean_square, gate.field.between())
     else:
         field = signal.field.combined(gate.field, np.multiply)
-    return Signal(field, max(signal.channels, gate.channels), signal.mean * gate.mean, signal.alike)
+    channels = max(signal.channels, gate.channels)
+    return replace(signal, field=field, channels=channels, mean=signal.mean * gate.mean, latent=None)
 
 
 def concatenated(signals: list[Signal]) -> Signal:
@@ -267,7 +296,7 @@ def concatenated(signals: list[Signal]) -> Signal:
         field = field.combined(signal.field.times(share), np.add)
     mean = sum(share * signal.mean for signal, share in zip(signals, shares, strict=True))
     alike = sum(share * math.sqrt(signal.alike) for signal, share in zip(signals, shares, strict=True)) ** 2
-    return Signal(field, total, mean, alike)
+    return Signal(field, total, signals[0].broad, mean, alike)
 
 
 def scaled(signal: Signal, square: float, mean: float) -> Signal:
@@ -278,7 +307,7 @@ def scaled(signal: Signal, square: float, mean: float) -> Signal:
 def shifted(signal: Signal, square: float, mean: float) -> Signal:
     """Plus a constant of this mean square and mean."""
     field = signal.field.plus(square + 2 * signal.mean * mean)
-    return Signal(field, signal.channels, signal.mean + mean, signal.alike)
+    return replace(signal, field=field, mean=signal.mean + mean, latent=None)
 
 
 def dropped(signal: Signal, p: float, whole_channels: bool) -> Signal:

@@ -82,7 +82,7 @@ def read_graph(model: nn.Module, input_size: int | Sequence[int] | None = None) 
                     return _trace(model, modules, shape, training)
             except Exception as error:  # whatever a foreign model raises, the plan goes on without its graph
                 reason = f"{type(error).__name__}: {error}".splitlines()[0]
-                if refusals.count(reason) == 2:  # the same at another size: the size is not to blame
+                if refusals.count(reason) == 2:  # the same for another input: the input is not to blame
                     return _in_module_order(modules, reason)
                 refusals.append(reason)
     return _in_module_order(modules, refusals[-1] if refusals else "no layer tells the shape of its input")
@@ -97,7 +97,10 @@ def _input_shapes(
     if input_size is None:
         if isinstance(first, nn.Linear):
             return [(BATCH, first.in_features)]
-        return [(BATCH, channels, *(side,) * axes) for side in SIDES] if first is not None else []
+        widths = {m.in_channels for m in modules.values() if isinstance(m, _ConvNd)}
+        # The layer that sees the input need not be registered first; images have 3 channels or 1.
+        candidates = dict.fromkeys([channels, *(n for n in (3, 1) if n in widths)])
+        return [(BATCH, n, *(side,) * axes) for side in SIDES for n in candidates if first is not None]
     size = (input_size,) * (axes or 1) if isinstance(input_size, int) else tuple(input_size)
     if not size or not all(isinstance(n, (int, np.integer)) and n > 0 for n in size):
         raise PlanError(
