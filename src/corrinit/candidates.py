@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
+import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
@@ -48,6 +49,7 @@ class Candidate:
         note: what the reason of a layer that is drawn adds.
         zero_bias: whether it has a bias that may be set to zero.
         standardized: whether its weights are standardized in every pass, so that a scale has no effect.
+        dtype: of the weight.
     """
 
     row: LayerPlan
@@ -56,6 +58,7 @@ class Candidate:
     note: str = ""
     zero_bias: bool = False
     standardized: bool = False
+    dtype: torch.dtype = torch.float32
 
     @property
     def taps(self) -> int:
@@ -144,7 +147,8 @@ def read_candidates(
         if type(module) not in standardizing:
             standardizing[type(module)] = is_weight_standardized(module)
         row, scaleless = replace(row, reset_others=reset_others), standardizing[type(module)]
-        found.append(Candidate(row, module, None, note, zero_bias, scaleless))
+        dtype = stored.parameter.dtype
+        found.append(Candidate(row, module, None, note, zero_bias, scaleless, dtype))
     return found
 
 

@@ -88,7 +88,7 @@ _LEAST_POOLED = 0.05
 
 
 def _of_natural_images(choice: Choice) -> float:
-    """g / √(n ⟨DRD, M⟩) with M of natural images themselves, for a model whose dataflow is not known."""
+    """G / √(n ⟨DRD, M⟩) with M of natural images themselves, for a model whose dataflow is not known."""
     layer = choice.layer
     if choice.place.classes and choice.rule.small:
         return score_deviation(choice.place.classes) / math.sqrt(layer.channels * layer.taps)

@@ -14,6 +14,8 @@ from cyclopts import Parameter
 from corrinit.errors import PlanError
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from corrinit.layer_plan import LayerPlan
 from corrinit.plans import Plan
 
@@ -31,6 +33,8 @@ def plan(
     exclude: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
     missing: Literal["error", "resize", "independent"] = "error",
     input_size: int | None = None,
+    signal: Annotated[bool, Parameter(negative="")] = False,
+    data: str | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     inputs: Annotated[Literal["identical", "independent"] | None, Parameter(show=False)] = None,
 ) -> None:
@@ -48,6 +52,9 @@ def plan(
         exclude: Pattern of layers to keep; may be given several times.
         missing: For kernel sizes that have no correlation: stop, resize one, or draw independent taps.
         input_size: Pixels a side of the images.
+        signal: Print what is expected to arrive at each layer: mean square, correlation of neighbours, and so
+            on.
+        data: Training images, such as folder:DIR or parquet:DIR; what they give is printed beside it.
         as_json: Print JSON instead of a table.
         inputs: The older name of scale.
     """
@@ -56,6 +63,7 @@ def plan(
 
     with contextlib.redirect_stdout(sys.stderr):
         model = build_model(factory)
+    images = None if data is None else _load_images(data)
     planned = plan_model(
         model,
         recipe=recipe,
@@ -68,11 +76,41 @@ def plan(
         missing=missing,
         input_size=input_size,
         inputs=inputs,
+        images=images,
     )
-    if as_json:
+    if signal or data is not None:
+        _print_signal(planned, model, images)
+    elif as_json:
         sys.stdout.write(json.dumps([_as_dict(layer) for layer in planned.layers], indent=2) + "\n")
     else:
         _print_table(planned)
+
+
+_MOST_IMAGES = 256
+
+
+def _load_images(data: str) -> Tensor:
+    """A few hundred training images, standardized by channel as the laboratory does."""
+    import torch
+
+    from corrinit.lab.data import load
+    from corrinit.lab.initialized import channel_moments
+
+    images = torch.tensor(load(data).train_images[:_MOST_IMAGES])
+    mean, std = channel_moments(images)
+    return (images.float() - mean) / std
+
+
+def _print_signal(planned: Plan, model: nn.Module, images: Tensor | None) -> None:
+    from corrinit.signal import beside, measure
+
+    if planned.signal is None:
+        raise PlanError('only the scale "natural" rests on a signal; leave out --scale and --method')
+    if images is None:
+        sys.stdout.write(f"{planned.signal}\n")
+        return
+    planned.apply(model, seed=0)
+    sys.stdout.write(f"{beside(planned.signal, measure(model, images))}\n")
 
 
 def read_rules_file(path: Path) -> Mapping[str, Any]:
@@ -116,7 +154,9 @@ def _print_table(planned: Plan) -> None:
 
     table = Table(box=None, padding=(0, 2, 0, 0))
     for header in planned.COLUMNS:
-        table.add_column(header, overflow="fold", no_wrap=header in ("type", "shape", "role", "rule"))
+        table.add_column(
+            header, overflow="fold", no_wrap=header in ("type", "shape", "role", "rule", "action")
+        )
     for layer in planned.layers:
         style = "dim" if not layer.is_drawn else "green" if layer.correlation is not None else ""
         table.add_row(*map(Text, layer.cells), style=style)
