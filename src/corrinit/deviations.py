@@ -28,7 +28,7 @@ from corrinit.gains import Power
 from corrinit.kernels import tap_offsets
 from corrinit.methods import require_scale
 from corrinit.recipes import score_deviation
-from corrinit.signal import Graph, LayerInput, LayerLaw, SignalReport, Step, natural, present_law, propagate
+from corrinit.signal import Graph, LayerInput, LayerLaw, SignalReport, Step, kept_law, natural, propagate
 from corrinit.weight_standardization import effective_deviation
 
 
@@ -129,9 +129,7 @@ class _NaturalLaw:
         taps = len(arriving.moments)
         choice = self.choices.get(arriving.name)
         if choice is None:
-            law = present_law(self.graph.modules[arriving.name], taps)
-            fits = law.covariance.shape == arriving.moments.shape
-            return law if fits else LayerLaw(np.eye(taps), math.sqrt(2 / (taps * arriving.channels)))
+            return kept_law(self.graph.modules[arriving.name], arriving)
         covariance = np.eye(taps) if choice.taps is None else choice.taps.covariance
         if choice.standardized:
             return LayerLaw(covariance, effective_deviation(choice.layer.module))

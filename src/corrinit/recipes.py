@@ -118,7 +118,7 @@ class Case:
         )
 
     def __str__(self) -> str:
-        words = [", ".join(self.roles) or "all others"]
+        words = [", ".join(self.roles) or ("all others" if self.standardized is None else "any")]
         if self.normalized is not None:
             words.append("normalization follows" if self.normalized else "no normalization follows")
         if self.standardized is not None:
@@ -147,6 +147,16 @@ class Recipe:
             for case, rule in self.rules
             if case.fits(role, normalized=normalized, standardized=standardized)
         )
+
+    def table(self) -> list[tuple[str, str, str, str, str]]:
+        """The rules in words: a header, then a row each, the first that fits decides."""
+        rows = [("layer", "taps", "scale", "gain", "why")]
+        for case, rule in self.rules:
+            taps = "correlated" if rule.method == "correlated" else "independent"
+            scale = "small scores" if rule.small else str(rule.scale)
+            gain = "of the activation that follows" if rule.nonlinearity == "follows" else "√2"
+            rows.append((str(case), taps, scale, "–" if rule.small else gain, rule.why or "–"))
+        return rows
 
     @property
     def needs_graph(self) -> bool:

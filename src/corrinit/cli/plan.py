@@ -35,6 +35,7 @@ def plan(
     input_size: int | None = None,
     signal: Annotated[bool, Parameter(negative="")] = False,
     data: str | None = None,
+    svg: Path | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     inputs: Annotated[Literal["identical", "independent"] | None, Parameter(show=False)] = None,
 ) -> None:
@@ -54,6 +55,7 @@ def plan(
         input_size: Pixels a side of the images.
         signal: Print what is expected to arrive at each layer: mean square, correlation of neighbours, and so
             on.
+        svg: Draw how strong the signal is in every layer, under each recipe and as asked for.
         data: Training images, such as folder:DIR or parquet:DIR; what they give is printed beside it.
         as_json: Print JSON instead of a table.
         inputs: The older name of scale.
@@ -78,8 +80,10 @@ def plan(
         inputs=inputs,
         images=images,
     )
-    if signal or data is not None:
-        _print_signal(planned, model, images)
+    if svg is not None:
+        _draw_signal(planned, model, input_size, svg)
+    elif signal or data is not None:
+        _print_signal(planned, model, input_size, images)
     elif as_json:
         sys.stdout.write(json.dumps([_as_dict(layer) for layer in planned.layers], indent=2) + "\n")
     else:
@@ -101,16 +105,35 @@ def _load_images(data: str) -> Tensor:
     return (images.float() - mean) / std
 
 
-def _print_signal(planned: Plan, model: nn.Module, images: Tensor | None) -> None:
+def _print_signal(
+    planned: Plan, model: nn.Module, input_size: int | None, images: Tensor | None
+) -> None:
+    from corrinit.expected import expected_signal
     from corrinit.signal import beside, measure
 
-    if planned.signal is None:
-        raise PlanError('only the scale "natural" rests on a signal; leave out --scale and --method')
+    size = input_size if images is None else tuple(images.shape[1:])
+    expected = expected_signal(planned, model, size)
     if images is None:
-        sys.stdout.write(f"{planned.signal}\n")
+        sys.stdout.write(f"{expected}\n")
         return
     planned.apply(model, seed=0)
-    sys.stdout.write(f"{beside(planned.signal, measure(model, images))}\n")
+    sys.stdout.write(f"{beside(expected, measure(model, images))}\n")
+
+
+def _draw_signal(planned: Plan, model: nn.Module, input_size: int | None, svg: Path) -> None:
+    from corrinit.expected import expected_signal
+    from corrinit.lab.correlation_figure import save_figure
+    from corrinit.lab.signal_figure import signal_figure
+    from corrinit.planning import plan as plan_model
+    from corrinit.recipes import RECIPES
+
+    plans = {f"recipe {name}": plan_model(model, recipe=name, input_size=input_size) for name in RECIPES}
+    if planned not in plans.values():
+        scales = ", ".join(dict.fromkeys(layer.scale for layer in planned.layers if layer.is_drawn))
+        plans[f"asked for: {planned.recipe or 'method'}, scale {scales}"] = planned
+    signals = {name: expected_signal(each, model, input_size) for name, each in plans.items()}
+    save_figure(signal_figure(signals), svg)
+    sys.stdout.write(f"{svg}\n")
 
 
 def read_rules_file(path: Path) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 from corrinit.signal.activations import gain
 from corrinit.signal.graph import Graph, Kind, Step
-from corrinit.signal.law import Law, LayerInput, LayerLaw, present_law
+from corrinit.signal.law import Law, LayerInput, LayerLaw, kept_law, present_law
 from corrinit.signal.measuring import measure
 from corrinit.signal.propagate import propagate
 from corrinit.signal.report import LayerSignal, SignalReport, StepSignal, beside
@@ -19,6 +19,7 @@ __all__ = [
     "LayerInput",
     "LayerLaw",
     "present_law",
+    "kept_law",
     "measure",
     "beside",
     "SignalReport",

@@ -87,6 +87,14 @@ def present_law(module: nn.Module, taps: int = 0) -> LayerLaw:
     return _relative(second, _mean_square(getattr(module, "bias", None)))
 
 
+def kept_law(module: nn.Module, arriving: LayerInput) -> LayerLaw:
+    """The law of the weights that a layer keeps; of He's scale where they do not fit what arrives."""
+    taps = len(arriving.moments)
+    law = present_law(module, taps)
+    fits = law.covariance.shape == arriving.moments.shape
+    return law if fits else LayerLaw(np.eye(taps), math.sqrt(2 / (taps * arriving.channels)))
+
+
 def _relative(second: Array, bias: float) -> LayerLaw:
     square = float(second.diagonal().mean())
     if not 0 < square < math.inf:
