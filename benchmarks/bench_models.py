@@ -1,13 +1,13 @@
 """What `corrinit.initialize` makes of models that others wrote: signal, first loss, time.
 
-For every model, on training images and three seeds: the root mean square of the outputs of its blocks (in plain
-nets, of its activations), as ratios to that of the images, and to that of what enters the block; the first loss
-over ln C; the seconds of `corrinit.plan`. Built-in models always; those of torchvision, timm,
+For every model, on training images and three seeds: the root mean square of the outputs of its blocks (in
+plain nets, of its activations), as ratios to that of the images, and to that of what enters the block; the
+first loss over ln C; the seconds of `corrinit.plan`. Built-in models always; those of torchvision, timm,
 segmentation-models-pytorch and transformers where they are installed, without trained weights.
 
-Targets: ratios between ½ and 2 (2.5 for plain nets of 20 layers, 4 for residual ones without normalization), loss
-within 5 %. Where normalized branches of γ = 1 are added one after the other, the sum grows whatever the weights
-are: `!` then stands in the first pair alone.
+Targets: ratios between ½ and 2 (2.5 for plain nets of 20 layers, 4 for residual ones without normalization),
+loss within 5 %. Where normalized branches of γ = 1 are added one after the other, the sum grows whatever the
+weights are.
 
     python benchmarks/bench_models.py [NAME ...] [--data parquet:DIR] [--recipe NAME] [--seeds N]
 """
@@ -143,12 +143,11 @@ def foreign_models() -> Iterator[tuple[str, Case]]:
     try:
         import transformers as hf
 
+        sizes = {"depths": [2, 2, 2, 2], "hidden_sizes": [64, 128, 256, 512], "num_labels": CLASSES}
         for config, kind in (
-            (hf.ResNetConfig(num_labels=CLASSES, layer_type="basic", depths=[2, 2, 2, 2], hidden_sizes=[64, 128, 256, 512]),
-             hf.ResNetForImageClassification),
-            (hf.ConvNextConfig(num_labels=CLASSES, depths=[2, 2, 4, 2], hidden_sizes=[48, 96, 192, 384]),
-             hf.ConvNextForImageClassification),
-        ):  # fmt: skip
+            (hf.ResNetConfig(layer_type="basic", **sizes), hf.ResNetForImageClassification),
+            (hf.ConvNextConfig(**sizes), hf.ConvNextForImageClassification),
+        ):
             make = lambda config=config, kind=kind: Logits(kind(config))  # noqa: E731
             yield f"transformers {kind.__name__}", Case(make, 96, batch=20)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The page that says what `initialize` does is what the recipes say, and its figure what its command draws."""
+"""The page on `initialize` says what the recipes say, and shows what its command draws."""
 
 import shlex
 from pathlib import Path

@@ -225,7 +225,6 @@ def test_rules_go_by_role_and_then_by_name():
 
 def test_rules_have_the_last_word():
     plan = rows(corrinit.plan(vgg(), method="orthogonal", scale="he", rules={"0.*": {"method": "dirac"}}))
-    assert [layer.method for layer in drawn(corrinit.plan(vgg(), method="orthogonal"))][0] == "orthogonal"
     assert (plan["0.0"].method, plan["0.0"].scale) == ("dirac", "he")
 
 

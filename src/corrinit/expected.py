@@ -40,4 +40,3 @@ def expected_signal(
         return LayerLaw(taps, effective_deviation(module) if is_weight_standardized(module) else row.std)
 
     return propagate(graph, law, borders=input_size is not None)
-

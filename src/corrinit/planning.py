@@ -91,7 +91,8 @@ def initialize(model: nn.Module, *, seed: int | None = None, **options: Unpack[P
         PlanError: if a layer cannot be initialized as asked; the model is as it was.
 
     >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 1))
-    >>> print(initialize(model, recipe="schneider", seed=0))
+    >>> print(initialize(model, recipe="schneider", seed=0).layers[0].action)
+    draw, std 0.1551 (paper), zero bias
     """
     return plan(model, **options).apply(model, seed=seed)
 

@@ -117,7 +117,7 @@ def _in_attention(name: str, graph: Graph | None) -> bool:
 
 
 def _ends_attention(name: str, graph: Graph) -> bool:
-    """Whether a layer is the last one of a multi-head attention, whose output is added in a residual model."""
+    """Whether a layer is the last one of a multi-head attention, in a model that adds."""
     parent, _, own = name.rpartition(".")
     is_last = own == "out_proj" and isinstance(graph.modules.get(parent), nn.MultiheadAttention)
     return is_last and any(step.kind == "add" for step in graph.steps)

@@ -105,9 +105,7 @@ def _load_images(data: str) -> Tensor:
     return (images.float() - mean) / std
 
 
-def _print_signal(
-    planned: Plan, model: nn.Module, input_size: int | None, images: Tensor | None
-) -> None:
+def _print_signal(planned: Plan, model: nn.Module, input_size: int | None, images: Tensor | None) -> None:
     from corrinit.expected import expected_signal
     from corrinit.signal import beside, measure
 
