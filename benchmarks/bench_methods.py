@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+import corrinit
 from corrinit import methods
 from corrinit.lab.models import build
 
@@ -24,11 +25,11 @@ def reference(model: nn.Module) -> None:
             nn.init.kaiming_normal_(parameter, nonlinearity="relu")
 
 
-def initialize_with(name: str, scale: methods.Scale, images: torch.Tensor) -> Callable[[nn.Module], None]:
-    return lambda model: methods.initialize(model, name, seed=0, scale=scale, images=images)
+def initialize_with(name: str, scale: str | None, images: torch.Tensor) -> Callable[[nn.Module], object]:
+    return lambda model: corrinit.initialize(model, method=name, seed=0, scale=scale, images=images)
 
 
-def seconds(initialize: Callable[[nn.Module], None], model: nn.Module) -> float:
+def seconds(initialize: Callable[[nn.Module], object], model: nn.Module) -> float:
     started = time.perf_counter()
     initialize(model)
     return time.perf_counter() - started
@@ -37,8 +38,9 @@ def seconds(initialize: Callable[[nn.Module], None], model: nn.Module) -> float:
 def main() -> None:
     model = build("resnet18", classes=10, in_channels=3, image_size=32, width=1.0)
     images = torch.randn(IMAGES, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    arms: dict[str, Callable[[nn.Module], None]] = {"kaiming_normal_ (torch)": reference}
-    arms |= {name: initialize_with(name, "own", images) for name in methods.METHODS}
+    arms: dict[str, Callable[[nn.Module], object]] = {"kaiming_normal_ (torch)": reference}
+    arms |= {name: initialize_with(name, None, images) for name in methods.METHODS}
+    arms["recipe 2026.1"] = lambda model: corrinit.initialize(model, seed=0)
     arms["correlated, measured scale"] = initialize_with("correlated", "measured", images)
     times: dict[str, list[float]] = {name: [] for name in arms}
     for initialize in arms.values():  # starts threads, fills caches

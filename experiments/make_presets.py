@@ -64,15 +64,11 @@ def write(name: str, training: Training) -> None:
     pooled = layers.pooled()
     corrinit.save_correlation(
         folder / "pooled.safetensors",
-        corrinit.SpatialCorrelation(pooled.matrix, (3, 3), {**pooled.provenance, **provenance, **means}),
+        pooled.with_deviations(pooled.deviations, {**provenance, **means}),
     )
     for layer in layers.layers:
-        corrinit.save_correlation(
-            folder / f"{layer.name}.safetensors",
-            corrinit.SpatialCorrelation(
-                layer.correlation.matrix, (3, 3), {**layer.correlation.provenance, **provenance}
-            ),
-        )
+        measured = layer.correlation.with_deviations(layer.correlation.deviations, provenance)
+        corrinit.save_correlation(folder / f"{layer.name}.safetensors", measured)
 
 
 def main() -> None:

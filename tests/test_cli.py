@@ -80,6 +80,8 @@ class TestEstimate:
     def test_prints_mean_interval_and_what_was_left_out(self, run, weights):
         out = run("estimate", weights).out
         layers = estimate_layers(weights)
+        deviations = layers.pooled().deviations
+        assert f"deviation of a tap: {deviations.min():.2f} to {deviations.max():.2f} of their" in out
         low, high = layers.mean_interval()
         assert f"{layers.filters:,} filters" in out
         assert f"{layers.pooled().mean:.3f} (95 % interval {low:.3f} to {high:.3f}" in out
@@ -146,6 +148,30 @@ class TestShow:
         monkeypatch.setenv("COLUMNS", "40")
         assert "25 taps are too many for 40 columns" in run("show", "R.safetensors").out
 
+    @pytest.mark.parametrize(
+        ("size", "deviations", "rows"),
+        [
+            ((3, 2), [0, 0, 3**0.5, 3**0.5, 0, 0], ["0.00  0.00", "1.73  1.73", "0.00  0.00"]),
+            ((3,), kernels.centre_weighted((3,), 0.8), ["0.85  1.25  0.85"]),
+            ((2, 1, 2), [1, 1, 0, 2**0.5], ["1.00  1.00", "", "0.00  1.41"]),
+        ],
+    )
+    def test_deviations_are_shown_where_they_lie(self, run, size, deviations, rows):
+        correlation = SpatialCorrelation(np.eye(len(deviations)), size, deviations=deviations)
+        save_correlation("R.safetensors", correlation)
+        _, shown = run("show", "R.safetensors").out.split("deviation of each tap, root mean square 1\n")
+        assert [line.strip() for line in shown.splitlines()] == rows
+
+    def test_deviations_that_are_all_one_are_not(self, run):
+        save_correlation("R.safetensors", SpatialCorrelation.identity((3, 3)))
+        assert "deviation" not in run("show", "R.safetensors").out
+
+    def test_deviations_too_wide_are_said_by_their_range(self, run, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "40")
+        correlation = SpatialCorrelation.identity((1, 9)).with_deviations(kernels.centre_weighted((1, 9), 1))
+        save_correlation("R.safetensors", correlation)
+        assert "1: 0.03 to 1.89" in run("show", "R.safetensors").out
+
     def test_weights_have_a_line_for_every_layer(self, run, weights):
         out = run("show", weights).out
         for layer in estimate_layers(weights).layers:
@@ -153,6 +179,15 @@ class TestShow:
                 line.split()[:3] == [layer.name, f"{layer.filters:,}", decimal(layer.mean)]
                 for line in out.splitlines()
             )
+
+    def test_control_characters_do_not_reach_the_terminal(self, run):
+        hostile = "x\x1b]0;PWNED\x07\x1b[2J"
+        save_correlation("R.safetensors", SpatialCorrelation(np.eye(4), provenance={hostile: hostile}))
+        save_file({f"{hostile}.weight": torch.randn(8, 8, 3, 3)}, "w.safetensors")
+        for file in ("R.safetensors", "w.safetensors"):
+            out = run("show", file).out
+            assert r"x\x1b]0;PWNED" in out
+            assert not {"\x1b", "\x07"} & set(out)
 
     def test_single_tap(self, run, tmp_path):
         save_correlation(tmp_path / "R.safetensors", SpatialCorrelation.identity((1, 1)))
@@ -211,18 +246,18 @@ class TestPlan:
 
     @pytest.mark.parametrize("where", ["factories", "factories.py"])
     def test_table(self, run, factories, where):
-        outcome = run("plan", f"{where}:build")
+        outcome = run("plan", f"{where}:build", "--recipe", "schneider")
         assert outcome.code == 0
         lines = [line.split() for line in outcome.out.splitlines()]
-        assert lines[0] == ["layer", "type", "shape", "rule", "action", "reason"]
-        assert [line[:4] for line in lines[1:4]] == [
-            ["0", "Conv2d", "8×3×3×3", "correlated_normal"],
+        assert lines[0] == ["layer", "type", "shape", "role", "rule", "action", "reason"]
+        assert [line[: 4 + (line[0] != "1")] for line in lines[1:4]] == [
+            ["0", "Conv2d", "8×3×3×3", "dense", "correlated_normal"],
             ["1", "BatchNorm2d", "8", "keep"],
-            ["2", "Conv2d", "8×8×5×5", "correlated_normal"],
+            ["2", "Conv2d", "8×8×5×5", "dense", "correlated_normal"],
         ]
 
     def test_json_is_all_of_standard_output(self, run, factories):
-        outcome = run("plan", f"{factories}:build", "--json", "--exclude", "2")
+        outcome = run("plan", f"{factories}:build", "--json", "--exclude", "2", "--recipe", "schneider")
         assert outcome.err == "built\n"
         first, second, third = json.loads(outcome.out)
         assert first["rule"] == "correlated_normal"
@@ -231,7 +266,10 @@ class TestPlan:
             "layer": "1",
             "type": "BatchNorm2d",
             "shape": [8],
+            "role": None,
             "rule": "keep",
+            "method": "keep",
+            "scale": "",
             "action": "keep",
             "reason": "no filters",
             "std": None,
@@ -243,7 +281,7 @@ class TestPlan:
     def test_takes_the_options_of_the_library(self, run, factories, tmp_path):
         correlation = SpatialCorrelation(kernels.exponential((3, 3), mean=0.5))
         save_correlation(tmp_path / "R.safetensors", correlation)
-        options = ["--correlation", "R.safetensors", "--strength", "0.5", "--inputs", "independent"]
+        options = ["--correlation", "R.safetensors", "--strength", "0.5", "--scale", "he"]
         outcome = run("plan", f"{factories}:build", "--json", "--missing", "independent", *options)
         first, _, third = json.loads(outcome.out)
         assert first["mean_correlation"] == pytest.approx(0.25)

@@ -38,7 +38,7 @@ def test_a_comparison_ends_with_a_table_a_verdict_a_line_of_code_and_a_report(ru
     assert outcome.code == 0, outcome.err
     assert re.search(r"kaiming_normal +\d+\.\d\d ± \d+\.\d\d +2", outcome.out)
     assert re.search(r"orthogonal: |orthogonal reaches", outcome.out)
-    assert "Its line of code: corrinit.methods.initialize(model, " in outcome.out
+    assert "Its line of code: corrinit.initialize(model, " in outcome.out
     assert outcome.out.splitlines()[-1] == "report.html"
     page = Path("report.html").read_text()
     assert "Gain over the baseline" in page
@@ -50,9 +50,9 @@ def test_a_correlated_arm_brings_its_controls(run):
     arms = {(r.config.initialization.method, r.config.initialization.scale) for r in records()}
     assert arms == {
         ("kaiming_normal", "he"),
-        ("kaiming_normal", "correlated"),
+        ("kaiming_normal", "paper"),
         ("correlated", "he"),
-        ("correlated", "correlated"),
+        ("correlated", "paper"),
     }
 
 
@@ -142,7 +142,7 @@ def test_a_model_and_images_of_the_users_own(run, tmp_path):
             ("--methods", "ortogonal"),
             "is called 'ortogonal'; did you mean orthogonal",
         ),
-        (("--methods", "orthogonal:scale=measured"), "orthogonal states no correlation of its taps"),
+        (("--methods", "dirac:scale=measured"), "dirac states no correlation of its taps"),
         (
             ("network.py:single_taps", "--methods", "correlated"),
             "left the weights as those of kaiming_normal: 0 of 4 tensors differ, so there is nothing to",

@@ -61,7 +61,7 @@ def test_values_table_and_verdict_of_a_real_gain():
         "method", "accuracy", "(%)", "n", "difference", "95", "%", "interval", "p",
     ]  # fmt: skip
     assert "correlated: final accuracy +" in text
-    assert "Scale and structure are not told apart; add the arm kaiming_normal:scale=correlated." in text
+    assert "Scale and structure are not told apart; add the arm kaiming_normal:scale=paper." in text
 
 
 def test_numbers_are_those_of_the_paired_t_test():
@@ -100,7 +100,7 @@ def test_global_random_state_is_untouched():
 
 
 def test_control_tells_scale_from_structure():
-    methods = [*METHODS, "kaiming_normal:scale=correlated"]
+    methods = [*METHODS, "kaiming_normal:scale=paper"]
 
     def train(model, seed):
         small = float(model[0].weight.detach().std()) < 0.35
@@ -109,7 +109,7 @@ def test_control_tells_scale_from_structure():
         return {"accuracy": 0.6 + 0.05 * small + 0.04 * is_correlated(model) + wobble}
 
     text = corrinit.compare(train, methods, 4, model=build).verdict
-    assert "are scale: kaiming_normal:scale=correlated, at the same scale, gains +5.0" in text
+    assert "are scale: kaiming_normal:scale=paper, at the same scale, gains +5.0" in text
 
 
 def test_curves_give_epochs_to_a_target():

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corrinit import kernels
-from corrinit.correlation import SpatialCorrelation
+from corrinit.correlation import SpatialCorrelation, default_correlation
 from corrinit.correlation_io import is_correlation_file, load_correlation, save_correlation
 from corrinit.errors import CorrelationError, CorrInitError
+from corrinit.spd import relative_deviations
 
 
 @pytest.fixture
@@ -49,6 +50,45 @@ class TestRoundTrip:
         loaded = load_correlation(path)
         assert loaded.matrix.tobytes() == saved.matrix.tobytes()
         assert loaded == saved
+
+    @given(st.data())
+    def test_of_deviations_is_bit_for_bit(self, tmp_path_factory, data):
+        size = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple))
+        drawn = np.random.default_rng(data.draw(st.integers(0, 99))).random(np.prod(size))
+        deviations = relative_deviations(drawn)
+        axes = [kernels.exponential((k,), 1.3) for k in size]
+        separable = data.draw(st.booleans())
+        saved = SpatialCorrelation(kernels.exponential(size, 1.3), size, deviations=deviations)
+        if separable:
+            saved = SpatialCorrelation.separable(axes, {"a": "b"}, deviations=deviations)
+        path = tmp_path_factory.mktemp("round") / "R.safetensors"
+        save_correlation(path, saved)
+        loaded = load_correlation(path)
+        assert loaded == saved
+        assert loaded.deviations.tobytes() == saved.deviations.tobytes()
+        assert (loaded.axes is None) == (saved.axes is None)
+        assert loaded.matrix.tobytes() == saved.matrix.tobytes()
+
+    def test_large_kernel_is_kept_by_its_axes(self, path):
+        """Its matrix would take 54 MB."""
+        save_correlation(path, default_correlation((51, 51)))
+        assert load_correlation(path) == default_correlation((51, 51))
+        assert path.stat().st_size < 50_000
+
+    def test_file_without_deviations_is_what_an_older_corrinit_wrote(self, path, correlation):
+        save_correlation(path, correlation)
+        older = {"version": 1, "kernel_size": [3, 2], "provenance": dict(correlation.provenance)}
+        expected = safetensors.numpy.save(
+            {"correlation": correlation.matrix}, {"corrinit.correlation": json.dumps(older)}
+        )
+        assert path.read_bytes() == expected
+        assert load_correlation(path).is_flat
+
+    def test_older_readers_are_told_of_deviations_by_the_version(self, path, correlation):
+        save_correlation(path, correlation.with_deviations(kernels.centre_weighted((3, 2), 1)))
+        with safetensors.safe_open(path, framework="np") as file:
+            assert json.loads(file.metadata()["corrinit.correlation"])["version"] == 2
+            assert sorted(file.keys()) == ["correlation", "deviations"]
 
     def test_same_correlation_gives_same_bytes(self, tmp_path, correlation):
         save_correlation(tmp_path / "a", correlation)
@@ -153,7 +193,8 @@ class TestBadFiles:
     @given(position=st.integers(0), byte=st.integers(0, 255))
     def test_any_corrupted_byte_loads_or_is_one_clear_error(self, tmp_path_factory, position, byte):
         path = tmp_path_factory.mktemp("corrupt") / "R.safetensors"
-        save_correlation(path, SpatialCorrelation(kernels.exponential((2, 2), 1.0)))
+        square = SpatialCorrelation(kernels.exponential((2, 2), 1.0))
+        save_correlation(path, square.with_deviations(relative_deviations([1, 2, 3, 4])))
         content = bytearray(path.read_bytes())
         content[position % len(content)] = byte
         path.write_bytes(content)
@@ -167,8 +208,14 @@ class TestBadFiles:
         assert not is_correlation_file(path)
 
     def test_later_version(self, path):
-        with pytest.raises(CorrelationError, match="version 2; this corrinit reads version 1"):
-            load_correlation(write(path, version="2"))
+        with pytest.raises(CorrelationError, match="version 3; this corrinit reads versions 1 and 2"):
+            load_correlation(write(path, version="3"))
+
+    @pytest.mark.parametrize("version", ['"1\\n2"', "[1]", "1.5", "null", "true1"])
+    def test_version_of_another_kind_is_one_line(self, path, version):
+        with pytest.raises(CorrelationError) as error:
+            load_correlation(write(path, version=version))
+        assert "\n" not in str(error.value)
 
     @pytest.mark.parametrize(
         "kernel_size",
@@ -190,6 +237,53 @@ class TestBadFiles:
         with pytest.raises(CorrelationError, match="damaged"):
             load_correlation(write(path, kernel_size=kernel_size))
 
+    def test_kernel_size_of_more_axes_than_arrays_have(self, path):
+        about = '{"version": 1, "kernel_size": [' + ", ".join(["1"] * 65) + '], "provenance": {}}'
+        path.write_bytes(safetensors.numpy.save({"correlation": np.eye(1)}, {"corrinit.correlation": about}))
+        with pytest.raises(CorrelationError, match="65 axes"):
+            load_correlation(path)
+
+    @pytest.mark.parametrize("kind", ["F8_E8M0", "F8_E4M3", "F8_E5M2", "BF16", "BOOL", "F32", "I64"])
+    @pytest.mark.parametrize("name", ["correlation", "deviations"])
+    def test_other_kinds_of_numbers(self, path, name, kind):
+        save_correlation(path, SpatialCorrelation(np.eye(2), (2, 1), deviations=[0, 2**0.5]))
+        content = path.read_bytes()
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + length])
+        start, end = header[name]["data_offsets"]
+        header[name]["dtype"] = kind
+        size = {"F32": 4, "BF16": 2, "I64": 8}.get(kind, 1)
+        header[name]["shape"] = [(end - start) // size]
+        text = json.dumps(header).encode()
+        path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
+        with pytest.raises(CorrelationError, match=f"damaged: its {name} is {kind}"):
+            load_correlation(path)
+        assert is_correlation_file(path)
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -1.0, 1e300, 5.0])
+    @pytest.mark.parametrize("name", ["correlation", "deviations"])
+    def test_impossible_values_are_one_line(self, path, name, value):
+        tensors = {"correlation": np.eye(2), "deviations": np.ones(2)}
+        tensors[name].flat[-1] = value
+        about = {"corrinit.correlation": '{"version": 2, "kernel_size": [2, 1], "provenance": {}}'}
+        path.write_bytes(safetensors.numpy.save(tensors, about))
+        with pytest.raises(CorrelationError, match="holds no correlation") as error:
+            load_correlation(path)
+        assert "\n" not in str(error.value)
+
+    def test_deviations_of_another_kernel(self, path):
+        tensors = {"correlation": np.eye(2), "deviations": np.ones(3)}
+        about = {"corrinit.correlation": '{"version": 2, "kernel_size": [2, 1], "provenance": {}}'}
+        path.write_bytes(safetensors.numpy.save(tensors, about))
+        with pytest.raises(CorrelationError, match=r"deviations is F64 of shape \[3\], where .* shape \[2\]"):
+            load_correlation(path)
+
+    def test_missing_axis(self, path):
+        about = {"corrinit.correlation": '{"version": 2, "kernel_size": [2, 1], "provenance": {}}'}
+        path.write_bytes(safetensors.numpy.save({"axis.0": np.eye(2)}, about))
+        with pytest.raises(CorrelationError, match=r"damaged: it has no axis\.1"):
+            load_correlation(path)
+
     def test_kernel_size_too_large_to_ever_hold(self, path):
         with pytest.raises(CorrelationError, match="damaged"):
             load_correlation(write(path, kernel_size=json.dumps([10**9, 10**9])))
@@ -200,7 +294,7 @@ class TestBadFiles:
             load_correlation(write(path, provenance=provenance))
 
     def test_wrong_type_of_number(self, path):
-        with pytest.raises(CorrelationError, match="float32 matrix"):
+        with pytest.raises(CorrelationError, match="correlation is F32"):
             load_correlation(write(path, np.eye(2, dtype=np.float32)))
 
     @pytest.mark.parametrize(

@@ -51,11 +51,11 @@ def test_identity_is_kaiming_normal_value_for_value(shape, mode, nonlinearity, a
     torch.testing.assert_close(ours, theirs, rtol=2e-7, atol=0)
 
 
-@pytest.mark.parametrize("inputs", ["identical", "independent"])
-def test_identity_is_xavier_normal_value_for_value(inputs):
+@pytest.mark.parametrize("scale", ["paper", "he"])
+def test_identity_is_xavier_normal_value_for_value(scale):
     ours, theirs = torch.empty(8, 4, 3, 3), torch.empty(8, 4, 3, 3)
     identity = SpatialCorrelation.identity((3, 3))
-    corrinit.correlated_xavier_normal_(ours, identity, 1.5, inputs=inputs, generator=generator(2))
+    corrinit.correlated_xavier_normal_(ours, identity, 1.5, scale=scale, generator=generator(2))
     torch.nn.init.xavier_normal_(theirs, 1.5, generator=generator(2))
     torch.testing.assert_close(ours, theirs, rtol=2e-7, atol=0)
 
@@ -76,21 +76,19 @@ def test_sample_correlation_of_200000_filters_is_r():
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize(("inputs", "expected"), [("independent", 9.0), ("identical", R3.matrix.sum())])
-def test_scale_follows_the_formula(inputs, expected):
+@pytest.mark.parametrize(("scale", "expected"), [("he", 9.0), ("paper", R3.matrix.sum())])
+def test_scale_follows_the_formula(scale, expected):
     """χ² test of the pooled variance of one tap over 200,000 filters; false alarms: 1 in 10,000."""
     weight = torch.empty(400, 500, 3, 3)
-    corrinit.correlated_kaiming_normal_(
-        weight, R3, nonlinearity="relu", inputs=inputs, generator=generator(3)
-    )
+    corrinit.correlated_kaiming_normal_(weight, R3, nonlinearity="relu", scale=scale, generator=generator(3))
     statistic = float(weight[:, :, 1, 1].double().square().sum() * 500 * expected / 2)
     assert 5e-5 < stats.chi2.cdf(statistic, 200_000) < 1 - 5e-5
 
 
 def test_signal_scale_of_a_measured_input_lies_between_independent_and_identical():
     measured = SpatialCorrelation(kernels.gaussian((3, 3), 1.0))
-    scale = {key: corrinit.signal_scale(R3, 16, inputs=key) for key in ("independent", "identical", measured)}
-    assert scale["identical"] < scale[measured] < scale["independent"]
+    scale = {key: corrinit.signal_scale(R3, 16, scale=key) for key in ("he", "paper", measured)}
+    assert scale["paper"] < scale[measured] < scale["he"]
     assert scale[measured] == pytest.approx(1 / math.sqrt(16 * (R3.matrix * measured.matrix).sum()))
 
 
@@ -189,20 +187,54 @@ def test_lazy_parameter_is_refused():
         corrinit.correlated_normal_(torch.nn.LazyConv2d(4, 3).weight, R3)
 
 
-def test_unknown_mode_and_inputs_are_refused():
+def test_unknown_mode_and_scale_are_refused():
     weight = torch.zeros(2, 2, 3, 3)
     with pytest.raises(CorrelationError, match="mode is 'fan_avg'"):
         corrinit.correlated_kaiming_normal_(weight, R3, mode="fan_avg")
-    with pytest.raises(CorrelationError, match="inputs is 'whatever'"):
-        corrinit.correlated_kaiming_normal_(weight, R3, inputs="whatever")
+    with pytest.raises(CorrelationError, match="scale is 'whatever'"):
+        corrinit.correlated_kaiming_normal_(weight, R3, scale="whatever")
+    with pytest.raises(CorrelationError, match=r"'natural' is one of a model.*use corrinit\.initialize"):
+        corrinit.correlated_xavier_normal_(weight, R3, scale="natural")
     assert not weight.any()
+
+
+@pytest.mark.parametrize("initialize_", initializers()[1:])
+@pytest.mark.parametrize(("older", "scale"), [("independent", "he"), ("identical", "paper"), (R3, R3)])
+def test_the_older_name_of_the_scale_draws_the_same_and_warns_at_the_line_that_has_it(
+    initialize_, older, scale
+):
+    ours, theirs = torch.empty(8, 4, 3, 3), torch.empty(8, 4, 3, 3)
+    initialize_(ours, R3, scale=scale, generator=generator())
+    with pytest.warns(DeprecationWarning, match="is now written scale=") as caught:
+        initialize_(theirs, R3, inputs=older, generator=generator())
+    assert caught[0].filename == __file__
+    assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("initialize_", initializers())
+@pytest.mark.parametrize("loaded", [True, False])
+def test_a_tensor_that_transformers_has_loaded_is_left_as_it_is(initialize_, loaded):
+    weight = torch.nn.Parameter(torch.zeros(8, 4, 3, 3))
+    weight._is_hf_initialized = loaded
+    assert initialize_(weight, R3, generator=generator()) is weight
+    assert bool((weight == 0).all()) is loaded
+
+
+def test_taps_of_unequal_deviations_keep_the_draw_and_its_scale():
+    """W = s D C z: beside equal deviations at the same std, each tap times its own."""
+    deviations = kernels.centre_weighted((3, 3), width=0.8)
+    flat, weighted = torch.empty(8, 4, 3, 3), torch.empty(8, 4, 3, 3)
+    corrinit.correlated_normal_(flat, R3, 0.5, generator=generator())
+    corrinit.correlated_normal_(weighted, R3.with_deviations(deviations), 0.5, generator=generator())
+    each = torch.tensor(deviations, dtype=torch.float32).reshape(3, 3)
+    torch.testing.assert_close(weighted, flat * each, rtol=3e-7, atol=0)
 
 
 def test_filters_that_cancel_identical_inputs_have_no_signal_scale():
     opposite = SpatialCorrelation([[1.0, -1.0], [-1.0, 1.0]], (2,))
     with pytest.raises(CorrelationError, match="no scale"):
         corrinit.correlated_kaiming_normal_(torch.empty(2, 2, 2), opposite)
-    corrinit.correlated_kaiming_normal_(torch.empty(2, 2, 2), opposite, inputs="independent")
+    corrinit.correlated_kaiming_normal_(torch.empty(2, 2, 2), opposite, scale="he")
 
 
 def test_draws_commute_with_flips_of_a_symmetric_correlation():
@@ -227,11 +259,23 @@ def test_signal_survives_ten_layers_for_the_matching_inputs(inputs):
     weight = torch.empty(networks * channels, channels, 3, 3)
     for _ in range(10):
         seen = torch.nn.functional.pad(torch.relu(x), (1, 1, 1, 1), mode="circular")
-        matching = "identical" if inputs == "identical" else corrinit.estimate_inputs(seen, (3, 3))
-        corrinit.correlated_kaiming_normal_(
-            weight, R3, nonlinearity="relu", inputs=matching, generator=random
-        )
+        matching = "paper" if inputs == "identical" else corrinit.estimate_inputs(seen, (3, 3))
+        corrinit.correlated_kaiming_normal_(weight, R3, nonlinearity="relu", scale=matching, generator=random)
         x = torch.nn.functional.conv2d(seen, weight, groups=networks)
     power = x.square().reshape(networks, -1).mean(1)
     assert power.std() / math.sqrt(networks) < 0.1 / 2.5
     assert power.mean().item() == pytest.approx(1.0, rel=0.1)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])
+def test_only_real_numbers_are_drawn(dtype):
+    weight = torch.ones(4, 3, 3, 3, dtype=dtype)
+    with pytest.raises(CorrelationError, match=f"of type {dtype}"):
+        corrinit.correlated_normal_(weight, SpatialCorrelation.identity((3, 3)))
+    assert weight.eq(1).all()
+
+
+@pytest.mark.parametrize(("channels", "gain"), [(float("nan"), 1.0), (8, float("nan")), (8, float("inf"))])
+def test_a_scale_is_finite(channels, gain):
+    with pytest.raises(CorrelationError, match="no finite scale"):
+        corrinit.signal_scale(SpatialCorrelation.identity((3, 3)), channels, gain=gain)

@@ -106,6 +106,35 @@ class TestFamilies:
             family((3, 3), mean=mean)
 
 
+class TestCentreWeighted:
+    @given(size=sizes, width=st.floats(0, 1e6))
+    def test_are_relative_deviations(self, size, width):
+        deviations = kernels.centre_weighted(size, width)
+        assert np.array_equal(spd.validate_deviations(deviations, len(deviations)), deviations)
+
+    @given(size=sizes, width=st.floats(0.1, 5))
+    def test_fall_off_as_a_gaussian_of_the_distance_from_the_centre(self, size, width):
+        deviations = kernels.centre_weighted(size, width)
+        squares = np.square(kernels.tap_offsets(size) - (np.array(size) - 1) / 2).sum(axis=1)
+        expected = np.exp(-squares / (4 * width**2))
+        assert np.allclose(deviations, expected / np.sqrt(np.mean(expected**2)), rtol=1e-9, atol=0)
+
+    @pytest.mark.parametrize(("size", "central"), [((3, 3), 1), ((4, 4), 4), ((3, 4), 2), ((5,), 1)])
+    @pytest.mark.parametrize("width", [0, 1e-300, 0.01])
+    def test_narrow_ones_leave_the_taps_at_the_centre(self, size, central, width):
+        deviations = kernels.centre_weighted(size, width)
+        assert np.allclose(np.sort(deviations**2)[::-1][:central], len(deviations) / central)
+        assert np.count_nonzero(deviations > 1e-12) == central
+
+    def test_wide_ones_are_ones(self):
+        assert np.array_equal(kernels.centre_weighted((3, 3), np.inf), np.ones(9))
+
+    @pytest.mark.parametrize("width", [-1.0, np.nan])
+    def test_impossible_width_is_named(self, width):
+        with pytest.raises(CorrelationError, match=f"width is {width}"):
+            kernels.centre_weighted((3, 3), width)
+
+
 class TestFormulas:
     @given(size=sizes, scale=scales)
     def test_exponential_is_separable(self, size, scale):

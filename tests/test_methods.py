@@ -1,19 +1,16 @@
 """What all initialization methods share: layers, draws, scales, the registry, and what they leave alone."""
 
 import importlib.metadata
-import math
 from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 
 import corrinit
 from corrinit import SpatialCorrelation, kernels, methods
 from corrinit.errors import ConfigError, PlanError
-from corrinit.methods import METHODS, Method, find, kaiming_normal, scaled
+from corrinit.methods import METHODS, Method, find, kaiming_normal
 
 LOOKING_AT_IMAGES = ("lsuv", "patch_whitening")
 GAUSSIAN = ("kaiming_normal", "correlated", "xavier_normal", "convolutional_covariance")
@@ -53,7 +50,7 @@ CONVOLUTIONS = ("stem.0", "grouped", "depthwise", "pointwise", "up")
 def initialized(method, model=None, *, seed=0, **options):
     model = model or Residual()
     needed = images() if method in LOOKING_AT_IMAGES or options.get("scale") == "measured" else None
-    methods.initialize(model, method, seed=seed, **{"images": needed, **options})
+    corrinit.initialize(model, method=method, seed=seed, **{"images": needed, "missing": "resize", **options})
     return model
 
 
@@ -93,8 +90,7 @@ def test_memory_format_precision_and_wrappers_change_nothing(method):
         assert all(map(torch.equal, plain.parameters(), last.parameters()))
         half = initialized(method, Residual().to(torch.bfloat16))
         assert torch.equal(half.grouped.weight, plain.grouped.weight.bfloat16())
-    wrapped = nn.Sequential()
-    wrapped.module = Residual()
+    wrapped = nn.DataParallel(Residual())
     initialized(method, wrapped)
     assert torch.equal(wrapped.module.stem[0].weight, plain.stem[0].weight)
 
@@ -105,10 +101,10 @@ def test_methods_that_start_from_gaussian_draws_share_them():
     for weight in stems.values():
         torch.testing.assert_close(weight, stems["kaiming_normal"])
     central = [initialized(m).stem[0].weight[..., 1, 1].flatten() for m in GAUSSIAN[::3]]
-    assert torch.corrcoef(torch.stack(central))[0, 1] > 0.95
+    assert torch.corrcoef(torch.stack(central))[0, 1] > 0.7
 
 
-@pytest.mark.parametrize(("method", "scale"), [*((m, "own") for m in METHODS), ("correlated", "measured")])
+@pytest.mark.parametrize(("method", "scale"), [*((m, None) for m in METHODS), ("correlated", "measured")])
 def test_nothing_but_the_weights_is_touched(method, scale):
     model = Residual()
     model.stem[1].running_mean.fill_(3)
@@ -143,15 +139,15 @@ def test_one_and_three_dimensional_kernels(method):
         model = nn.Sequential(convolution, nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))
         batch = torch.randn(64, 3, *size, generator=torch.Generator().manual_seed(0))
         model(batch)
-        methods.initialize(model, method, seed=0, images=batch)
+        corrinit.initialize(model, method=method, seed=0, images=batch)
         assert rms(convolution.weight) > 0
 
 
 def test_a_model_without_convolutions_is_initialized_too():
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 12 * 12, 4))
-    methods.initialize(model, "lsuv", seed=0, images=images())
+    corrinit.initialize(model, method="lsuv", seed=0, images=images())
     reference = nn.Sequential(nn.Flatten(), nn.Linear(3 * 12 * 12, 4))
-    corrinit.initialize(reference, seed=0)
+    corrinit.initialize(reference, recipe="kaiming", seed=0)
     assert torch.equal(model[1].weight, reference[1].weight)
 
 
@@ -160,11 +156,11 @@ def test_a_model_without_convolutions_is_initialized_too():
     [
         ({"method": "corelated"}, ConfigError, "'corelated'; did you mean correlated"),
         ({"method": "zzz"}, ConfigError, "there are kaiming_normal, correlated, pytorch_default"),
-        ({"scale": "small"}, ConfigError, "scale is 'small'; it is one of own, he, correlated, measured"),
+        ({"scale": "small"}, PlanError, "scale is 'small'; it is 'he', 'paper', 'measured' or 'natural'"),
         ({"method": "lsuv"}, ConfigError, "'lsuv' looks at training images; give a batch"),
         ({"scale": "measured"}, ConfigError, "scale 'measured' looks at training images"),
         ({"method": "dirac", "scale": "measured"}, ConfigError, "dirac states no correlation"),
-        ({"correlation": ()}, ConfigError, "empty sequence"),
+        ({"correlation": ()}, PlanError, "correlation: it is empty"),
         ({"strength": -1}, PlanError, "strength"),
     ],
 )
@@ -173,23 +169,21 @@ def test_what_cannot_be_is_refused_before_anything_is_changed(options, error, co
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     options = {"method": "correlated", **options}
     with pytest.raises(error, match=complaint):
-        methods.initialize(model, options.pop("method"), seed=0, **options)
+        corrinit.initialize(model, seed=0, **options)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 # Scale
 
 
-@pytest.mark.parametrize("scale", ["he", "correlated"])
+@pytest.mark.parametrize("scale", ["he", "paper"])
 @pytest.mark.parametrize("method", METHODS)
 def test_any_method_runs_at_the_scale_of_another(method, scale):
     """Weights of 216 to 1152 entries: the root mean square within 15 %, four standard errors of the least."""
     wide = initialized(method, scale=scale)
     plan = {
         layer.name: layer.std
-        for layer in corrinit.plan(
-            wide, inputs="independent" if scale == "he" else "identical", missing="resize"
-        ).layers
+        for layer in corrinit.plan(wide, recipe="schneider", scale=scale, missing="resize").layers
     }
     for name in CONVOLUTIONS:
         tolerance = (
@@ -216,33 +210,6 @@ def _facts(model):
     return found
 
 
-@given(st.floats(1e-3, 1e3), st.sampled_from([m for m in METHODS if m not in LOOKING_AT_IMAGES]))
-def test_scaled_is_the_same_weights_but_for_a_factor(std, name):
-    convolution = _facts(nn.Sequential(nn.Conv2d(3, 8, 3)))[0]
-    if name == "truncated_normal" and std > 0.5:
-        return  # its bounds are absolute, so they bind
-    own, other = torch.empty(8, 3, 3, 3), torch.empty(8, 3, 3, 3)
-    method = find(name)
-    for tensor, each in ((own, method), (other, scaled(method, std))):
-        each.draw(tensor, convolution, each.std(convolution), torch.Generator().manual_seed(0))
-    torch.testing.assert_close(other, own * (std / method.std(convolution)), rtol=1e-4, atol=1e-6 * std)
-
-
-@pytest.mark.parametrize("std", [-1.0, math.nan, math.inf])
-def test_an_impossible_scale_is_refused(std):
-    with pytest.raises(ConfigError, match="it is finite and at least 0"):
-        scaled(kaiming_normal.METHOD, std)
-
-
-def test_a_data_dependent_method_is_rescaled_after_its_step():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(METHODS, "tenth", scaled(METHODS["lsuv"], lambda c: c.he_std / 10))
-        model = initialized("tenth", images=images())
-    facts = {c.name: c for c in _facts(Residual())}
-    for name in CONVOLUTIONS:
-        assert rms(model.get_submodule(name).weight) == pytest.approx(facts[name].he_std / 10, rel=1e-5)
-
-
 # Correlation by depth
 
 
@@ -255,12 +222,12 @@ def test_each_layer_takes_the_correlation_of_its_relative_depth():
     spy = replace(METHODS["correlated"], adapt=lambda _, convolutions, __: taken.extend(convolutions))
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(METHODS, "spy", spy)
-        methods.initialize(model, "spy", seed=0, correlation=given_, images=images())
+        corrinit.initialize(model, method="spy", seed=0, correlation=given_, images=images())
     assert [c.depth for c in taken] == pytest.approx([0, 0, 1 / 3, 2 / 3, 1])
     assert [c.correlation and round(c.correlation.mean, 6) for c in taken] == [0.1, None, 0.2, 0.2, 0.6]
     for c in taken:
         if c.correlation:
-            assert c.correlated_std == pytest.approx(c.he_std * 3 / c.correlation.matrix.sum() ** 0.5)
+            assert c.paper_std == pytest.approx(c.he_std * 3 / c.correlation.matrix.sum() ** 0.5)
 
 
 def test_one_correlation_is_the_same_as_a_sequence_of_one():

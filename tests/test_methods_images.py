@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from corrinit import SpatialCorrelation, estimate_inputs, kernels, methods
+import corrinit
+from corrinit import SpatialCorrelation, estimate_inputs, kernels
 from corrinit.errors import ConfigError, CorrInitWarning
-from corrinit.methods import METHODS, Convolution
-from corrinit.methods.measured import at_measured_scale, input_correlation
+from corrinit.methods import Convolution
+from corrinit.methods.measured import input_correlation, scale_to_images
 from corrinit.methods.patch_whitening import EPSILON
 
 R = SpatialCorrelation(kernels.exponential((3, 3), mean=0.4))
@@ -58,15 +59,15 @@ def outputs_of_convolutions(model, batch):
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_lsuv_gives_every_convolution_outputs_of_variance_one(batch_norm):
     model = network(batch_norm)
-    methods.initialize(model, "lsuv", seed=0, images=images())
+    corrinit.initialize(model, method="lsuv", seed=0, images=images())
     for name, out in outputs_of_convolutions(model, images()).items():
         assert out.var().item() == pytest.approx(1, rel=1e-3), name
 
 
 def test_lsuv_is_orthonormal_up_to_scale():
     model, plain = network(), network()
-    methods.initialize(model, "lsuv", seed=0, images=images())
-    methods.initialize(plain, "orthogonal", seed=0)
+    corrinit.initialize(model, method="lsuv", seed=0, images=images())
+    corrinit.initialize(plain, method="orthogonal", seed=0)
     for name, module in convolutions(model).items():
         ratio = module.weight / convolutions(plain)[name].weight
         torch.testing.assert_close(ratio, ratio.flatten()[0].expand_as(ratio), rtol=1e-4, atol=0)
@@ -83,7 +84,7 @@ def test_lsuv_works_in_the_order_of_execution():
             return self.second(torch.relu(self.first(x)))
 
     model = Reversed()
-    methods.initialize(model, "lsuv", seed=0, images=images())
+    corrinit.initialize(model, method="lsuv", seed=0, images=images())
     for out in outputs_of_convolutions(model, images()).values():
         assert out.var().item() == pytest.approx(1, rel=1e-3)
 
@@ -94,14 +95,14 @@ def test_a_layer_that_no_image_reaches_is_named():
     model.idle.conv = nn.Conv2d(3, 4, 3)
     model.idle.forward = lambda x: x
     with pytest.warns(CorrInitWarning, match=r"no image came through idle.conv"):
-        methods.initialize(model, "lsuv", seed=0, images=images())
+        corrinit.initialize(model, method="lsuv", seed=0, images=images())
 
 
 def test_images_without_variance_or_of_another_shape_are_refused():
     with pytest.raises(ConfigError, match=r"layer 0: its outputs on 4 images have variance 0.0"):
-        methods.initialize(network(), "lsuv", seed=0, images=torch.zeros(4, 3, 14, 14))
+        corrinit.initialize(network(), method="lsuv", seed=0, images=torch.zeros(4, 3, 14, 14))
     with pytest.raises(ConfigError, match=r"images of shape \(96, 1, 14, 14\) do not run"):
-        methods.initialize(network(), "lsuv", seed=0, images=images(1))
+        corrinit.initialize(network(), method="lsuv", seed=0, images=images(1))
 
 
 # Patch whitening
@@ -115,7 +116,7 @@ def test_whitening_filters_respond_with_identity_covariance(outputs, options):
     """Up to λ / (λ + ε), with eigenvalues well above ε, and without padding."""
     batch = images()
     first = nn.Conv2d(3, outputs, (3, 3), **options)
-    methods.initialize(nn.Sequential(first), "patch_whitening", seed=0, images=batch)
+    corrinit.initialize(nn.Sequential(first), method="patch_whitening", seed=0, images=batch)
     first.padding = (0, 0)
     responses = first(batch).detach().double().transpose(0, 1).flatten(1)
     groups, dimension = first.groups, 9 * 3 // first.groups
@@ -127,7 +128,7 @@ def test_whitening_filters_respond_with_identity_covariance(outputs, options):
 
 def test_filters_come_as_eigenvectors_then_their_negatives_then_rotations():
     first = nn.Conv2d(3, 81, 3)
-    methods.initialize(nn.Sequential(first), "patch_whitening", seed=0, images=images())
+    corrinit.initialize(nn.Sequential(first), method="patch_whitening", seed=0, images=images())
     basis, negatives, rotated = first.weight.detach().flatten(1).double().split(27)
     assert torch.equal(negatives, -basis)
     directions = basis / basis.norm(dim=1, keepdim=True)
@@ -141,14 +142,14 @@ def test_filters_come_as_eigenvectors_then_their_negatives_then_rotations():
 def test_directions_without_variance_are_not_blown_up():
     gray = images(1).expand(-1, 3, -1, -1)  # 18 of 27 directions have no variance
     first = nn.Conv2d(3, 27, 3)
-    methods.initialize(nn.Sequential(first), "patch_whitening", seed=0, images=gray)
+    corrinit.initialize(nn.Sequential(first), method="patch_whitening", seed=0, images=gray)
     assert first.weight.abs().max() <= EPSILON**-0.5
 
 
 def test_layers_after_the_first_are_kaiming_normal():
     model, plain = network(), network()
-    methods.initialize(model, "patch_whitening", seed=0, images=images())
-    methods.initialize(plain, "kaiming_normal", seed=0)
+    corrinit.initialize(model, method="patch_whitening", seed=0, images=images())
+    corrinit.initialize(plain, method="kaiming_normal", seed=0)
     for name, module in convolutions(model).items():
         assert torch.equal(module.weight, convolutions(plain)[name].weight) == (name != "0")
 
@@ -163,7 +164,7 @@ def test_layers_after_the_first_are_kaiming_normal():
 )
 def test_a_first_layer_that_cannot_whiten_is_named(first, batch, complaint):
     with pytest.raises(ConfigError, match=complaint):
-        methods.initialize(nn.Sequential(first), "patch_whitening", seed=0, images=batch)
+        corrinit.initialize(nn.Sequential(first), method="patch_whitening", seed=0, images=batch)
 
 
 # The measured scale
@@ -171,9 +172,9 @@ def test_a_first_layer_that_cannot_whiten_is_named(first, batch, complaint):
 
 def test_the_measured_scale_is_the_formula_with_m_of_the_inputs():
     model = nn.Sequential(nn.Conv2d(3, 16, 3, bias=False), nn.ReLU(), nn.Conv2d(16, 16, 3, bias=False))
-    methods.initialize(model, "correlated", seed=0, correlation=R, scale="measured", images=images())
+    corrinit.initialize(model, method="correlated", seed=0, correlation=R, scale="measured", images=images())
     he = nn.Sequential(nn.Conv2d(3, 16, 3, bias=False), nn.ReLU(), nn.Conv2d(16, 16, 3, bias=False))
-    methods.initialize(he, "correlated", seed=0, correlation=R, scale="he")
+    corrinit.initialize(he, method="correlated", seed=0, correlation=R, scale="he")
     with torch.no_grad():
         for layer, inputs in ((0, images()), (2, model[:2](images()))):
             expected = math.sqrt(9 / R.inner(estimate_inputs(inputs, (3, 3))))
@@ -184,34 +185,34 @@ def test_the_measured_scale_is_the_formula_with_m_of_the_inputs():
 def test_the_measured_scale_keeps_the_variance_where_the_others_do_not():
     """E[y²] = 2 E[x²] over 1,024 filters: the standard error is 2.1 %, so 10 % has p < 1e-5."""
     power = {}
-    for scale in ("he", "correlated", "measured"):
+    for scale in ("he", "paper", "measured"):
         layer = nn.Conv2d(3, 1024, 3, bias=False)
-        methods.initialize(
-            nn.Sequential(layer), "correlated", seed=0, correlation=R, scale=scale, images=images()
+        corrinit.initialize(
+            nn.Sequential(layer), method="correlated", seed=0, correlation=R, scale=scale, images=images()
         )
         power[scale] = (layer(images()).square().mean() / images().square().mean()).item()
     assert power["measured"] == pytest.approx(2, rel=0.1)
     assert power["he"] > 3
-    assert power["correlated"] < 1.5
+    assert power["paper"] < 1.5
 
 
 def test_for_independent_taps_the_measured_scale_is_that_of_he():
     measured, he = network(), network()
-    methods.initialize(measured, "kaiming_normal", seed=0, scale="measured", images=images())
-    methods.initialize(he, "kaiming_normal", seed=0, scale="he")
+    corrinit.initialize(measured, method="kaiming_normal", seed=0, scale="measured", images=images())
+    corrinit.initialize(he, method="kaiming_normal", seed=0, scale="he")
     assert all(map(torch.equal, measured.parameters(), he.parameters()))
 
 
 def test_independent_inputs_give_the_scale_of_he():
     noise = torch.randn(256, 3, 20, 20, generator=torch.Generator().manual_seed(0))
     layer, he = nn.Conv2d(3, 8, 3), nn.Conv2d(3, 8, 3)
-    methods.initialize(nn.Sequential(layer), "correlated", seed=0, scale="measured", images=noise)
-    methods.initialize(nn.Sequential(he), "correlated", seed=0, scale="he")
+    corrinit.initialize(nn.Sequential(layer), method="correlated", seed=0, scale="measured", images=noise)
+    corrinit.initialize(nn.Sequential(he), method="correlated", seed=0, scale="he")
     torch.testing.assert_close(layer.weight, he.weight, rtol=0.02, atol=0)
 
 
 def fact(module):
-    return Convolution("0", module, tuple(module.weight.shape), 0.0, 1.0, 1.0, R)
+    return Convolution("0", module, tuple(module.weight.shape), correlation=R)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +246,7 @@ def test_transposed_convolutions_are_measured_too():
         return nn.Sequential(nn.ConvTranspose2d(3, 256, 4, stride=2, padding=1, bias=False))
 
     model = build()
-    methods.initialize(model, "correlated", seed=0, scale="measured", images=images())
+    corrinit.initialize(model, method="correlated", seed=0, scale="measured", images=images())
     power = model(images()).square().mean() / images().square().mean()
     assert power.item() == pytest.approx(2, rel=0.25)
 
@@ -254,7 +255,6 @@ def test_filters_that_cancel_the_inputs_are_named():
     opposed = SpatialCorrelation([[1, -1], [-1, 1]], (1, 2))
     flat = torch.randn(8, 3, 1, 1, generator=torch.Generator().manual_seed(0)).expand(8, 3, 6, 6)
     model = nn.Sequential(nn.Conv2d(3, 4, (1, 2)))
-    convolution = Convolution("0", model[0], (4, 3, 1, 2), 0.0, 1.0, 1.0, opposed)
-    method = at_measured_scale(METHODS["correlated"])  # not through the plan, which refuses ΣR = 0 before
+    convolution = Convolution("0", model[0], (4, 3, 1, 2), correlation=opposed)
     with pytest.raises(ConfigError, match=r"layer 0: ⟨R, M⟩ is .*cancel.*\"he\""):
-        method.adapt(model, [convolution], flat)
+        scale_to_images(model, [convolution], flat)

@@ -3,6 +3,9 @@
 Every error says what is wrong, where (file, layer, shape) and what to do about it, in one line.
 """
 
+import inspect
+import warnings
+
 
 def one_line(text: object) -> str:
     r"""A text in one line that does nothing to a terminal: what is not printable stands escaped.
@@ -45,3 +48,11 @@ class DataError(CorrInitError):
 
 class CorrInitWarning(UserWarning):
     """Something was approximated; the message says what, and by how much."""
+
+
+def warn_caller(message: str, category: type[Warning] = CorrInitWarning) -> None:
+    """Warn at the line that called the package, however deep inside it the warning arises."""
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "corrinit":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)

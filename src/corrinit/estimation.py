@@ -1,4 +1,4 @@
-"""Estimating the correlation of the taps from trained weights, and that of the inputs from images."""
+"""Estimating how the taps of trained weights vary together, and the correlation of inputs from images."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from torch import Tensor
 
 from corrinit.correlation import SpatialCorrelation, format_size
 from corrinit.errors import DataError, WeightsError
-from corrinit.kernels import Matrix, tap_offsets
-from corrinit.moments import Moments, Vector, mean_by_channel, pixel_moments, tap_moments
+from corrinit.kernels import number_of_taps
+from corrinit.moments import Moments, mean_by_channel, pixel_moments, tap_moments
 from corrinit.pooling import Influence, LayerCorrelation, LayerCorrelations, Pooling, Skipped
+from corrinit.spd import Matrix, Vector, relative_deviations
 from corrinit.weights import Source, named_weights
 
 FLAGGED_VARIANCE = 1e-4
@@ -25,7 +26,7 @@ FLAGGED_VARIANCE = 1e-4
 def estimate(
     source: Source, kernel_size: Sequence[int] | None = None, *, pooling: Pooling = "filters"
 ) -> SpatialCorrelation:
-    """The correlation of the taps of trained filters, pooled over the layers.
+    """The correlation and the relative deviations of the taps of trained filters, pooled over the layers.
 
     Args:
         source: a module, a state dict, or the path of a file, see `corrinit.weights.named_weights`.
@@ -42,15 +43,16 @@ def estimate(
     >>> weight, generator = torch.empty(256, 64, 3, 3), torch.Generator().manual_seed(0)
     >>> _ = correlated_normal_(weight, default_correlation((3, 3)), generator=generator)
     >>> estimate({"conv.weight": weight})
-    SpatialCorrelation(kernel_size=(3, 3), mean=0.26...)
+    SpatialCorrelation(kernel_size=(3, 3), mean=0.26..., deviations=0.99... to 1.00...)
     """
     return _estimate_layers(source, kernel_size, with_influence=False).pooled(pooling)
 
 
 def estimate_layers(source: Source, kernel_size: Sequence[int] | None = None) -> LayerCorrelations:
-    """The correlations of the taps of trained filters, layer by layer.
+    """The correlations and relative deviations of the taps of trained filters, layer by layer.
 
-    Each is Pearson's, the taps centred on their means over the filters. A layer needs more filters than
+    Correlations are Pearson's, the taps centred on their means over the filters, and deviations those about
+    these means, d_i = √(v_i / mean v). A layer needs more filters than
     taps: with fewer, the matrix is singular whatever the weights are.
 
     Args:
@@ -81,8 +83,11 @@ def estimate_inputs(images: Tensor, kernel_size: Sequence[int]) -> SpatialCorrel
     >>> abs(estimate_inputs(images, (3, 3)).mean) < 0.01
     True
     """
+    if not isinstance(images, Tensor) or images.is_complex():
+        kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
+        raise DataError(f"the images are of type {kind}; give a tensor of real numbers (N, C, *spatial)")
+    number_of_taps(kernel_size)
     size, shape = tuple(int(k) for k in kernel_size), tuple(images.shape)
-    tap_offsets(size)
     if len(shape) != len(size) + 2 or 0 in shape or any(np.array(shape[2:]) < size):
         raise DataError(
             f"the images have shape {shape}; a {format_size(size)} patch needs images, channels and "
@@ -104,9 +109,10 @@ def _estimate_layers(
     source: Source, kernel_size: Sequence[int] | None, *, with_influence: bool
 ) -> LayerCorrelations:
     weights = list(named_weights(source))  # those of a file are mapped, not read
-    size = _most_common_size(weights) if kernel_size is None else tuple(int(k) for k in kernel_size)
-    if len(tap_offsets(size)) == 1:
-        raise WeightsError(f"kernel size is {format_size(size)}; a single tap has no correlation")
+    wanted = _most_common_size(weights) if kernel_size is None else kernel_size
+    if number_of_taps(wanted) == 1:
+        raise WeightsError(f"kernel size is {format_size(wanted)}; a single tap has no correlation")
+    size = tuple(int(k) for k in wanted)
     layers: list[LayerCorrelation] = []
     skipped: list[Skipped] = []
     for name, weight in weights:
@@ -138,7 +144,12 @@ def _layer(
     return LayerCorrelation(
         name=name,
         filters=filters,
-        correlation=SpatialCorrelation(matrix, size, {"source": name, "filters": str(filters)}),
+        correlation=SpatialCorrelation(
+            matrix,
+            size,
+            {"source": name, "filters": str(filters)},
+            deviations=relative_deviations(np.sqrt(variance.clip(min=0))),
+        ),
         flagged=tuple(np.flatnonzero(~live).tolist()),
         moments=moments,
         influence=_influence(weight, moments, matrix, live) if with_influence else None,

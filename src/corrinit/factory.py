@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -23,18 +25,21 @@ def is_factory(model: str) -> bool:
 def build_model(factory: str) -> nn.Module:
     """Build the model of `MODULE:FACTORY` or `PATH.py:FACTORY`, a function without arguments.
 
-    The module is imported as Python would, so its code is run.
+    The module is imported as Python would, so its code is run. `timm:NAME` and `torchvision:NAME` are the
+    models of these libraries by their own names, without trained weights.
 
     Raises:
         ConfigError: if there is no such factory, it fails, or what it returns is no module.
     """
     where, _, name = factory.rpartition(":")
+    if where in _LIBRARIES:
+        return _from_library(where, name)
     if not where or not name.isidentifier():
         raise ConfigError(f"the factory is {factory!r}; write MODULE:FACTORY or PATH.py:FACTORY")
     try:
         module = _import(where)
     except (Exception, SystemExit) as error:  # the module is the user's, and may do anything
-        raise ConfigError(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"{where} cannot be imported: {_one_line(error)}") from error
     make = getattr(module, name, None)
     if not callable(make):
         public = ", ".join(sorted(each for each in vars(module) if not each.startswith("_"))[:20]) or "none"
@@ -42,9 +47,7 @@ def build_model(factory: str) -> nn.Module:
     try:
         model = make()
     except (Exception, SystemExit) as error:
-        raise ConfigError(
-            f"{factory} failed: {type(error).__name__}: {error}; it is called without arguments"
-        ) from error
+        raise ConfigError(f"{factory} failed: {_one_line(error)}; it is called without arguments") from error
     if not isinstance(model, nn.Module):
         raise ConfigError(f"{factory} returned {type(model).__name__}; a factory returns a torch.nn.Module")
     return model
@@ -101,6 +104,35 @@ def fingerprint(model: nn.Module) -> str:
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     return hashlib.sha256(f"{model}{shapes}".encode()).hexdigest()[:16]
+
+
+_LIBRARIES: dict[str, Callable[[ModuleType, str], nn.Module]] = {
+    "timm": lambda timm, name: timm.create_model(name, pretrained=False),
+    "torchvision": lambda torchvision, name: torchvision.models.get_model(
+        name, weights=None, **({"weights_backbone": None} if _has_backbone(torchvision, name) else {})
+    ),
+}
+"""How libraries of models make one of a name."""
+
+
+def _from_library(library: str, name: str) -> nn.Module:
+    try:
+        module = importlib.import_module(library)
+    except Exception as error:  # torchvision's operators may not fit the torch that is installed
+        raise ConfigError(f"{library} cannot be imported: {_one_line(error)}") from error
+    try:
+        return _LIBRARIES[library](module, name)
+    except Exception as error:
+        raise ConfigError(f"{library} makes no model {name!r}: {_one_line(error)}") from error
+
+
+def _has_backbone(torchvision: ModuleType, name: str) -> bool:
+    builder = torchvision.models.get_model_builder(name)
+    return "weights_backbone" in inspect.signature(builder).parameters
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 def _import(where: str) -> ModuleType:

@@ -1,24 +1,27 @@
-"""Closed-form correlations between the taps of a kernel, as functions of their distance.
+"""Closed-form correlations between the taps of a kernel, as functions of their distance, and deviations.
 
-A kernel of size (k_1, ..., k_d) has n = k_1 ⋯ k_d taps on an integer grid, numbered row-major. Every
-function here returns the n × n correlation matrix of the taps, unit diagonal, positive semi-definite.
-The one parameter of each family is a length scale ℓ in taps; it is given either directly or through the
-mean off-diagonal correlation it shall produce.
+A kernel of size (k_1, ..., k_d) has n = k_1 ⋯ k_d taps on an integer grid, numbered row-major. Every family
+here returns the n × n correlation matrix of the taps, unit diagonal, positive semi-definite. Its one
+parameter is a length scale ℓ in taps; it is given either directly or through the mean off-diagonal
+correlation it shall produce. `centre_weighted` returns relative deviations of the taps, mean square 1.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from corrinit.errors import CorrelationError
+from corrinit.spd import Matrix, Vector, relative_deviations, require_dense
 
-Matrix = NDArray[np.float64]
 Metric = Literal["cityblock", "euclidean"]
+
+_MOST_AXES = 8
+"""Axes of a kernel at most; convolutions have one to three."""
 
 
 def tap_offsets(kernel_size: Sequence[int]) -> NDArray[np.int64]:
@@ -43,12 +46,16 @@ def number_of_taps(kernel_size: Sequence[int]) -> int:
     Raises:
         CorrelationError: if this is no kernel size.
     """
-    size = tuple(kernel_size)
-    if not size or not all(isinstance(k, (int, np.integer)) and k > 0 for k in size):
+    size = tuple(kernel_size) if isinstance(kernel_size, Iterable) else kernel_size
+    if not (
+        isinstance(size, tuple) and size and all(isinstance(k, (int, np.integer)) and k > 0 for k in size)
+    ):
         raise CorrelationError(
-            f"kernel size is {size}; it needs one positive number per axis, such as (3, 3)"
+            f"kernel size is {size!r}; it needs one positive number per axis, such as (3, 3)"
         )
-    return math.prod(size)
+    if len(size) > _MOST_AXES:
+        raise CorrelationError(f"the kernel size has {len(size)} axes; a kernel has {_MOST_AXES} at most")
+    return math.prod(map(int, size))
 
 
 def tap_distances(kernel_size: Sequence[int], metric: Metric = "cityblock") -> Matrix:
@@ -58,6 +65,7 @@ def tap_distances(kernel_size: Sequence[int], metric: Metric = "cityblock") -> M
         kernel_size: taps per axis.
         metric: `"cityblock"` for Σ|Δ|, `"euclidean"` for √ΣΔ².
     """
+    require_dense(number_of_taps(kernel_size))
     offsets = tap_offsets(kernel_size)
     lags = np.abs(offsets[:, None, :] - offsets[None, :, :]).astype(np.float64)
     if metric == "cityblock":
@@ -151,11 +159,51 @@ def constant(kernel_size: Sequence[int], mean: float) -> Matrix:
         kernel_size: taps per axis.
         mean: the off-diagonal entry, in [−1/(n−1), 1]; 0 gives the identity, 1 perfectly correlated taps.
     """
-    n = number_of_taps(kernel_size)
+    require_dense(n := number_of_taps(kernel_size))
     lowest = -1 / (n - 1) if n > 1 else -1.0
     if not lowest <= mean <= 1:
         raise CorrelationError(f"mean is {mean}; {n} taps can share a correlation from {lowest:.3g} to 1")
     return np.full((n, n), float(mean)) + (1 - mean) * np.eye(n)
+
+
+def length_scale(family: Callable[..., Matrix], kernel_size: Sequence[int], mean: float) -> float:
+    """The ℓ at which a family has a mean off-diagonal correlation on a kernel, in taps.
+
+    Args:
+        family: a function of this module that takes a length scale.
+        kernel_size: taps per axis.
+        mean: in (0, 1).
+
+    >>> round(length_scale(exponential, (3, 3), mean=0.26), 4)
+    1.2889
+    """
+    return _scale_for_mean(lambda scale: family(kernel_size, scale), kernel_size, mean)
+
+
+def centre_weighted(kernel_size: Sequence[int], width: float) -> Vector:
+    """Relative deviations that fall off from the centre, d ∝ exp(−r²/(4τ²)), mean square 1, shape (n,).
+
+    The variance d² is a Gaussian of deviation τ. In kernels of even size the centre lies between taps.
+    τ = 0 leaves the taps nearest to the centre alone, as in a delta-orthogonal start; τ = ∞ gives ones.
+
+    Args:
+        kernel_size: taps per axis.
+        width: τ ≥ 0, in taps.
+
+    >>> centre_weighted((3,), 0.8).round(3).tolist()
+    [0.847, 1.251, 0.847]
+    >>> centre_weighted((3,), 0).round(3).tolist()
+    [0.0, 1.732, 0.0]
+    """
+    if not width >= 0:
+        raise CorrelationError(f"width is {width}; it is a number of taps of at least 0")
+    offsets = tap_offsets(kernel_size) - (np.array(kernel_size) - 1) / 2
+    squares = np.square(offsets).sum(axis=-1)
+    beyond = squares - squares.min()  # from the taps nearest to the centre, so that these never underflow
+    if width == 0:
+        return relative_deviations(beyond == 0)
+    with np.errstate(over="ignore"):
+        return relative_deviations(np.exp(-beyond / width / (4 * width)))
 
 
 def _with_scale(

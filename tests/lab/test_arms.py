@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from corrinit.correlation import default_correlation
 from corrinit.correlation_io import save_correlation
+from corrinit.correlation_source import KERNELS
 from corrinit.errors import ConfigError
 from corrinit.kernels import exponential, gaussian, matern
-from corrinit.lab import arms
 from corrinit.lab.arms import Initialization, parse_initialization
 from corrinit.lab.comparison import label
 from corrinit.lab.config import RunConfig
@@ -22,7 +22,7 @@ correlations = st.one_of(
     st.just("default"),
     st.sampled_from(preset_names()),
     st.sampled_from(preset_names()).map("{}:layers".format),
-    st.builds("{}:{}".format, st.sampled_from([*arms.KERNELS]), st.floats(0, 1)),
+    st.builds("{}:{}".format, st.sampled_from([*KERNELS]), st.floats(0, 1)),
     st.text(string.ascii_letters + string.digits + "/._- é", min_size=1, max_size=30)
     .map(str.strip)
     .filter(bool),
@@ -54,23 +54,23 @@ def test_the_canonical_form_is_final_and_names_the_scale(arm):
 @pytest.mark.parametrize(
     ("text", "arm"),
     [
-        ("correlated", Initialization("correlated", "correlated")),
+        ("correlated", Initialization("correlated", "paper")),
         ("kaiming_normal", Initialization("kaiming_normal", "he")),
         (" lsuv ", Initialization("lsuv")),
         ("xavier_normal:scale=he", Initialization("xavier_normal", "he")),
         ("correlated:strength=0.5:scale=he", Initialization("correlated", "he", strength=0.5)),
-        ("correlated:strength=2", Initialization("correlated", "correlated", strength=2)),
+        ("correlated:strength=2", Initialization("correlated", "paper", strength=2)),
         (
             "correlated:correlation=exponential:0.3:scale=measured",
             Initialization("correlated", "measured", "exponential:0.3"),
         ),
         (
             "correlated:correlation=vgg8-cifar10:layers",
-            Initialization("correlated", "correlated", "vgg8-cifar10:layers"),
+            Initialization("correlated", "paper", "vgg8-cifar10:layers"),
         ),
         (
             "correlated:correlation=C:\\R.safetensors:strength=0.5",
-            Initialization("correlated", "correlated", "C:\\R.safetensors", 0.5),
+            Initialization("correlated", "paper", "C:\\R.safetensors", 0.5),
         ),
     ],
 )
@@ -92,7 +92,7 @@ def test_arms_as_people_write_them(text, arm):
         ("correlated:strength=strong", "strength is no number"),
         ("correlated:strength=-1", "strength is -1.0; it is a factor of at least 0"),
         ("correlated:strength=nan", "strength is nan"),
-        ("correlated:scale=small", "scale is 'small'; it is one of own, he, correlated, measured"),
+        ("correlated:scale=small", "scale is 'small'; it is one of own, he, paper, measured"),
         ("correlated:scale=he:0.5", "scale is 'he:0.5'"),
     ],
 )
@@ -120,6 +120,8 @@ def test_texts_of_the_same_weights_are_the_same_run(one, other):
 
 def test_texts_of_other_weights_are_other_runs():
     texts = [
+        *("correlated:correlation=centre:0.8", "correlated:correlation=centre:0.9"),
+        *("correlated:strength=0", "correlated:correlation=default+centre:0.8"),
         *("lsuv", "lsuv:scale=he", "correlated", "correlated:scale=he", "correlated:scale=measured"),
         *("correlated:correlation=exponential:0.3", "correlated:correlation=gaussian:0.3"),
         *("correlated:correlation=vgg8-cifar10", "correlated:correlation=vgg8-cifar10:layers"),
@@ -151,6 +153,10 @@ def test_a_preset_gives_one_correlation_or_one_per_layer():
     layers = Initialization(correlation=f"{name}:layers")
     assert layers.load_correlations() == tuple(load_preset(name, layer) for layer in preset_layers(name))
     assert layers.load_correlation() == load_preset(name)
+    narrow = Initialization(correlation=f"{name}:layers+centre:1").load_correlation()
+    assert narrow is not None
+    assert np.array_equal(narrow.matrix, load_preset(name).matrix)
+    assert not narrow.is_flat
 
 
 @pytest.mark.parametrize(
@@ -160,11 +166,11 @@ def test_a_preset_gives_one_correlation_or_one_per_layer():
         ("defualt", "did you mean default"),
         ("exponental:0.3", "did you mean exponential"),
         ("vgg8-cifar10:0.3", "nothing or :layers, as in vgg8-cifar10:layers"),
-        ("exponential:strong", "the mean is 'strong'; it needs a number"),
+        ("exponential:strong", "'strong' is no number"),
         ("exponential:1.5", r"mean is 1.5; .* in \(0, 1\)"),
         ("gaussian:nan", "mean is nan"),
         ("constant:-0.5", "9 taps can share a correlation from -0.125 to 1"),
-        ("nowhere.safetensors", "path of a correlation file"),
+        ("nowhere.safetensors", "there is no file nowhere.safetensors"),
     ],
 )
 def test_a_correlation_that_does_not_exist_is_named_with_the_nearest(source, complaint):
@@ -179,6 +185,8 @@ def test_tables_name_correlations_without_folders(tmp_path):
         str(path): "mine",
         "exponential:0.26": "exponential:0.26",
         "vgg8-cifar10:layers": "vgg8-cifar10:layers",
+        "centre:0.8": "centre:0.8",
+        f"{path}+centre:0.8": "mine+centre:0.8",
     }
     for source, name in shown.items():
         arm = Initialization("correlated", "measured", source)

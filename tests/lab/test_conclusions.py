@@ -19,7 +19,7 @@ from corrinit.lab.sequential import Sequential
 from corrinit.lab.stats import paired_difference
 from corrinit.lab.tuning import SEED
 
-CORRELATED = Initialization("correlated", "correlated")
+CORRELATED = Initialization("correlated", "paper")
 SMALL = Initialization("kaiming_normal", "correlated")
 AT_HE = Initialization("correlated", "he")
 ORTHOGONAL = Initialization("orthogonal")
@@ -54,7 +54,7 @@ def text(records, **options):
 def test_the_best_of_the_arms_that_win_is_recommended_with_its_line():
     said = text(runs({BASELINE: 0, CORRELATED: 0.02, ORTHOGONAL: 0.04}))
     assert "Most accurate of those that beat kaiming_normal: orthogonal." in said
-    assert 'corrinit.methods.initialize(model, "orthogonal", seed=0)' in said
+    assert 'corrinit.initialize(model, method="orthogonal", seed=0)' in said
 
 
 def test_without_a_winner_the_baseline_is_kept():

@@ -77,7 +77,7 @@ def test_an_impossible_value_is_named_with_its_remedy(name, value, remedy):
 @pytest.mark.parametrize(
     ("name", "value", "remedy"),
     [
-        ("scale", "small", "one of own, he, correlated"),
+        ("scale", "small", "one of own, he, paper"),
         ("strength", -1, "at least 0"),
         ("strength", "strong", "needs a number"),
         ("method", 3, "needs text"),
@@ -120,7 +120,7 @@ def test_every_setting_changes_the_run_id(name):
 
 
 def test_the_default_of_resample_is_in_no_run_id():
-    assert RunConfig(train_subset=50).run_id == "06233c8cba1197d4"
+    assert run_id(RunConfig(train_subset=50), protocol=1) == "06233c8cba1197d4"
 
 
 def test_nothing_is_drawn_from_all_images():
@@ -132,7 +132,7 @@ def test_nothing_is_drawn_from_all_images():
     ("one", "other"),
     [
         (Initialization("kaiming_normal"), Initialization("kaiming_normal", "he")),
-        (Initialization("correlated"), Initialization("correlated", "correlated")),
+        (Initialization("correlated"), Initialization("correlated", "paper")),
         (Initialization("kaiming_normal", "he"), Initialization("kaiming_normal", "he", strength=0.5)),
         (Initialization("orthogonal"), Initialization("orthogonal", correlation="nowhere.safetensors")),
     ],
@@ -260,7 +260,7 @@ def test_a_missing_or_binary_experiment_file_is_refused(tmp_path):
 
 def test_the_two_by_two_crosses_taps_and_scale():
     assert {(arm.method, arm.scale) for arm in TWO_BY_TWO} == {
-        (method, scale) for method in ("kaiming_normal", "correlated") for scale in ("he", "correlated")
+        (method, scale) for method in ("kaiming_normal", "correlated") for scale in ("he", "paper")
     }
     assert len({RunConfig(initialization=arm).run_id for arm in TWO_BY_TWO}) == 4
     assert np.all([arm.strength == 1 for arm in TWO_BY_TWO])

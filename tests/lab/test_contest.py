@@ -11,7 +11,7 @@ from corrinit.lab.comparison import BASELINE
 from corrinit.lab.config import Initialization, RunConfig
 from corrinit.lab.contest import Contest, panels_at, panels_at_best, with_controls
 
-CORRELATED = Initialization("correlated", "correlated")
+CORRELATED = Initialization("correlated", "paper")
 ORTHOGONAL = Initialization("orthogonal")
 BASE = RunConfig(epochs=1)
 
@@ -92,8 +92,8 @@ def test_a_correlated_arm_is_completed_to_its_two_by_two():
     assert with_controls([ORTHOGONAL, half]) == (
         BASELINE,
         ORTHOGONAL,
-        replace(half, scale="correlated"),
-        replace(half, method="kaiming_normal", scale="correlated"),
+        replace(half, scale="paper"),
+        replace(half, method="kaiming_normal", scale="paper"),
         replace(half, scale="he"),
     )
 

@@ -7,15 +7,14 @@ import torch
 from torch import nn
 
 import corrinit
-from corrinit import methods
 from corrinit.lab.arms import parse_initialization
 from corrinit.lab.line_of_code import line_of_code
 from corrinit.presets import load_preset
 
 ARMS = (
     "kaiming_normal",
-    "kaiming_normal:scale=correlated",
-    "kaiming_normal:scale=correlated:strength=0.5",
+    "kaiming_normal:scale=paper",
+    "kaiming_normal:scale=paper:strength=0.5",
     "correlated",
     "correlated:scale=he",
     "correlated:strength=0.5",
@@ -38,15 +37,7 @@ def test_the_line_draws_the_weights_of_the_arm(spec, tmp_path, monkeypatch):
     images = torch.randn(8, 3, 12, 12, generator=torch.Generator().manual_seed(0))
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(512, 2))
     pasted = copy.deepcopy(model)
-    methods.initialize(
-        model,
-        arm.method,
-        seed=0,
-        correlation=arm.load_correlations(),
-        strength=arm.strength,
-        scale=arm.scale,
-        images=images,
-    )
+    corrinit.initialize(model, seed=0, images=images, **arm.options)
     exec(line_of_code(arm), {"corrinit": corrinit, "model": pasted, "images": images})
     for ours, theirs in zip(model.parameters(), pasted.parameters(), strict=True):
         torch.testing.assert_close(theirs, ours, rtol=1e-6, atol=1e-7)

@@ -98,7 +98,7 @@ class TestMeasure:
 
     def test_an_initialization_may_be_written_in_two_ways(self):
         named = [
-            handmade(replace(run.config, initialization=replace(CORRELATED, scale="correlated")), 0.9)
+            handmade(replace(run.config, initialization=replace(CORRELATED, scale="paper")), 0.9)
             for run in recorded(gain)
             if run.config.initialization == CORRELATED
         ]

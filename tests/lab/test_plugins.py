@@ -34,7 +34,7 @@ halved = replace(
     name="halved",
     adapt=lambda model, convolutions, images: [c.rescale(0.5 * float(images.std())) for c in convolutions],
 )
-paper = replace(bold, name="paper", std=lambda each: each.correlated_std, own_scale="correlated")
+paper = replace(bold, name="paper", std=lambda each: each.paper_std, own_scale="paper")
 
 
 class Entry:
@@ -71,11 +71,12 @@ def ids(method, scale="own"):
 
 def weights(method, correlation, scale="own"):
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(512, 2))
-    methods.initialize(model, method, seed=0, correlation=correlation, scale=scale, images=IMAGES)
+    named = None if scale == "own" else scale
+    corrinit.initialize(model, method=method, seed=0, correlation=correlation, scale=named, images=IMAGES)
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
-@pytest.mark.parametrize("scale", ["own", "he", "correlated"])
+@pytest.mark.parametrize("scale", ["own", "he", "paper"])
 @pytest.mark.parametrize("method", ["flat", "bold", "halved", "paper", *METHODS])
 def test_two_correlations_are_one_run_exactly_if_they_give_the_same_weights(method, scale, installed):
     same = torch.equal(*(weights(method, correlation, scale) for correlation in R))
@@ -96,7 +97,7 @@ def test_the_line_to_paste_does_what_the_arm_did(spec, installed):
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3))
     exec(line, {"corrinit": corrinit, "model": model, "images": IMAGES})
     again = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3))
-    methods.initialize(again, spec.method, seed=0, strength=spec.strength, images=IMAGES)
+    corrinit.initialize(again, method=spec.method, seed=0, strength=spec.strength, images=IMAGES)
     for pasted, made in zip(model.parameters(), again.parameters(), strict=True):
         torch.testing.assert_close(pasted, made, rtol=1e-6, atol=1e-7)
 

@@ -18,6 +18,7 @@ from corrinit.correlation_io import save_correlation
 from corrinit.errors import CorrInitError
 from corrinit.lab import comparison
 from corrinit.lab.config import Initialization, RunConfig
+from corrinit.lab.identity import protocol_of
 from corrinit.lab.records import read_run, write_json, write_metrics
 from corrinit.lab.report import write_report
 from corrinit.presets import load_preset
@@ -25,7 +26,7 @@ from corrinit.presets import load_preset
 INDEPENDENT_HE = Initialization("kaiming_normal", "he")
 INDEPENDENT_SMALL = Initialization("kaiming_normal", "correlated")
 CORRELATED_HE = Initialization("correlated", "he")
-CORRELATED_SMALL = Initialization("correlated", "correlated")
+CORRELATED_SMALL = Initialization("correlated", "paper")
 SEEDS = (0, 1, 2, 3, 4)
 
 # Correlation is worth 3 points, the small scale nothing; noise of 0.3 points within a seed, 3 between seeds.
@@ -45,7 +46,7 @@ def record(root, initialization, seed, accuracy, *, epochs=3, done=3, loss=0.5, 
     config = RunConfig(initialization=initialization, seed=seed, epochs=epochs, **settings)
     path = root / config.run_id
     path.mkdir(parents=True)
-    write_json(path / "config.json", asdict(config))
+    write_json(path / "config.json", {"protocol": protocol_of(config), **asdict(config)})
     rows = [
         {
             "epoch": epoch,

@@ -136,7 +136,7 @@ def test_only_anytime_inference_answers():
 @pytest.mark.parametrize(
     ("arm", "control"),
     [
-        ("correlated", "kaiming_normal:scale=correlated"),
+        ("correlated", "kaiming_normal:scale=paper"),
         ("orthogonal", "orthogonal:scale=he"),
         ("measured", "correlated:scale=he"),
         ("small", None),

@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from corrinit import methods
 from corrinit.errors import ConfigError, CorrInitError, CorrInitWarning
 from corrinit.lab import initialized, records
 from corrinit.lab.config import TWO_BY_TWO, Initialization, RunConfig
@@ -131,7 +130,7 @@ def test_arms_that_look_at_images_differ_in_the_convolutions_alone(digits, arm):
 
 def test_methods_see_standardized_training_images_chosen_by_the_seed(digits, monkeypatch):
     seen = []
-    monkeypatch.setattr(methods, "initialize", lambda *_, images, **__: seen.append(images))
+    monkeypatch.setattr(initialized, "initialize", lambda *_, images, **__: seen.append(images))
     monkeypatch.setattr(initialized, "INITIALIZATION_IMAGES", 40)
     for seed in (3, 3, 4):
         initialized_model(replace(TINY, initialization=Initialization("lsuv"), seed=seed), digits)

@@ -12,7 +12,7 @@ from corrinit.lab.design import Design, setting_of
 from corrinit.lab.settings import named_comparisons
 from corrinit.lab.tuning import GRID, each_at_its_best, tuning_runs, tunings
 
-CORRELATED = Initialization("correlated", "correlated")
+CORRELATED = Initialization("correlated", "paper")
 BASE = RunConfig(epochs=1)
 
 

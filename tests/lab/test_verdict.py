@@ -146,8 +146,8 @@ def test_seeds_that_a_control_lacks_are_told():
 
 
 def test_a_missing_control_is_named():
-    assert saying(GAIN, missing_control="kaiming_normal:scale=correlated").endswith(
-        "Scale and structure are not told apart; add the arm kaiming_normal:scale=correlated."
+    assert saying(GAIN, missing_control="kaiming_normal:scale=paper").endswith(
+        "Scale and structure are not told apart; add the arm kaiming_normal:scale=paper."
     )
 
 

@@ -25,6 +25,24 @@ def pooled(weights, pooling) -> np.ndarray:
     return np.atleast_2d(np.corrcoef(np.concatenate(layers), rowvar=False))
 
 
+def layer_deviations(weight):
+    """Relative deviations of the taps, mean square 1."""
+    deviations = filters_of(weight).std(axis=0)
+    return deviations / np.sqrt(np.mean(deviations**2))
+
+
+def pooled_deviations(weights, pooling):
+    """Relative deviations for several layers."""
+    if pooling == "layers":
+        variance = np.mean([layer_deviations(weight) ** 2 for weight in weights], axis=0)
+        return np.sqrt(variance / variance.mean())
+    layers = [filters_of(weight) for weight in weights]
+    if pooling == "filters":  # every layer centred, and divided by the root mean square of what is left
+        layers = [filters - filters.mean(axis=0) for filters in layers]
+        layers = [filters / np.sqrt(np.mean(filters**2)) for filters in layers]
+    return layer_deviations(np.concatenate(layers)[:, None])
+
+
 def mean_off_diagonal(matrix):
     return matrix[~np.eye(len(matrix), dtype=bool)].mean()
 

@@ -27,7 +27,7 @@ from corrinit.lab.page import Section, Table
 from corrinit.lab.report import write_report
 from corrinit.lab.sweep import Sweep
 from corrinit.lab.tuning import tuning_runs, tunings
-from corrinit.methods import at_scale, find
+from corrinit.methods import require_scale
 
 
 def compare(
@@ -132,7 +132,7 @@ def compare(
 def _arms(methods: str, controls: bool) -> tuple[Initialization, ...]:
     named = [parse_initialization(each.strip()) for each in methods.split(",") if each.strip()]
     for arm in named:
-        at_scale(find(arm.method), arm.scale)
+        require_scale(arm.method, arm.scale)
         arm.load_correlation()
     arms = with_controls(named) if controls else tuple(dict.fromkeys([BASELINE, *named]))
     if len(arms) < 2:

@@ -25,7 +25,7 @@ def estimate(
     kernel_size: Annotated[str | None, Parameter(alias="-k")] = None,
     pooling: Literal["filters", "layers", "raw"] = "filters",
 ) -> None:
-    """Estimate the correlation of the filters of a network.
+    """Estimate how the taps of the filters of a network vary: their correlation and deviations.
 
     Args:
         file: Weights: .safetensors (or the index of a sharded one), or .pt, .pth, .bin, .ckpt of torch.save.
@@ -61,10 +61,13 @@ def summary(layers: LayerCorrelations, pooling: Literal["filters", "layers", "ra
     if pooling != "raw":
         low, high = layers.mean_interval(pooling=pooling)
         certainty = f"95 % interval {decimal(low)} to {decimal(high)}, resampling channels"
+    pooled = layers.pooled(pooling)
     size, count = format_size(layers.kernel_size), len(layers.layers)
     lines = [
         f"{layers.source}: {layers.filters:,} filters of {size} taps in {count} layer{'s' * (count != 1)}",
-        f"mean correlation of two taps: {decimal(layers.pooled(pooling).mean)} ({certainty})",
+        f"mean correlation of two taps: {decimal(pooled.mean)} ({certainty})",
+        f"deviation of a tap: {decimal(pooled.deviations.min(), 2)} to {decimal(pooled.deviations.max(), 2)} "
+        "of their root mean square",
     ]
     lines += [
         f"{layer.name}: taps {', '.join(map(str, layer.flagged))} hardly vary and are left out"
@@ -75,7 +78,16 @@ def summary(layers: LayerCorrelations, pooling: Literal["filters", "layers", "ra
     for name, reason in layers.skipped:
         by_reason[reason].append(name)
     lines += [f"skipped, {reason}: {_shortened(names)}" for reason, names in by_reason.items()]
-    return [Text(line) for line in lines]
+    return [Text(printable(line)) for line in lines]
+
+
+def printable(text: str) -> str:
+    r"""Text of a file with its control characters spelt out, so that none of them reaches the terminal.
+
+    >>> printable("conv\x1b[2J")
+    'conv\\x1b[2J'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def parse_kernel_size(text: str | None) -> tuple[int, ...] | None:

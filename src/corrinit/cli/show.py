@@ -1,4 +1,4 @@
-"""`corrinit show`: a correlation in the terminal, and as a figure."""
+"""`corrinit show`: a correlation and its deviations in the terminal, and the correlation as a figure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from corrinit.cli.estimate import decimal, parse_kernel_size, summary
+from corrinit.cli.estimate import decimal, parse_kernel_size, printable, summary
 from corrinit.correlation import SpatialCorrelation, format_size
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def show(
     kernel_size: Annotated[str | None, Parameter(alias="-k")] = None,
     pooling: Literal["filters", "layers", "raw"] = "filters",
 ) -> None:
-    """Show a correlation file, or the correlations in a file of weights.
+    """Show a correlation file, or the correlations and deviations in a file of weights.
 
     Args:
         file: A correlation file, or weights (.safetensors, .pt, .pth, .bin, .ckpt).
@@ -60,6 +60,8 @@ def show(
         console.print(provenance_table(correlation))
     console.print(matrix_grid(correlation, console.width))
     console.print(profile_table(correlation))
+    if not correlation.is_flat:
+        console.print(deviation_grid(correlation, console.width))
     if layers:
         console.print(layer_table(layers))
     if paths := [path for path in (png, svg) if path is not None]:
@@ -73,7 +75,7 @@ def provenance_table(correlation: SpatialCorrelation) -> Table:
 
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, text in correlation.provenance.items():
-        table.add_row(Text(name), Text(text))
+        table.add_row(Text(printable(name)), Text(printable(text)))
     return table
 
 
@@ -81,7 +83,7 @@ def matrix_grid(correlation: SpatialCorrelation, width: int) -> RenderableType:
     """The matrix as numbers on coloured cells; as shades where the numbers would not fit the width."""
     from rich.text import Text
 
-    taps = len(correlation.matrix)
+    taps = len(correlation.deviations)
     if 2 * taps > width:
         return f"{taps} taps are too many for {width} columns; see --png"
     grid = Text(no_wrap=True)
@@ -90,6 +92,20 @@ def matrix_grid(correlation: SpatialCorrelation, width: int) -> RenderableType:
             grid.append(_number(value) if 5 * taps <= width else _shade(value) * 2, _colour(value))
         grid.append("\n")
     return grid
+
+
+def deviation_grid(correlation: SpatialCorrelation, width: int) -> RenderableType:
+    """The relative deviation of each tap at its place in the kernel; of three axes, plane by plane."""
+    from rich.text import Text
+
+    deviations = correlation.deviations.reshape(-1, correlation.kernel_size[-1])
+    heading = "deviation of each tap, root mean square 1"
+    if 6 * deviations.shape[1] > width:
+        return f"{heading}: {decimal(deviations.min(), 2)} to {decimal(deviations.max(), 2)}"
+    rows = ["".join(decimal(value, 2).rjust(6) for value in row) for row in deviations]
+    plane = correlation.kernel_size[-2] if len(correlation.kernel_size) > 1 else 1
+    planes = ["\n".join(rows[start : start + plane]) for start in range(0, len(rows), plane)]
+    return Text("\n".join([heading, "\n\n".join(planes)]), no_wrap=True)
 
 
 def profile_table(correlation: SpatialCorrelation) -> Table:
@@ -120,7 +136,7 @@ def layer_table(layers: Sequence[LayerCorrelation]) -> Table:
         table.add_column(header, justify="right")
     for layer in layers:
         neighbours = "" if layer.flagged else decimal(layer.correlation.profile()[0].correlation)
-        table.add_row(Text(layer.name), f"{layer.filters:,}", decimal(layer.mean), neighbours)
+        table.add_row(Text(printable(layer.name)), f"{layer.filters:,}", decimal(layer.mean), neighbours)
     return table
 
 

@@ -11,30 +11,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from math import inf
-from pathlib import Path
-from typing import Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
-from corrinit import kernels
 from corrinit.correlation import SpatialCorrelation
-from corrinit.correlation_io import load_correlation
+from corrinit.correlation_source import NAMED_SIZE, CorrelationFamily, Correlations, resolve, short_name
 from corrinit.errors import ConfigError, CorrelationError
 from corrinit.lab.checks import check_keys, check_types, require
 from corrinit.method_info import method_info
-from corrinit.presets import load_preset, preset_layers, preset_names
 
-Scale: TypeAlias = Literal["own", "he", "correlated", "measured"]
+Scale: TypeAlias = Literal["own", "he", "paper", "measured"]
 
-KERNELS = {
-    "exponential": kernels.exponential,
-    "gaussian": kernels.gaussian,
-    "matern": kernels.matern,
-    "constant": kernels.constant,
-}
-
-_KERNEL_SIZE = (3, 3)
-"""Where a closed-form correlation has the mean it is named by, as the default one has."""
+_FORMER_SCALES = {"correlated": "paper"}
+"""Scales by the names that they had in earlier versions, whose records and lines still have them."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +32,11 @@ class Initialization:
 
     Args:
         method: a name that `corrinit.methods.find` knows.
-        scale: standard deviation per tap: the method's `"own"`, `"he"`, that of the `"correlated"` method, or
-            the one `"measured"` on training images.
-        correlation: `"default"`; the name of a preset; `"PRESET:layers"`, by which each layer takes the R of
-            the preset's layer at the same relative depth; `"KERNEL:MEAN"` for a closed form of
-            `corrinit.kernels` with that mean off-diagonal correlation on a 3×3 kernel, such as
-            `"exponential:0.26"`; or the path of a correlation file.
+        scale: standard deviation per tap: the method's `"own"`, `"he"`, the `"paper"`'s, which is that of the
+            correlated method, or the one `"measured"` on training images.
+        correlation: what R is called, see `corrinit.correlation_source`: `"default"`, a preset,
+            `"PRESET:layers"`, `"KERNEL:MEAN"` such as `"exponential:0.26"`, or the path of a correlation
+            file.
         strength: α, factor on the off-diagonal entries of the correlation.
     """
 
@@ -58,6 +46,7 @@ class Initialization:
     strength: float = 1.0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "scale", _FORMER_SCALES.get(self.scale, self.scale))
         check_types(self)
         require(0 <= self.strength < inf, "strength", self.strength, "a factor of at least 0")
 
@@ -65,12 +54,13 @@ class Initialization:
     def depends_on_correlation(self) -> bool:
         """Whether the correlation decides any weight: through the taps, or through their scale."""
         scale = self.own_scale if self.scale == "own" else self.scale
-        return method_info(self.method).uses_correlation or scale == "correlated"
+        return method_info(self.method).uses_correlation or scale == "paper"
 
     @property
     def own_scale(self) -> Scale:
         """What the scale is called that the method owns: `"own"` unless it is one that others are run at."""
-        return cast(Scale, method_info(self.method).own_scale or "own")
+        own = method_info(self.method).own_scale or "own"
+        return cast(Scale, _FORMER_SCALES.get(own, own))
 
     @property
     def canonical(self) -> Initialization:
@@ -105,45 +95,61 @@ class Initialization:
     @property
     def correlation_name(self) -> str:
         """What tables call the correlation: a file goes by its name without folder and ending."""
-        named = self.correlation == "default" or self.correlation.partition(":")[0] in (
-            *preset_names(),
-            *KERNELS,
-        )
-        return self.correlation if named else Path(self.correlation).stem
+        return short_name(self.correlation)
 
     def load_correlation(self) -> SpatialCorrelation | None:
-        """The correlation that is named, pooled where it is one per layer; None for the default one.
+        """The correlation that is named, for tables and figures; None for the default one.
+
+        It is the pooled one of a preset whose layers are named, and of a closed form that of a 3×3 kernel.
 
         Raises:
             ConfigError: if there is no such correlation, or its file cannot be read.
         """
         loaded = self.load_correlations()
-        return load_preset(self.correlation.partition(":")[0]) if isinstance(loaded, tuple) else loaded
+        if isinstance(loaded, tuple):
+            loaded = self._resolved(self.correlation.replace(":layers", ""))
+            assert isinstance(loaded, tuple)
+            return loaded[0]
+        return loaded(NAMED_SIZE) if isinstance(loaded, CorrelationFamily) else loaded
 
-    def load_correlations(self) -> SpatialCorrelation | tuple[SpatialCorrelation, ...] | None:
-        """What is named, as `corrinit.methods.initialize` takes it: one R, one per layer, or None.
+    def load_correlations(
+        self,
+    ) -> SpatialCorrelation | CorrelationFamily | tuple[SpatialCorrelation, ...] | None:
+        """What is named, as initializers take it: one R, one per kernel size or layer, None for the default.
 
         Raises:
             ConfigError: if there is no such correlation, or its file cannot be read.
         """
         if self.correlation == "default":
             return None
+        resolved = self._resolved(self.correlation)
+        return resolved[0] if isinstance(resolved, tuple) and len(resolved) == 1 else resolved
+
+    def _resolved(self, correlation: str) -> Correlations:
         try:
-            return _read(self.correlation)
+            return resolve(correlation)
         except CorrelationError as error:
-            raise ConfigError(
-                f"initialization.correlation is {self.correlation!r}; it is 'default', a preset, "
-                "PRESET:layers, KERNEL:MEAN such as exponential:0.26, or the path of a correlation file: "
-                f"{error}"
-            ) from error
+            raise ConfigError(f"initialization.correlation is {self.correlation!r}: {error}") from error
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `corrinit.plan` takes to initialize a network as this arm says."""
+        options: dict[str, Any] = {"method": self.method}
+        if self.scale != "own":
+            options["scale"] = self.scale
+        if self.depends_on_correlation and self.correlation != "default":
+            options["correlation"] = self.correlation
+            if not isinstance(resolve(self.correlation), CorrelationFamily):
+                options["missing"] = "resize"  # a file or preset has the kernel sizes of its network
+        if self.depends_on_correlation and self.strength != 1:
+            options["strength"] = self.strength
+        return options
 
 
 TWO_BY_TWO = tuple(
-    Initialization(method, scale)
-    for method in ("kaiming_normal", "correlated")
-    for scale in ("he", "correlated")
+    Initialization(method, scale) for method in ("kaiming_normal", "correlated") for scale in ("he", "paper")
 )
-"""{independent, correlated} taps × {He's, the correlated method's} scale: tells correlation from scale."""
+"""{independent, correlated} taps × {He's, the paper's} scale: tells correlation from scale."""
 
 
 def parse_initialization(text: str) -> Initialization:
@@ -170,27 +176,3 @@ def parse_initialization(text: str) -> Initialization:
     except ValueError as error:
         raise ConfigError(f"the arm {text!r}: strength is no number") from error
     return Initialization(method, strength=strength, **values).canonical  # pyright: ignore[reportArgumentType]
-
-
-def _read(source: str) -> SpatialCorrelation | tuple[SpatialCorrelation, ...]:
-    name, _, detail = source.partition(":")
-    if source in preset_names():
-        return load_preset(source)
-    if name in preset_names():
-        if detail != "layers":
-            raise CorrelationError(f"after a preset comes nothing or :layers, as in {name}:layers")
-        return tuple(load_preset(name, layer) for layer in preset_layers(name))
-    if name in KERNELS and detail:
-        try:
-            mean = float(detail)
-        except ValueError:
-            raise CorrelationError(f"the mean is {detail!r}; it needs a number") from None
-        matrix = KERNELS[name](_KERNEL_SIZE, mean=mean)
-        return SpatialCorrelation(matrix, _KERNEL_SIZE, {"source": f"{name} kernel of mean {mean:g}"})
-    try:
-        return load_correlation(source)
-    except CorrelationError as error:
-        near = get_close_matches(name, ["default", *preset_names(), *KERNELS], n=2, cutoff=0.6)
-        raise CorrelationError(
-            f"{error}; did you mean {' or '.join(near)}?" if near else str(error)
-        ) from error

@@ -26,7 +26,7 @@ BASELINE = Initialization("kaiming_normal", "he")
 """The initialization that others are compared with: independent taps at He's scale (Kaiming normal)."""
 
 METHOD_ORDER = ("kaiming_normal", "correlated")
-SCALE_ORDER = ("own", "he", "correlated", "measured")
+SCALE_ORDER = ("own", "he", "paper", "measured")
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +154,7 @@ class Comparison:
         """The 2×2 of every R and strength of which all four arms have a seed in common, and none diverged."""
         found = []
         for initialization in (arm.initialization for arm in self.arms):
-            if (initialization.method, initialization.scale) != ("correlated", "correlated"):
+            if (initialization.method, initialization.scale) != ("correlated", "paper"):
                 continue
             arms = [
                 self.find(BASELINE),
@@ -215,7 +215,7 @@ def controls(initialization: Initialization) -> tuple[Initialization, ...]:
     ()
     """
     arm = initialization.canonical
-    if (arm.method, arm.scale) != ("correlated", "correlated"):
+    if (arm.method, arm.scale) != ("correlated", "paper"):
         return ()
     return replace(arm, method="kaiming_normal"), replace(arm, scale="he")
 
@@ -225,7 +225,7 @@ def label(initialization: Initialization) -> str:
 
     >>> label(Initialization("correlated", "he", strength=0.5))
     'correlated, He scale, α = 0.5'
-    >>> label(Initialization("correlated", "correlated"))
+    >>> label(Initialization("correlated", "paper"))
     'correlated'
     >>> label(Initialization("correlated", "measured", "exponential:0.3"))
     'correlated, measured scale, R of exponential:0.3'
@@ -233,7 +233,7 @@ def label(initialization: Initialization) -> str:
     named = {
         "own": "",
         "he": ", He scale",
-        "correlated": ", small scale",
+        "paper": ", small scale",
         "measured": ", measured scale",
     }
     scale = "" if initialization.scale == initialization.own_scale else named[initialization.scale]

@@ -94,7 +94,7 @@ def with_controls(arms: Sequence[Initialization]) -> tuple[Initialization, ...]:
     """The arms in canonical form, the baseline first, each correlated one completed to its 2×2.
 
     >>> [arm.scale for arm in with_controls([Initialization("correlated")])]
-    ['he', 'correlated', 'correlated', 'he']
+    ['he', 'paper', 'paper', 'he']
     """
     own = [arm.canonical for arm in arms]
     return tuple(dict.fromkeys([BASELINE, *(each for arm in own for each in (arm, *controls(arm)))]))

@@ -86,7 +86,7 @@ RUN: Final[tuple[Setting, ...]] = (
 
 ARM: Final[tuple[Setting, ...]] = (
     Setting("method"),
-    Setting("scale"),
+    Setting("scale", renamed={"correlated": ("paper",)}),
     Setting("correlation"),
     Setting("strength"),
 )
@@ -108,7 +108,10 @@ class Change:
     touches: Callable[[RunConfig], bool]
 
 
-CHANGES: Final[tuple[Change, ...]] = (Change(1, "how the first records were made", lambda run: True),)
+CHANGES: Final[tuple[Change, ...]] = (
+    Change(1, "how the first records were made", lambda run: True),
+    Change(2, "weights are drawn in blocks, and deliberate zeros are kept", lambda run: True),
+)
 """All changes, by ascending number. The first one touches everything."""
 
 
@@ -158,9 +161,10 @@ def frozen_arm(arm: Initialization) -> dict[str, Any]:
     form = _settings(arm, ARM)
     if not arm.depends_on_correlation:
         return {key: value for key, value in form.items() if key not in ("correlation", "strength")}
-    loaded = arm.load_correlations() or default_correlation((3, 3))
-    values = [_fingerprint(r) for r in loaded] if isinstance(loaded, tuple) else _fingerprint(loaded)
-    return form | {"correlation": values}
+    loaded = arm.load_correlations()
+    if isinstance(loaded, tuple):
+        return form | {"correlation": [_fingerprint(correlation) for correlation in loaded]}
+    return form | {"correlation": _fingerprint(arm.load_correlation() or default_correlation((3, 3)))}
 
 
 def run_id(config: RunConfig, *, protocol: int | None = None) -> str:
@@ -194,8 +198,9 @@ def _settings(source: object, settings: Sequence[Setting]) -> dict[str, Any]:
 
 def _fingerprint(correlation: SpatialCorrelation) -> str:
     """A hash of the values, to nine decimals: the last bits of a closed form differ between machines."""
-    values = np.round(correlation.matrix, 9) + 0.0
-    facts = str(correlation.kernel_size).encode() + values.astype("<f8").tobytes()
+    told = [correlation.matrix] if correlation.is_flat else [correlation.matrix, correlation.deviations]
+    facts = str(correlation.kernel_size).encode()
+    facts += b"".join((np.round(values, 9) + 0.0).astype("<f8").tobytes() for values in told)
     return hashlib.sha256(facts).hexdigest()[:16]
 
 

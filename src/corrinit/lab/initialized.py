@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from corrinit import methods
 from corrinit.factory import build_model, is_factory
 from corrinit.lab.config import RunConfig
 from corrinit.lab.data import Dataset
 from corrinit.lab.isolation import Lineage, seeded
 from corrinit.lab.models import build
+from corrinit.methods import needs_images
+from corrinit.planning import initialize
 from corrinit.seeding import layer_generator
 
 INITIALIZATION_IMAGES = 512
@@ -27,15 +28,8 @@ def initialized_model(config: RunConfig, dataset: Dataset) -> nn.Module:
     arm = config.initialization
     with seeded(config.seed):  # for what no method draws: layers draw weights when they are made
         model = _build(config, dataset)
-        methods.initialize(
-            model,
-            arm.method,
-            seed=config.seed,
-            correlation=arm.load_correlations(),
-            strength=arm.strength,
-            scale=arm.scale,
-            images=_some_images(config, dataset) if methods.needs_images(arm.method, arm.scale) else None,
-        )
+        images = _some_images(config, dataset) if needs_images(arm.method, arm.scale) else None
+        initialize(model, seed=config.seed, images=images, **arm.options)
     return model
 
 

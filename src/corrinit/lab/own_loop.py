@@ -15,7 +15,6 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from corrinit import methods
 from corrinit.atomic import replacing
 from corrinit.errors import ConfigError, CorrInitWarning
 from corrinit.factory import fingerprint
@@ -23,6 +22,8 @@ from corrinit.lab.arms import Initialization
 from corrinit.lab.config import RunConfig
 from corrinit.lab.identity import frozen_arm, protocol_of
 from corrinit.lab.isolation import Lineage, isolated, reseed
+from corrinit.methods import needs_images
+from corrinit.planning import initialize
 
 TrainFn: TypeAlias = Callable[[nn.Module, int], Any]
 Metrics: TypeAlias = Mapping[str, tuple[float, ...]]
@@ -97,15 +98,7 @@ class OwnLoop:
         return model
 
     def _initialize(self, model: nn.Module, initialization: Initialization, seed: int) -> None:
-        methods.initialize(
-            model,
-            initialization.method,
-            seed=seed,
-            correlation=initialization.load_correlations(),
-            strength=initialization.strength,
-            scale=initialization.scale,
-            images=self.images,
-        )
+        initialize(model, seed=seed, images=self.images, **initialization.options)
 
     def _file(self, model: nn.Module, initialization: Initialization, seed: int) -> Path | None:
         """Named by what decides the result, as far as it can be known: the code of `train_fn` cannot."""
@@ -115,7 +108,7 @@ class OwnLoop:
         # What changed since the first protocol may have changed how weights are drawn.
         if (protocol := protocol_of(RunConfig(initialization=initialization))) > 1:
             identity.append(protocol)
-        if self.images is not None and methods.needs_images(initialization.method, initialization.scale):
+        if self.images is not None and needs_images(initialization.method, initialization.scale):
             identity.append(hashlib.sha256(self.images.cpu().float().numpy().tobytes()).hexdigest())
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
         return self.folder / f"{digest}.json"

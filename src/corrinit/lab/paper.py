@@ -116,7 +116,7 @@ def controls(row: Row) -> Iterator[Row]:
     """The two rows that the paper lacks for a correlated one; none for other rows."""
     if row.initialization.method == "correlated":
         named = replace(row, printed=())
-        independent = replace(row.initialization, method="kaiming_normal", scale="correlated")
+        independent = replace(row.initialization, method="kaiming_normal", scale="paper")
         yield replace(
             named, label=f"control of “{row.label}”: independent taps, same scale", initialization=independent
         )

@@ -42,7 +42,7 @@ def training_figures(measured: Measured) -> tuple[Figure, ...]:
 def _series(row: Row, cell: Cell, metric: str) -> Series:
     assert cell.arm is not None
     colour = BLUE if row.initialization.method == "kaiming_normal" else VERMILION
-    line = "--" if row.initialization.canonical.scale == "correlated" else "-"
+    line = "--" if row.initialization.canonical.scale == "paper" else "-"
     return Series(
         Style(row.label + cell.mark, colour, line), cell.arm.curve("epoch")[0], cell.arm.curve(metric)
     )

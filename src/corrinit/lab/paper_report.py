@@ -117,7 +117,7 @@ def _older_in_words(runs: Sequence[RunRecord]) -> str:
 def _correlation_in_words(correlated: Initialization) -> str:
     """How strong the R of the correlated rows is, beside the paper's."""
     correlation = correlated.load_correlation() or default_correlation(KERNEL)
-    independent, total = len(correlation.matrix), float(correlation.matrix.sum())
+    independent, total = len(correlation.deviations), correlation.total
     return (
         f"R is “{correlated.correlation}”, with a mean off-diagonal correlation of {correlation.mean:.3f}, "
         f"and {MEAN_CORRELATIONS[RESNET_10]:.2f} in the paper. Its small scale is "

@@ -144,7 +144,7 @@ def _styles(arms: Sequence[Arm]) -> list[Style]:
             ("independent", "", 1.0) if independent else (chosen.method, chosen.correlation, chosen.strength)
         )
         colour = kinds.setdefault(kind, PALETTE[len(kinds) % len(PALETTE)])
-        styles.append(Style(arm.label, colour, "--" if chosen.scale == "correlated" else "-"))
+        styles.append(Style(arm.label, colour, "--" if chosen.scale == "paper" else "-"))
     return styles
 
 
@@ -173,13 +173,14 @@ def _correlations(comparisons: Sequence[Comparison]) -> list[Section]:
 
 
 def _correlation_in_words(name: str, correlation: SpatialCorrelation) -> str:
-    n = len(correlation.matrix)
-    ratio = (n / correlation.matrix.sum()) ** 0.5
+    ratio = (len(correlation.deviations) / correlation.total) ** 0.5
     source = correlation.provenance.get("source", "a correlation file")
+    low, high = correlation.deviations.min(), correlation.deviations.max()
+    spread = "" if correlation.is_flat else f", with taps of {low:.2f} to {high:.2f} times the mean deviation"
     return (
         f"R “{name}” ({source}) has a mean off-diagonal correlation of {correlation.mean:.2f} on a "
-        f"{format_size(correlation.kernel_size)} kernel. Its small scale, g / √(n ΣR) for n input channels "
-        f"and gain g, is {ratio:.3f} times He's."
+        f"{format_size(correlation.kernel_size)} kernel{spread}. Its small scale, g / √(n ΣR) for n input "
+        f"channels and gain g, is {ratio:.3f} times He's."
     )
 
 

@@ -1,9 +1,10 @@
-"""Initializers under one protocol: the same layers, the same draws per seed, the same scale if wanted.
+"""Initializers by name: how the weights of a convolution are drawn, and at which standard deviation.
 
-A method fills the weights of convolutions, those of a single tap (1×1) among them. Linear layers and biases
-are alike under every method. Layers that `corrinit.plan` keeps are kept, and all methods that start from
-Gaussian draws start from the same ones. Any method can be run at its own scale, at He's, or at that of the
-correlated method: the control that separates what correlation does from what a smaller scale does.
+`corrinit.plan` and `corrinit.initialize` take these names; the rules of a plan name a method for each layer.
+Where a method is named for a whole model it fills the convolutions, those of a single tap among them; linear
+layers and biases are alike under every method. All methods that start from Gaussian draws start from the same
+ones. Any can be run at its own scale, at He's, or at that of the correlated method: the control that
+separates what correlation does from what a smaller scale does.
 
 A package adds methods through the entry point group `corrinit.methods`, each a `Method` under its name, which
 declares whether it draws with R.
@@ -11,22 +12,10 @@ declares whether it draws with R.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from difflib import get_close_matches
 from importlib.metadata import entry_points
-from itertools import accumulate
-from typing import Literal, TypeAlias, get_args
 
-import torch
-from torch import Tensor, nn
-
-from corrinit.correlation import SpatialCorrelation
 from corrinit.errors import ConfigError
-from corrinit.init import write_
-from corrinit.layers import writing_weight
 from corrinit.method_info import ENTRY_POINTS
 from corrinit.methods import (
     convolutional_covariance,
@@ -43,12 +32,9 @@ from corrinit.methods import (
     xavier_normal,
     xavier_uniform,
 )
-from corrinit.methods.measured import at_measured_scale
-from corrinit.methods.method import Convolution, Method, scaled
-from corrinit.planning import LayerPlan, Plan, plan
-from corrinit.seeding import canonical_name, layer_generator
+from corrinit.methods.method import Convolution, Method
 
-Scale: TypeAlias = Literal["own", "he", "correlated", "measured"]
+__all__ = ["ENTRY_POINTS", "METHODS", "Convolution", "Method", "find", "needs_images", "require_scale"]
 
 METHODS: dict[str, Method] = {
     module.METHOD.name: module.METHOD
@@ -69,66 +55,6 @@ METHODS: dict[str, Method] = {
     )
 }
 """The methods that come with the package, by name."""
-
-
-def initialize(
-    model: nn.Module,
-    method: str,
-    *,
-    seed: int,
-    correlation: SpatialCorrelation | Sequence[SpatialCorrelation] | None = None,
-    strength: float = 1.0,
-    scale: Scale = "own",
-    images: Tensor | None = None,
-) -> None:
-    """Initialize a model with a named method at a chosen scale, in place.
-
-    Args:
-        model: a model with rectifiers (the gain is √2).
-        method: a name in `METHODS`, or of an entry point.
-        seed: root seed; methods that start from Gaussian draws start from the same ones.
-        correlation: R of the correlated method and its scale; or several, from the first layer to the last:
-            each convolution takes the one at its own relative depth. Default: `default_correlation`.
-        strength: α, factor on the off-diagonal entries of R.
-        scale: standard deviation of each tap: the method's `"own"`; whatever the method, `"he"` for
-            √(2 / (n k²)) or `"correlated"` for √(2 / (n ΣR)); or `"measured"` for √(2 / (n ⟨R, M⟩)), with M
-            measured at the inputs of each layer.
-        images: training images (N, C, H, W) as the network gets them, for methods that look at data and for
-            the measured scale; a few hundred are enough.
-
-    Raises:
-        ConfigError: for an unknown method or scale, or images that are missing or do not fit.
-        PlanError: if the model cannot be initialized; it is as it was.
-    """
-    chosen = at_scale(find(method), scale)
-    if chosen.adapt is not None and images is None:
-        what = f"the scale {scale!r}" if scale == "measured" else f"the method {method!r}"
-        raise ConfigError(f"{what} looks at training images; give a batch of them as images=(N, C, H, W)")
-    layers = plan(model, inputs="independent").layers
-    convolutions = _convolutions(model, layers, correlation, strength)
-    if not chosen.uses_correlation:  # then it is handed nothing that depends on R but the scale it asks for
-        at_paper = (chosen.own_scale if scale == "own" else scale) == "correlated"
-        convolutions = [
-            replace(each, correlation=None, correlated_std=each.correlated_std if at_paper else each.he_std)
-            for each in convolutions
-        ]
-    zero_bias = {layer.name: layer.zero_bias for layer in layers}
-    filled = {convolution.name for convolution in convolutions}
-    Plan(tuple(layer for layer in layers if layer.name not in filled)).apply(model, seed=seed)
-
-    def fill(convolution: Convolution) -> None:
-        with writing_weight(convolution.module) as weight, torch.no_grad():
-            precision = torch.float64 if weight.dtype == torch.float64 else torch.float32
-            drawn = torch.empty(convolution.shape, dtype=precision)
-            chosen.draw(drawn, convolution, chosen.std(convolution), layer_generator(seed, convolution.name))
-            write_(weight, drawn)
-            if zero_bias[convolution.name]:
-                convolution.module.bias.zero_()  # pyright: ignore
-
-    with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
-        list(pool.map(fill, convolutions))
-    if chosen.adapt is not None and images is not None and convolutions:
-        chosen.adapt(model, convolutions, images)
 
 
 def find(name: str) -> Method:
@@ -160,69 +86,26 @@ def find(name: str) -> Method:
     return method
 
 
-def needs_images(method: str, scale: Scale = "own") -> bool:
-    """Whether `initialize` needs images for a method at a scale.
+def needs_images(method: str, scale: str | None = None) -> bool:
+    """Whether a method at a scale has to see training images before it is done.
 
-    >>> needs_images("lsuv", "he"), needs_images("orthogonal")
-    (True, False)
+    >>> needs_images("lsuv"), needs_images("orthogonal"), needs_images("orthogonal", "measured")
+    (True, False, True)
     """
-    return at_scale(find(method), scale).adapt is not None
+    return scale == "measured" or find(method).adapt is not None
 
 
-def at_scale(method: Method, scale: Scale) -> Method:
-    """A method at one of the scales of `initialize`.
+def require_scale(method: str, scale: str | None) -> Method:
+    """The method of a name, if it can be had at a scale.
 
     Raises:
-        ConfigError: for an unknown scale, or the measured one of a method that states no correlation.
+        ConfigError: if there is no such method, or it states no correlation of its taps, which the scales
+            `"measured"` and `"natural"` need.
     """
-    if scale == "own":
-        return method
-    if scale == "he":
-        return scaled(method, lambda convolution: convolution.he_std)
-    if scale == "correlated":
-        return scaled(method, lambda convolution: convolution.correlated_std)
-    if scale == "measured":
-        return at_measured_scale(method)
-    raise ConfigError(f"scale is {scale!r}; it is one of {', '.join(get_args(Scale))}")
-
-
-def _convolutions(
-    model: nn.Module,
-    layers: Sequence[LayerPlan],
-    correlation: SpatialCorrelation | Sequence[SpatialCorrelation] | None,
-    strength: float,
-) -> list[Convolution]:
-    """The convolutions to fill, in module order, from the plan at He's scale."""
-    sources = (
-        (correlation,) if correlation is None or isinstance(correlation, SpatialCorrelation) else correlation
-    )
-    if not sources:
-        raise ConfigError("correlation is an empty sequence; give at least one, or None for the default")
-    plans = [
-        {
-            layer.name: layer
-            for layer in plan(model, correlation=source, strength=strength, missing="resize").layers
-        }
-        for source in sources
-    ]
-    modules = {canonical_name(name): module for name, module in model.named_modules()}
-    drawn = [layer for layer in layers if layer.rule != "keep" and len(layer.shape) > 2]
-    spatial = list(accumulate(math.prod(layer.shape[2:]) > 1 for layer in drawn))
-    found = []
-    for layer, count in zip(drawn, spatial, strict=True):
-        depth = max(count - 1, 0) / max(spatial[-1] - 1, 1)
-        correlated_layer = plans[int(depth * (len(plans) - 1) + 0.5)][layer.name]
-        assert layer.std is not None
-        assert correlated_layer.std is not None
-        found.append(
-            Convolution(
-                name=layer.name,
-                module=modules[layer.name],
-                shape=layer.shape,
-                depth=depth,
-                he_std=layer.std,
-                correlated_std=correlated_layer.std,
-                correlation=correlated_layer.correlation,
-            )
+    chosen = find(method)
+    if scale in ("measured", "natural") and chosen.correlation is None:
+        raise ConfigError(
+            f'{method} states no correlation of its taps, which the scale "{scale}" needs; '
+            'use its own, "he" or "paper"'
         )
-    return found
+    return chosen

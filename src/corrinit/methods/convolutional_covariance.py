@@ -19,11 +19,10 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from corrinit.correlation import SpatialCorrelation
 from corrinit.kernels import Matrix, tap_offsets
-from corrinit.methods.method import Convolution, Method
+from corrinit.methods.method import Convolution, Method, independent_taps
 
 START, SPEED, ACCELERATION = 0.16, 0.32, 2.88
 """σ_0, v and a of the variance schedule."""
@@ -53,17 +52,19 @@ def covariance(kernel_size: tuple[int, ...], depth: float) -> Matrix:
     return result
 
 
-def _draw(weight: Tensor, convolution: Convolution, std: float, generator: torch.Generator) -> None:
-    values, vectors = np.linalg.eigh(covariance(convolution.kernel_size, convolution.depth))
-    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
-    filters = weight.normal_(0, std, generator=generator).view(-1, len(root))
-    filters.copy_(filters @ torch.tensor(root, dtype=weight.dtype))
+def _correlation(convolution: Convolution) -> SpatialCorrelation:
+    if convolution.taps == 1:
+        return independent_taps(convolution)
+    values = covariance(convolution.kernel_size, convolution.depth)
+    source = {"source": f"closed form at depth {convolution.depth:.3g}"}
+    return SpatialCorrelation.from_covariance(values, convolution.kernel_size, source)
 
 
 METHOD = Method(
     name="convolutional_covariance",
     source="Trockman, Willmott & Kolter 2023, Understanding the covariance structure of conv. filters",
     std=lambda convolution: convolution.he_std,
-    draw=_draw,
+    draw="normal",
+    correlation=_correlation,
     own_scale="he",
 )

@@ -7,10 +7,12 @@ grouped convolution each group has a matrix of its own. The gain is 1.
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from corrinit.methods.method import Convolution, Method
+from corrinit.correlation import SpatialCorrelation
+from corrinit.methods.method import Convolution, Method, independent_taps
 
 
 def central_std(convolution: Convolution) -> float:
@@ -25,9 +27,18 @@ def _draw(weight: Tensor, convolution: Convolution, std: float, generator: torch
         group.copy_(matrix * (std / central_std(convolution)))
 
 
+def _centre_only(convolution: Convolution) -> SpatialCorrelation:
+    if convolution.taps == 1:
+        return independent_taps(convolution)
+    deviations = np.zeros(convolution.kernel_size)
+    deviations[tuple(k // 2 for k in convolution.kernel_size)] = math.sqrt(convolution.taps)
+    return independent_taps(convolution).with_deviations(deviations.ravel())
+
+
 METHOD = Method(
     name="delta_orthogonal",
     source="Xiao et al. 2018, Dynamical isometry and a mean field theory of CNNs",
     std=central_std,
     draw=_draw,
+    correlation=_centre_only,
 )

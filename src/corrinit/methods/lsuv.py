@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from corrinit.errors import ConfigError
 from corrinit.methods import orthogonal
 from corrinit.methods.images import rescale_in_order
-from corrinit.methods.method import Convolution, Method
+from corrinit.methods.method import Convolution, Method, independent_taps
 
 
 def _to_unit_variance(model: nn.Module, convolutions: Sequence[Convolution], images: Tensor) -> None:
@@ -37,5 +37,6 @@ METHOD = Method(
     source="Mishkin & Matas 2016, All you need is a good init",
     std=orthogonal.own_std,
     draw=orthogonal.draw,
+    correlation=independent_taps,
     adapt=_to_unit_variance,
 )

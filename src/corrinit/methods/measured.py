@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -15,52 +14,39 @@ from torch.nn.modules.conv import _ConvTransposeNd
 from corrinit.correlation import SpatialCorrelation
 from corrinit.errors import ConfigError, CorrelationError
 from corrinit.methods.images import rescale_in_order
-from corrinit.methods.method import Convolution, Method, scaled
+from corrinit.methods.method import Convolution
 from corrinit.moments import pixel_moments
-from corrinit.scale import Inputs, amplification, transposed_amplification
 
 
-def at_measured_scale(method: Method) -> Method:
-    """A method whose draws are scaled to what training images give each layer, in order of execution.
+def scale_to_images(model: nn.Module, layers: Sequence[Convolution], images: Tensor) -> None:
+    """Rescale layers from He's scale to what training images give each, in order of execution.
 
-    Each layer starts at He's scale, which is that for M = I, and is multiplied by √(⟨R, I⟩ / ⟨R, M⟩) when it
-    first runs. With R = I nothing changes, as ⟨I, M⟩ is the number of taps.
+    He's scale is that for M = I, so each weight is multiplied by √(⟨R, I⟩ / ⟨R, M⟩) when its layer first
+    runs. With R = I nothing changes, as ⟨I, M⟩ is the number of taps.
 
     Args:
-        method: one that states the correlation R of its taps.
+        model: the model, its weights drawn.
+        layers: those to rescale; `correlation` is the R that their taps were drawn with.
+        images: shape (N, C, H, W).
 
     Raises:
-        ConfigError: if it does not.
+        ConfigError: if the filters of a layer cancel what it gets from the images, or they do not run.
     """
-    correlation = method.correlation
-    if correlation is None:
+    rescale_in_order(model, [layer for layer in layers if layer.correlation is not None], images, _factor)
+
+
+def _factor(layer: Convolution, inputs: Tensor, outputs: Tensor) -> float:
+    assert layer.correlation is not None
+    try:
+        power = layer.amplification(layer.correlation, input_correlation(layer, inputs))
+    except CorrelationError as error:
+        raise ConfigError(f"layer {layer.name}: {error}") from error
+    if power <= 1e-9:
         raise ConfigError(
-            f'{method.name} states no correlation of its taps, which the scale "measured" needs; '
-            'use "own", "he" or "correlated"'
+            f"layer {layer.name}: ⟨R, M⟩ is {power:.3g}, so its filters cancel what it gets from the images; "
+            'use the scale "he"'
         )
-
-    def factor(convolution: Convolution, inputs: Tensor, outputs: Tensor) -> float:
-        if math.prod(convolution.kernel_size) == 1:
-            return 1.0
-        taps = correlation(convolution)
-        if (taps.matrix == np.eye(len(taps.matrix))).all():
-            return 1.0
-        measured = input_correlation(convolution, inputs)
-        try:
-            power = _amplification(convolution, taps, measured)
-        except CorrelationError as error:
-            raise ConfigError(f"layer {convolution.name}: {error}") from error
-        if power <= 1e-9:
-            raise ConfigError(
-                f"layer {convolution.name}: ⟨R, M⟩ is {power:.3g}, so its filters cancel what it gets from "
-                'the images; use the scale "he"'
-            )
-        return math.sqrt(_amplification(convolution, taps, "independent") / power)
-
-    def adapt(model: nn.Module, convolutions: Sequence[Convolution], images: Tensor) -> None:
-        rescale_in_order(model, convolutions, images, factor)
-
-    return replace(scaled(method, lambda convolution: convolution.he_std), adapt=adapt)
+    return math.sqrt(layer.amplification(layer.correlation, "independent") / power)
 
 
 def input_correlation(convolution: Convolution, inputs: Tensor) -> SpatialCorrelation:
@@ -90,10 +76,3 @@ def input_correlation(convolution: Convolution, inputs: Tensor) -> SpatialCorrel
     moments = total / np.outer(root, root)
     np.fill_diagonal(moments, 1.0)
     return SpatialCorrelation(moments, size, {"source": f"inputs of {convolution.name}"})
-
-
-def _amplification(convolution: Convolution, taps: SpatialCorrelation, inputs: Inputs) -> float:
-    module = convolution.module
-    if not isinstance(module, _ConvTransposeNd):
-        return amplification(taps, inputs)
-    return transposed_amplification(taps, inputs, stride=module.stride, dilation=module.dilation)

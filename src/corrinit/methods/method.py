@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvTransposeNd
 
 from corrinit.correlation import SpatialCorrelation
-from corrinit.errors import ConfigError
-from corrinit.layers import writing_weight
+from corrinit.drawing import Distribution
 from corrinit.method_info import MethodInfo
+from corrinit.scale import Inputs, amplification, scale_for, transposed_amplification
+from corrinit.weight_storage import writing_weight
 
 
 @dataclass(frozen=True, eq=False)
 class Convolution:
-    """What a method may know of the convolution it fills.
+    """What a method may know of the layer it fills; of a linear layer too, as one without taps.
 
     Args:
         name: of the layer, qualified, without the prefixes of wrappers.
@@ -26,34 +28,60 @@ class Convolution:
         shape: of the weight: (out, in / groups, k_1, ..., k_d), or (in, out / groups, k_1, ..., k_d) for a
             transposed convolution.
         depth: position among the convolutions of more than one tap in module order, 0 for the first and 1
-            for the last; a convolution of a single tap has the depth of the one before it.
-        he_std: He's standard deviation, √(2 / (n k_1 ⋯ k_d)).
-        correlated_std: that of the correlated method, √(2 / (n ΣR)).
-        correlation: R; None for a single tap, and for methods that use none.
+            for the last; a layer of a single tap has the depth of the one before it.
+        channels: n, the number of channels that each output sums over.
+        gain: g, √2 for ReLU.
+        correlation: R of the correlated method; None for a single tap, and where taps shall be independent.
+        groups: number of groups; the weight of each is a stretch of rows.
+        backward: whether n counts outputs, to keep the scale of the gradient.
     """
 
     name: str
     module: nn.Module
     shape: tuple[int, ...]
-    depth: float
-    he_std: float
-    correlated_std: float
-    correlation: SpatialCorrelation | None
+    depth: float = 0.0
+    channels: int = 1
+    gain: float = math.sqrt(2)
+    correlation: SpatialCorrelation | None = None
+    groups: int = 1
+    backward: bool = False
 
     @property
     def kernel_size(self) -> tuple[int, ...]:
-        """Taps per axis, (k_1, ..., k_d)."""
+        """Taps per axis, (k_1, ..., k_d); () for a linear layer."""
         return self.shape[2:]
 
     @property
-    def groups(self) -> int:
-        """Number of groups; the weight of each is a stretch of rows."""
-        return self.module.groups  # pyright: ignore[reportReturnType]
+    def taps(self) -> int:
+        """The number of taps, k_1 ⋯ k_d."""
+        return math.prod(self.kernel_size)
 
     @property
     def rows(self) -> int:
         """Rows of the weight of one group."""
         return self.shape[0] // self.groups
+
+    @property
+    def he_std(self) -> float:
+        """He's standard deviation, g / √(n k_1 ⋯ k_d)."""
+        return self.std_for(None, "independent")
+
+    @property
+    def paper_std(self) -> float:
+        """That of the paper's method, g / √(n ΣR)."""
+        return self.std_for(self.correlation, "identical")
+
+    def std_for(self, correlation: SpatialCorrelation | None, inputs: Inputs) -> float:
+        """G / √(n ⟨DRD, M⟩) for taps of a correlation, None for independent ones."""
+        return scale_for(self.amplification(correlation, inputs), self.channels, self.gain)
+
+    def amplification(self, correlation: SpatialCorrelation | None, inputs: Inputs) -> float:
+        """⟨DRD, M⟩; of a transposed convolution its mean over the output positions."""
+        taps = correlation or SpatialCorrelation.identity(self.kernel_size or (1,))
+        if not isinstance(self.module, _ConvTransposeNd) or self.backward:
+            return amplification(taps, inputs)
+        module = self.module
+        return transposed_amplification(taps, inputs, stride=module.stride, dilation=module.dilation)
 
     def rescale(self, factor: float) -> None:
         """Multiply the weight by a factor, through its parametrization where it has one."""
@@ -64,6 +92,7 @@ class Convolution:
 
 
 Adapt: TypeAlias = Callable[[nn.Module, Sequence[Convolution], Tensor], None]
+Draw: TypeAlias = Callable[[Tensor, Convolution, float, torch.Generator], object]
 
 
 @dataclass(frozen=True)
@@ -74,23 +103,24 @@ class Method:
         name: what users call it.
         source: where it was published.
         std: the method's own standard deviation per weight: its root mean square, expected over draws.
-        draw: fills a tensor of the shape of the weight, contiguous and on the CPU, at a given root mean
-            square, from the generator alone.
+        draw: the distribution of independent filters, drawn in blocks; or, for a method that needs the whole
+            weight, what fills a tensor of its shape, contiguous and on the CPU, at a given root mean square,
+            from the generator alone.
+        correlation: R of the taps that it draws; None if it states none, as the scales `"measured"` and
+            `"natural"` need.
         adapt: what is done once all weights are drawn, for methods that look at data: gets the model, its
             convolutions in module order, and training images (N, C, H, W) as the network gets them.
-        correlation: R of the taps that it draws, for the scale `"measured"`; None if it states none.
-        uses_correlation: whether it draws with the R that the caller gives. A method that does not is handed
-            none, so that runs which name another R are the same run.
-        own_scale: what its own standard deviation is called among the scales of
-            `corrinit.methods.initialize`; None if it is none of them.
+        uses_correlation: whether it draws with the R that the caller gives.
+        own_scale: what its own standard deviation is called among the scales of `corrinit.plan`; None if it
+            is none of them.
     """
 
     name: str
     source: str
     std: Callable[[Convolution], float]
-    draw: Callable[[Tensor, Convolution, float, torch.Generator], object]
-    adapt: Adapt | None = None
+    draw: Distribution | Draw
     correlation: Callable[[Convolution], SpatialCorrelation] | None = None
+    adapt: Adapt | None = None
     uses_correlation: bool = False
     own_scale: str | None = None
 
@@ -100,30 +130,6 @@ class Method:
         return MethodInfo(self.own_scale, self.adapt is not None, self.uses_correlation)
 
 
-def scaled(method: Method, std: float | Callable[[Convolution], float]) -> Method:
-    """A method at another scale: the same weights but for a factor per layer.
-
-    Args:
-        method: any method; one that looks at data is rescaled after it has done so.
-        std: root mean square of the weights of a layer, zeros included; expected over draws, exact where
-            the method looks at data.
-
-    Raises:
-        ConfigError: for a number that is negative or not finite.
-    """
-    if not callable(std) and not (math.isfinite(std) and std >= 0):
-        raise ConfigError(f"std is {std}; it is finite and at least 0")
-    wanted = std if callable(std) else lambda _: float(std)
-    adapt = method.adapt
-
-    def adapt_and_rescale(model: nn.Module, convolutions: Sequence[Convolution], images: Tensor) -> None:
-        assert adapt is not None
-        adapt(model, convolutions, images)
-        for convolution in convolutions:
-            weight = convolution.module.weight
-            assert isinstance(weight, Tensor)
-            rms = weight.detach().double().square().mean().sqrt().item()
-            if rms > 0:
-                convolution.rescale(wanted(convolution) / rms)
-
-    return replace(method, std=wanted, adapt=adapt and adapt_and_rescale)
+def independent_taps(convolution: Convolution) -> SpatialCorrelation:
+    """R = I, for methods that draw every tap on its own."""
+    return SpatialCorrelation.identity(convolution.kernel_size or (1,))

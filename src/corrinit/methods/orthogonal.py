@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from corrinit.methods.method import Convolution, Method
+from corrinit.methods.method import Convolution, Method, independent_taps
 
 
 def own_std(convolution: Convolution) -> float:
@@ -27,4 +27,5 @@ METHOD = Method(
     source="Saxe, McClelland & Ganguli 2014, Exact solutions to the nonlinear dynamics of learning",
     std=own_std,
     draw=draw,
+    correlation=independent_taps,
 )

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from corrinit.errors import ConfigError
-from corrinit.layers import writing_weight
 from corrinit.methods import kaiming_normal
 from corrinit.methods.method import Convolution, Method
+from corrinit.weight_storage import writing_weight
 
 EPSILON = 5e-4
 """Added to each eigenvalue, for images of variance 1: keeps the noise in patches that hardly vary small."""
@@ -80,5 +80,6 @@ METHOD = Method(
     source="Coates & Ng 2011, The importance of encoding versus training; Jordan 2024, 94 % on CIFAR-10",
     std=kaiming_normal.METHOD.std,
     draw=kaiming_normal.METHOD.draw,
+    correlation=kaiming_normal.METHOD.correlation,
     adapt=_whiten,
 )

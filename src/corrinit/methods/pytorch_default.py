@@ -5,8 +5,7 @@ Of the weights only: biases are zero, as under every method.
 
 import math
 
-from corrinit.methods import kaiming_uniform
-from corrinit.methods.method import Convolution, Method
+from corrinit.methods.method import Convolution, Method, independent_taps
 
 
 def _std(convolution: Convolution) -> float:
@@ -18,5 +17,6 @@ METHOD = Method(
     name="pytorch_default",
     source="PyTorch, torch.nn.modules.conv; LeCun et al. 1998, Efficient backprop",
     std=_std,
-    draw=kaiming_uniform.METHOD.draw,
+    draw="uniform",
+    correlation=independent_taps,
 )

@@ -3,13 +3,12 @@
 As in timm, values beyond ±2 are drawn again; the bounds are absolute, so at 0.02 they never bind.
 """
 
-import torch
-
-from corrinit.methods.method import Method
+from corrinit.methods.method import Method, independent_taps
 
 METHOD = Method(
     name="truncated_normal",
     source="Liu et al. 2022, A ConvNet for the 2020s; timm's trunc_normal_",
     std=lambda _: 0.02,
-    draw=lambda weight, _, std, generator: torch.nn.init.trunc_normal_(weight, std=std, generator=generator),
+    draw="truncated_normal",
+    correlation=independent_taps,
 )

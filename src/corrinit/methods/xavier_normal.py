@@ -2,11 +2,10 @@
 
 import math
 
-from corrinit.init import draw_
-from corrinit.methods.method import Convolution, Method
+from corrinit.methods.method import Convolution, Method, independent_taps
 
 
-def _std(convolution: Convolution) -> float:
+def own_std(convolution: Convolution) -> float:
     """√(2 / (fan_in + fan_out)), as `torch.nn.init.xavier_normal_` with gain 1."""
     outputs, inputs, *kernel_size = convolution.shape
     return math.sqrt(2 / ((inputs + outputs) * math.prod(kernel_size)))
@@ -15,6 +14,7 @@ def _std(convolution: Convolution) -> float:
 METHOD = Method(
     name="xavier_normal",
     source="Glorot & Bengio 2010, Understanding the difficulty of training deep feedforward neural networks",
-    std=_std,
-    draw=lambda weight, _, std, generator: draw_(weight, None, std, generator),
+    std=own_std,
+    draw="normal",
+    correlation=independent_taps,
 )

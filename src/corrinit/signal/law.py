@@ -1,0 +1,109 @@
+"""What a layer gets and what its weights are drawn from: the two sides of one step of a plan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvTransposeNd
+
+from corrinit.moments import tap_moments
+from corrinit.signal.graph import Step
+from corrinit.weight_storage import stored_weight
+
+Array: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerInput:
+    """What arrives at a convolution or a linear layer.
+
+    Args:
+        name: of the layer.
+        step: of the graph: its kind, kernel, groups.
+        channels: n, over which each output sums.
+        mean_square: E[x²] over the positions of the map, padding not included.
+        moments: M, second moments of the taps over E[x²], mean over the output positions, zeros of the
+            padding included, shape (taps, taps): E[y²] = n s² ⟨D R D, M⟩ E[x²]. In a transposed convolution
+            taps that meet no input at an output count as zeros there.
+    """
+
+    name: str
+    step: Step
+    channels: int
+    mean_square: float
+    moments: Array
+
+    @property
+    def kernel_size(self) -> tuple[int, ...]:
+        """Taps per axis; one tap for a linear layer."""
+        return self.step.arguments.get("kernel_size", (1,))
+
+
+@dataclass(frozen=True, eq=False)
+class LayerLaw:
+    """What the weights of a layer are drawn from.
+
+    Args:
+        covariance: D R D, of the taps of a filter relative to s², shape (taps, taps).
+        std: s.
+        bias: mean square of the biases.
+    """
+
+    covariance: Array
+    std: float
+    bias: float = 0.0
+
+
+Law: TypeAlias = Callable[[LayerInput], LayerLaw]
+
+
+def present_law(module: nn.Module, taps: int = 0) -> LayerLaw:
+    """The law of the weights that a layer has now: second moments of its taps over all filters.
+
+    A layer without weights to look at (on the meta device) is taken to have independent taps of He's scale.
+
+    Args:
+        module: a convolution or linear layer.
+        taps: of its kernel; needed where the weights cannot be looked at.
+    """
+    stored = stored_weight(module)  # reading through the module could move what it normalizes by
+    weight = None if stored is None else stored.value()
+    if weight is None or weight.is_meta or not weight.is_floating_point() or hasattr(weight, "device_mesh"):
+        inputs = getattr(module, "in_features", getattr(module, "in_channels", 1)) // getattr(
+            module, "groups", 1
+        )
+        return LayerLaw(np.eye(max(taps, 1)), math.sqrt(2 / (inputs * max(taps, 1))))
+    if weight.dim() == 2:
+        weight = weight[..., None]
+    moments = tap_moments(weight.transpose(0, 1) if isinstance(module, _ConvTransposeNd) else weight)
+    second = moments.covariance + np.outer(moments.mean, moments.mean)
+    return _relative(second, _mean_square(getattr(module, "bias", None)))
+
+
+def kept_law(module: nn.Module, arriving: LayerInput) -> LayerLaw:
+    """The law of the weights that a layer keeps; of He's scale where they do not fit what arrives."""
+    taps = len(arriving.moments)
+    law = present_law(module, taps)
+    fits = law.covariance.shape == arriving.moments.shape
+    return law if fits else LayerLaw(np.eye(taps), math.sqrt(2 / (taps * arriving.channels)))
+
+
+def _relative(second: Array, bias: float) -> LayerLaw:
+    square = float(second.diagonal().mean())
+    if not 0 < square < math.inf:
+        return LayerLaw(np.eye(len(second)), 0.0, bias)
+    return LayerLaw(second / square, math.sqrt(square), bias)
+
+
+def _mean_square(values: Tensor | None) -> float:
+    if values is None or values.is_meta or not values.numel():
+        return 0.0
+    with torch.no_grad():
+        return float(values.double().square().mean())
