@@ -79,3 +79,16 @@ def test_architectures_are_told_apart_and_weights_are_not():
     assert fingerprint(one) == fingerprint(other)
     assert fingerprint(one) != fingerprint(nn.Conv2d(3, 4, 3, stride=2))
     assert fingerprint(nn.Sequential(one)) != fingerprint(one)
+
+
+def test_trying_a_model_leaves_its_modes_and_the_random_state():
+    class Noise(nn.Module):
+        def forward(self, x):
+            return x + torch.randn_like(x)
+
+    model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(12), Noise(), nn.Linear(12, 3)).train()
+    model[1].eval()
+    modes, state = [module.training for module in model.modules()], torch.get_rng_state()
+    require_outputs(model, (3, 2, 2), 3)
+    assert modes == [module.training for module in model.modules()]
+    assert torch.equal(state, torch.get_rng_state())

@@ -235,3 +235,17 @@ def test_signal_survives_ten_layers_for_the_matching_inputs(inputs):
     power = x.square().reshape(networks, -1).mean(1)
     assert power.std() / math.sqrt(networks) < 0.1 / 2.5
     assert power.mean().item() == pytest.approx(1.0, rel=0.1)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])
+def test_only_real_numbers_are_drawn(dtype):
+    weight = torch.ones(4, 3, 3, 3, dtype=dtype)
+    with pytest.raises(CorrelationError, match=f"of type {dtype}"):
+        corrinit.correlated_normal_(weight, SpatialCorrelation.identity((3, 3)))
+    assert weight.eq(1).all()
+
+
+@pytest.mark.parametrize(("channels", "gain"), [(float("nan"), 1.0), (8, float("nan")), (8, float("inf"))])
+def test_a_scale_is_finite(channels, gain):
+    with pytest.raises(CorrelationError, match="no finite scale"):
+        corrinit.signal_scale(SpatialCorrelation.identity((3, 3)), channels, gain=gain)

@@ -93,8 +93,7 @@ def test_memory_format_precision_and_wrappers_change_nothing(method):
         assert all(map(torch.equal, plain.parameters(), last.parameters()))
         half = initialized(method, Residual().to(torch.bfloat16))
         assert torch.equal(half.grouped.weight, plain.grouped.weight.bfloat16())
-    wrapped = nn.Sequential()
-    wrapped.module = Residual()
+    wrapped = nn.DataParallel(Residual())
     initialized(method, wrapped)
     assert torch.equal(wrapped.module.stem[0].weight, plain.stem[0].weight)
 

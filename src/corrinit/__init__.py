@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from corrinit.monitor import GradientMonitor
     from corrinit.planning import initialize, plan
     from corrinit.scale import signal_scale
+    from corrinit.unknown_layers import ConvolutionLike
 
 __all__ = [
     "SpatialCorrelation",
     "initialize",
     "plan",
+    "ConvolutionLike",
     "correlated_normal_",
     "correlated_kaiming_normal_",
     "correlated_xavier_normal_",
@@ -44,6 +46,7 @@ _HOME_OF = {
     "SpatialCorrelation": "correlation",
     "initialize": "planning",
     "plan": "planning",
+    "ConvolutionLike": "unknown_layers",
     "correlated_normal_": "init",
     "correlated_kaiming_normal_": "init",
     "correlated_xavier_normal_": "init",

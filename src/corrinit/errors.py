@@ -3,6 +3,9 @@
 Every error says what is wrong, where (file, layer, shape) and what to do about it.
 """
 
+import inspect
+import warnings
+
 
 class CorrInitError(Exception):
     """Base class of every error that corrinit raises on purpose."""
@@ -30,3 +33,11 @@ class DataError(CorrInitError):
 
 class CorrInitWarning(UserWarning):
     """Something was approximated; the message says what, and by how much."""
+
+
+def warn_caller(message: str) -> None:
+    """Warn at the line that called the package, however deep inside it the warning arises."""
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "corrinit":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, CorrInitWarning, stacklevel=level)

@@ -61,16 +61,17 @@ def require_outputs(model: nn.Module, image_shape: tuple[int, ...], classes: int
     Raises:
         ConfigError: if it fails, or returns anything else than a tensor of shape (N, classes).
     """
-    training = model.training
+    training = [(module, module.training) for module in model.modules()]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), torch.random.fork_rng(devices=()):
             scores = model.eval()(torch.zeros(2, *image_shape))
     except Exception as error:  # the code is the user's, and may raise anything
         raise ConfigError(
             f"the model fails on images of shape {image_shape}: {type(error).__name__}: {error}"
         ) from error
     finally:
-        model.train(training)
+        for module, was_training in training:  # not all alike: frozen normalization is often in eval mode
+            module.training = was_training
     if not isinstance(scores, torch.Tensor):
         raise ConfigError(
             f"the model returned {type(scores).__name__}; it needs to return a tensor of shape (N, {classes})"

@@ -126,6 +126,8 @@ def correlated_xavier_normal_(
 def _require_kernel(tensor: Tensor) -> None:
     if torch.nn.parameter.is_lazy(tensor):
         raise CorrInitError("the parameter is lazy: run one forward pass of its module first")
+    if not tensor.is_floating_point():
+        raise CorrelationError(f"the tensor is of type {tensor.dtype}; weights are drawn as real numbers")
     if tensor.dim() < 3:
         raise CorrelationError(
             f"the tensor has shape {tuple(tensor.shape)}; a convolution weight has one axis for "

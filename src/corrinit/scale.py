@@ -116,7 +116,12 @@ def scale_for(amplification: float, channels: float, gain: float) -> float:
             f"⟨R, M⟩ is {amplification:.3g}: filters with this correlation cancel such inputs, so no scale "
             'keeps the signal; use scale="he" or a measured correlation of the inputs'
         )
-    return gain / math.sqrt(channels * amplification)
+    scale = gain / math.sqrt(channels * amplification)
+    if not math.isfinite(scale):
+        raise CorrelationError(
+            f"gain {gain}, n {channels} and ⟨R, M⟩ {amplification:.3g} give no finite scale"
+        )
+    return scale
 
 
 def amplification(correlation: SpatialCorrelation, inputs: Inputs) -> float:

@@ -7,40 +7,51 @@ else is initialized, and wrapping a model (compile, data parallel, FSDP, checkpo
 from __future__ import annotations
 
 import hashlib
-import re
+import operator
 
 import torch
 
 from corrinit.errors import ConfigError
 
-_WRAPPERS = re.compile(
-    r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.|^(?:module\.)+"
-)
-
-
-def canonical_name(name: str) -> str:
-    """A layer's qualified name without the prefixes that wrappers add.
-
-    >>> canonical_name("_orig_mod.module.layer1.0._checkpoint_wrapped_module.conv1")
-    'layer1.0.conv1'
-    """
-    while (stripped := _WRAPPERS.sub("", name)) != name:
-        name = stripped
-    return name
-
 
 def layer_generator(seed: int, name: str) -> torch.Generator:
-    """The CPU generator of one layer: seeded by SHA-256 of the root seed and the canonical name.
+    """The CPU generator of one layer: seeded by SHA-256 of the root seed and the layer's name.
 
     Args:
         seed: root seed, any integer.
-        name: the layer's qualified name, as in `model.named_modules()`.
+        name: the layer's name as in `corrinit.layers.named_layers`.
 
     >>> draw = lambda name: torch.rand(1, generator=layer_generator(0, name)).item()
-    >>> draw("features.0") == draw("_orig_mod.features.0") != draw("features.3")
+    >>> draw("features.0") == draw("features.0") != draw("features.3")
     True
     """
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise ConfigError(f"seed is {seed!r}; it must be an integer")
-    digest = hashlib.sha256(f"{seed}:{canonical_name(name)}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    digest = hashlib.sha256(f"{require_seed(seed)}:{name}".encode()).digest()
+    return torch.Generator(device="cpu").manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def require_seed(seed: object) -> int:
+    """The seed, an integer of whatever library.
+
+    Raises:
+        ConfigError: if it is none.
+    """
+    try:
+        if isinstance(seed, bool):
+            raise TypeError
+        return operator.index(seed)  # pyright: ignore[reportArgumentType]
+    except TypeError:
+        raise ConfigError(f"seed is {seed!r}; it must be an integer") from None
+
+
+def seed_from_torch(*, common: bool = False) -> int:
+    """A root seed drawn from torch's global CPU generator, which moves on by this one number.
+
+    Args:
+        common: whether all ranks take the seed of rank 0, as they need to where they share a model.
+    """
+    seed = int(torch.randint(1 << 32, (), device="cpu"))
+    if common and torch.distributed.is_available() and torch.distributed.is_initialized():
+        shared = [seed]
+        torch.distributed.broadcast_object_list(shared, src=0)
+        (seed,) = shared
+    return seed

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from torch import nn
 
 from corrinit.errors import PlanError
-from corrinit.seeding import canonical_name
+from corrinit.layers import named_layers
 
 Selector: TypeAlias = str | re.Pattern[str] | type[nn.Module] | Callable[[str, nn.Module], bool]
 """A glob of qualified names, a compiled regular expression, a module type, or a predicate (name, module)."""
@@ -37,17 +37,25 @@ def select(model: nn.Module, selectors: Selectors, argument: str) -> frozenset[s
     >>> sorted(select(model, nn.Conv2d, "exclude"))
     ['0']
     """
-    modules = {canonical_name(name): module for name, module in model.named_modules()}
+    modules = named_layers(model)
     chosen: set[str] = set()
-    for selector in _as_sequence(selectors):
-        found = {name for name, module in modules.items() if _matches(selector, name, module)}
-        if not found:
-            raise PlanError(_no_match(selector, argument, list(modules)))
-        chosen |= {name for name in modules if any(_inside(name, parent) for parent in found)}
+    for selector in as_sequence(selectors):
+        found = matching(model, selector, argument)
+        chosen |= {name for name in modules if not found.isdisjoint(_with_parents(name))}
     return frozenset(chosen)
 
 
-def _as_sequence(selectors: Selectors) -> Sequence[Selector]:
+def matching(model: nn.Module, selector: Selector, argument: str) -> frozenset[str]:
+    """Names of the modules that one selector matches themselves; see `select`."""
+    modules = named_layers(model)
+    found = frozenset(name for name, module in modules.items() if _matches(selector, name, module))
+    if not found:
+        raise PlanError(_no_match(selector, argument, list(modules)))
+    return found
+
+
+def as_sequence(selectors: Selectors) -> Sequence[Selector]:
+    """The selectors of an argument, one by one."""
     if selectors is None:
         return ()
     if isinstance(selectors, Sequence) and not isinstance(selectors, str):
@@ -70,8 +78,10 @@ def _full_match(pattern: str | re.Pattern[str], name: str) -> bool:
     return pattern.fullmatch(name) is not None
 
 
-def _inside(name: str, parent: str) -> bool:
-    return name == parent or not parent or name.startswith(f"{parent}.")
+def _with_parents(name: str) -> list[str]:
+    """The name of a module and of everything around it, the model itself, "", included."""
+    parts = name.split(".")
+    return ["", *(".".join(parts[:end]) for end in range(1, len(parts) + 1))]
 
 
 def _no_match(selector: Selector, argument: str, names: list[str]) -> str:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from corrinit.errors import WeightsError
+from corrinit.weight_storage import stored_weight
 
 Source: TypeAlias = "nn.Module | Mapping[str, Any] | str | os.PathLike[str]"
 
@@ -72,17 +73,17 @@ def _module_weights(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for name, layer in module.named_modules():
         if not isinstance(layer, _ConvNd):
             continue
-        weight = layer.weight
+        stored = stored_weight(layer)
+        weight = layer.weight if stored is None else stored.parameter
         if torch.nn.parameter.is_lazy(weight):
             raise WeightsError(f"layer {name} is lazy and has no weights yet; run one forward pass first")
         if weight.is_meta:
             raise WeightsError(
                 f"layer {name} is on the meta device and has no values; load its weights first"
             )
-        shared = layer._parameters.get("weight")  # None where a parametrization computes the weight
-        if shared is None or id(shared) not in seen:
-            seen.add(id(shared))
-            weight = weight.detach()
+        if id(weight) not in seen:
+            seen.add(id(weight))
+            weight = weight.detach() if stored is None else stored.value()
             yield (
                 f"{name}.weight" if name else "weight",
                 weight.transpose(0, 1) if isinstance(layer, _ConvTransposeNd) else weight,

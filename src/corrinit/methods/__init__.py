@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from corrinit.correlation_source import CorrelationFamily, CorrelationSource, resolve
 from corrinit.errors import ConfigError, CorrelationError
 from corrinit.init import write_
-from corrinit.layers import writing_weight
+from corrinit.layers import named_layers
 from corrinit.methods import (
     convolutional_covariance,
     correlated,
@@ -43,7 +43,8 @@ from corrinit.methods import (
 from corrinit.methods.measured import at_measured_scale
 from corrinit.methods.method import Convolution, Method, scaled
 from corrinit.planning import LayerPlan, Plan, plan
-from corrinit.seeding import canonical_name, layer_generator
+from corrinit.seeding import layer_generator
+from corrinit.weight_storage import writing_weight
 
 Scale: TypeAlias = Literal["own", "he", "correlated", "measured"]
 
@@ -199,7 +200,7 @@ def _convolutions(
         }
         for source in sources
     ]
-    modules = {canonical_name(name): module for name, module in model.named_modules()}
+    modules = named_layers(model)
     drawn = [layer for layer in layers if layer.rule != "keep" and len(layer.shape) > 2]
     spatial = list(accumulate(math.prod(layer.shape[2:]) > 1 for layer in drawn))
     found = []

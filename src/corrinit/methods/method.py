@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from corrinit.correlation import SpatialCorrelation
 from corrinit.errors import ConfigError
-from corrinit.layers import writing_weight
+from corrinit.weight_storage import writing_weight
 
 
 @dataclass(frozen=True, eq=False)
