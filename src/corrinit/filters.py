@@ -1,0 +1,240 @@
+"""Which tensors of a state dict are convolution filters, and how their axes are laid out.
+
+A shape alone does not tell: positional embeddings, attention masks, learned inputs and constants have three
+to five axes too, and other frameworks put the taps first. So it is decided by the name of a tensor, the bias
+beside it and what is plausible as channels and taps. What remains a guess is said to be one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from math import prod
+from typing import NamedTuple
+
+from torch import Tensor
+
+from corrinit.stored_tensor import LeftOut, StoredTensor, Tensors
+
+LONGEST_AXIS = 64
+"""A kernel has at most so many taps along an axis; longer tensors are embeddings, not kernels."""
+
+_TYPICAL_AXIS = 11
+"""Nearly all kernels have at most so many taps along an axis."""
+
+_SURE = re.compile(r"(weights?|kernel|filters?|(?<![a-z])w)$", re.IGNORECASE)
+"""What filters are called."""
+
+_NEVER = re.compile(
+    r"running_|num_batches|relative_|rel_pos|pos(ition)?(al)?_?(emb|enc|bias)|^pos$|embed|token|anchor|grid|mask"
+    r"|coords|table|queue|prototype|codebook|(^|_)(mean|std|var|input|const(ant)?|noise|gamma|beta|scale|shift"
+    r"|bias|alpha|temperature|window|freqs?|fft|basis|buffer|filt|latent|query|queries|memory|state)$",
+    re.IGNORECASE,
+)
+"""Buffers, constants and parameters of other layers."""
+
+_DEPTHWISE = re.compile(r"depthwise_(kernel|weight)$", re.IGNORECASE)
+_CUBES = {27: (3, 3, 3), 125: (5, 5, 5), 343: (7, 7, 7)}
+
+
+class Filter(NamedTuple):
+    """The filters of a layer, to be read as (out, in, k_1, …, k_d)."""
+
+    name: str
+    tensor: StoredTensor
+
+
+class Found(NamedTuple):
+    """The filters of a state dict, what was left out, and the names of those that are a guess, with why."""
+
+    filters: list[Filter]
+    left_out: list[LeftOut]
+    guesses: list[LeftOut]
+
+
+def find_filters(tensors: Tensors, given: Collection[str] = (), *, by_hand: bool = False) -> Found:
+    """The filters among the tensors of a state dict.
+
+    Args:
+        tensors: put together, see `corrinit.stored_parts`.
+        given: names of tensors that somebody says are filters: these are taken unless their shape forbids it.
+        by_hand: whether somebody named the tensors for this purpose, so that their names need tell nothing.
+    """
+    found = Found([], [], [])
+    cubes = any(shape[0] in _CUBES for shape in (t.shape for t in tensors.values()) if len(shape) == 3)
+    for name, tensor in tensors.items():
+        if not 3 <= len(tensor.shape) <= 5:
+            continue
+        if reason := _obstacle(tensor):
+            found.left_out.append(LeftOut(name, reason))
+            continue
+        judged = _judge(_Evidence(name, tensor.shape, _bias(name, tensors), name in given, by_hand, cubes))
+        if judged.layout is None:
+            found.left_out.append(LeftOut(name, judged.reason))
+            continue
+        shape = judged.layout.shape(tensor.shape)
+        found.filters.append(Filter(name, tensor.computed(judged.layout.filters, shape)))
+        if judged.reason:
+            found.guesses.append(LeftOut(name, judged.reason))
+    return found
+
+
+def _obstacle(tensor: StoredTensor) -> str:
+    """Why a tensor of whatever name holds no filters."""
+    if tensor.obstacle:
+        return tensor.obstacle
+    if tensor.dtype is None or not tensor.dtype.is_floating_point or tensor.dtype.itemsize * 8 < 8:
+        return f"it is of type {str(tensor.dtype).removeprefix('torch.')}"
+    return "" if all(tensor.shape) else "it is empty"
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """An order of axes, given by the place of the output, the input and the kernel axes.
+
+    Args:
+        axes: of the tensor, in the order (out, in, k_1, …, k_d).
+        split: the shape before the axes are ordered, where it is not that of the tensor.
+    """
+
+    axes: tuple[int, ...]
+    split: Callable[[tuple[int, ...]], tuple[int, ...]] | None = None
+
+    def shape(self, stored: tuple[int, ...]) -> tuple[int, ...]:
+        split = self.split(stored) if self.split else stored
+        return tuple(split[axis] for axis in self.axes)
+
+    def filters(self, tensor: Tensor) -> Tensor:
+        split = tensor.reshape(self.split(tuple(tensor.shape))) if self.split else tensor
+        return split.permute(self.axes)
+
+
+class _Judged(NamedTuple):
+    layout: _Layout | None
+    reason: str = ""
+
+
+class _Evidence(NamedTuple):
+    name: str
+    shape: tuple[int, ...]
+    bias: tuple[int, ...] | None
+    given: bool
+    """Whether somebody says that these are filters."""
+
+    by_hand: bool
+    """Whether somebody named the tensors for this purpose."""
+
+    cubes: bool
+    """Whether other tensors have the taps of a cube as their first axis."""
+
+    @property
+    def leaf(self) -> str:
+        return re.split(r"[./]", self.name)[-1].partition(":")[0]
+
+    @property
+    def called_kernel(self) -> bool:
+        return self.leaf.lower().endswith("kernel")
+
+
+def _judge(evidence: _Evidence) -> _Judged:
+    shape, bias, leaf = evidence.shape, evidence.bias, evidence.leaf
+    if _DEPTHWISE.search(leaf):
+        return _Judged(_channels_last(len(shape), depthwise=True))
+    if _NEVER.search(leaf) and not evidence.given:
+        return _Judged(None, "its name is that of no filters")
+    if bias is not None and len(bias) > 1:
+        return _Judged(None, f"the bias beside it has shape {bias}: it is a scale, not filters")
+    layout, reason = _layout(evidence)
+    if layout is None:
+        return _Judged(None, reason)
+    (out, inputs), kernel = (ordered := layout.shape(shape))[:2], ordered[2:]
+    if bias is not None and bias[0] not in (out, inputs) and bias[0] % inputs:
+        return _Judged(None, f"the bias beside it has {bias[0]} entries, none of its axes has")
+    if evidence.given or evidence.by_hand:
+        return _Judged(layout, reason)
+    if len(kernel) == 1 and kernel[0] > _TYPICAL_AXIS and bias is None:
+        return _Judged(None, f"an axis of {kernel[0]} is long for a kernel, and there is no bias beside it")
+    if not _SURE.search(leaf):
+        if out == 1 or inputs == 1 or len(kernel) == 1 or not _typical(kernel) or kernel[0] % 2 == 0:
+            return _Judged(None, "neither its name nor its shape is that of filters")
+        reason = reason or f"its shape {shape} is that of filters, its name is not"
+    return _Judged(layout, reason)
+
+
+def _layout(evidence: _Evidence) -> tuple[_Layout | None, str]:
+    """The order of the axes that fits best, and why it is a guess; None if no order fits."""
+    shape, bias = evidence.shape, evidence.bias
+    first, last = _channels_first(len(shape)), _channels_last(len(shape))
+    if (
+        len(shape) == 3
+        and evidence.called_kernel
+        and (shape[0] in _CUBES or (evidence.cubes and shape[0] == 8))
+    ):
+        side = _CUBES.get(shape[0], (2, 2, 2))
+        taps_first = _Layout((4, 3, 0, 1, 2), lambda stored: (*side, *stored[1:]))
+        return (
+            taps_first,
+            f"its {shape[0]} taps are taken for those of a {side[0]}×{side[0]}×{side[0]} kernel",
+        )
+    if (
+        len(shape) == 5
+        and shape[0] == 1
+        and shape[3] == shape[4]
+        and shape[2] > _TYPICAL_AXIS
+        and bias != (1,)
+    ):
+        modulated = _Layout((0, 1, 2, 3), lambda stored: stored[1:])
+        return modulated, f"its shape {shape} is taken for (1, out, in, k, k), that of modulated filters"
+    as_last = last.shape(shape)
+    fits_first = _plausible(shape[2:]) and not (bias and bias[0] % shape[1] and bias[0] != shape[0])
+    fits_last = _typical(as_last[2:]) and not (bias and bias[0] != as_last[0])
+    if fits_last and evidence.called_kernel and (not _square(shape[2:]) or _square(as_last[2:])):
+        return last, ""
+    if fits_first and (_square(shape[2:]) or not (fits_last and _square(as_last[2:]) and _wide(as_last))):
+        transposed = bias and bias[0] != shape[0] and bias[0] % shape[1] == 0
+        return (_Layout((1, 0, *range(2, len(shape)))) if transposed else first), ""
+    if fits_last and len(shape) > 3 and all(k % 2 for k in as_last[2:]):
+        return last, f"its shape {shape} is taken for (k, …, in, out), the order of other frameworks"
+    middle = _Layout((0, len(shape) - 1, *range(1, len(shape) - 1)))
+    if len(shape) > 3 and _typical(shape[1:-1]) and _square(shape[1:-1]) and _wide(middle.shape(shape)):
+        return middle, f"its shape {shape} is taken for (out, k, …, in), the order of other frameworks"
+    return None, f"none of the orders of axes of filters fits its shape {shape}"
+
+
+def _channels_first(axes: int) -> _Layout:
+    return _Layout(tuple(range(axes)))
+
+
+def _channels_last(axes: int, *, depthwise: bool = False) -> _Layout:
+    """(k_1, …, k_d, in, out), and of depthwise ones (k_1, …, k_d, in, multiplier), where each is a filter."""
+    kernel = range(axes - 2)
+    return _Layout((axes - 2, axes - 1, *kernel) if depthwise else (axes - 1, axes - 2, *kernel))
+
+
+def _plausible(kernel: tuple[int, ...]) -> bool:
+    return max(kernel) <= LONGEST_AXIS
+
+
+def _typical(kernel: tuple[int, ...] | list[int]) -> bool:
+    return max(kernel) <= _TYPICAL_AXIS
+
+
+def _square(kernel: tuple[int, ...]) -> bool:
+    return len(set(kernel)) == 1
+
+
+def _wide(shape: tuple[int, ...]) -> bool:
+    """Whether there are more filters than taps, as there are in all but the smallest layers."""
+    return shape[0] * shape[1] > prod(shape[2:])
+
+
+def _bias(name: str, tensors: Tensors) -> tuple[int, ...] | None:
+    """The shape of the bias of the same layer."""
+    leaf = re.split(r"[./]", name)[-1]
+    prefix, suffix = name[: len(name) - len(leaf)], leaf[leaf.find(":") :] if ":" in leaf else ""
+    own = _SURE.sub("bias", leaf.removesuffix(suffix)) + suffix
+    beside = tensors.get(prefix + own) if own != leaf else None
+    if beside is None and prefix:
+        beside = tensors.get(f"{prefix}bias{suffix}")
+    return beside.shape if beside is not None and beside.shape else None
