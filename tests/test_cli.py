@@ -210,7 +210,7 @@ class TestShow:
 
     def test_hostile_file_is_one_line(self, run, tmp_path):
         (tmp_path / "w.pt").write_bytes(b"\x80\x02cos\nsystem\n(S'touch executed'\ntR.")
-        assert_one_line_error(run("show", "w.pt"), "without running code in it")
+        assert_one_line_error(run("show", "w.pt"), "running code in the file and is not read")
         assert not (tmp_path / "executed").exists()
 
 

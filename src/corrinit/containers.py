@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from corrinit.errors import WeightsError
+from corrinit.errors import WeightsError, one_line
 from corrinit.stored_tensor import StoredTensor
 from corrinit.torch_files import read_torch_pickles, read_torch_zip
 
@@ -62,7 +62,7 @@ def read_file(path: Path, *, shard: bool = False) -> Any:
     if _is_safetensors(head, size):
         return _safetensors(path)
     if head.startswith(b"PK"):
-        return read_torch_zip(path)
+        return _naming(path, read_torch_zip)
     if head.startswith(b"\x80"):
         return _naming(path, read_torch_pickles)
     if head.lstrip().startswith(b"{") and not shard:
@@ -92,7 +92,7 @@ def _naming(path: Path, read: Callable[[Path], Any]) -> Any:
     try:
         return read(path)
     except WeightsError as error:
-        if str(path) in str(error):
+        if str(error).startswith(one_line(path)):
             raise
         raise WeightsError(f"{path} cannot be read: {error}") from error
 
@@ -103,6 +103,8 @@ def _is_safetensors(head: bytes, size: int) -> bool:
 
 def _safetensors(path: Path) -> dict[str, StoredTensor]:
     """The tensors of a safetensors file, which keeps no order of layers, in the order of their names."""
+    if not str(path).isprintable() and "\\udc" in ascii(str(path)):
+        raise WeightsError(f"{path} has a name that is no UTF-8, which safetensors does not open; rename it")
     try:
         with safe_open(path, framework="pt") as file:
             found: dict[str, StoredTensor] = {}

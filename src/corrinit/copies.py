@@ -21,6 +21,9 @@ _ALIKE = 0.9
 """Filters of which independent training made more than this of a correlation have not been seen: averages and
 fine-tuned copies lie above 0.99, separately trained layers about 0."""
 
+LIKE = "its filters are those of"
+"""How the reason begins for copies that do not share memory."""
+
 
 def without_copies(filters: Sequence[Filter]) -> tuple[list[Filter], list[LeftOut]]:
     """Each layer once: the first of those that share memory, hold equal values or nearly the same ones.
@@ -48,7 +51,7 @@ def without_copies(filters: Sequence[Filter]) -> tuple[list[Filter], list[LeftOu
             sample = _sample(tensor.read())
             alike = next((o for o, other in samples[tensor.shape] if _are_copies(sample, other)), None)
             if alike is not None:
-                copies.append(LeftOut(name, f"its filters are those of {alike}, or nearly so"))
+                copies.append(LeftOut(name, f"{LIKE} {alike}, or nearly so"))
                 continue
             samples[tensor.shape].append((name, sample))
         if place is not None:

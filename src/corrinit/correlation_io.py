@@ -96,7 +96,7 @@ def is_correlation_file(path: str | os.PathLike[str]) -> bool:
 def _opened(path: str | os.PathLike[str]) -> Iterator[safe_open]:
     try:
         if Path(path).exists() and not Path(path).is_file():  # opening a pipe would wait
-            raise CorrelationError(f"{path} is no correlation file, but no regular file at all")
+            raise CorrelationError(f"{path} is no correlation file, or damaged: it is no regular file")
         with safe_open(path, framework="np") as file:
             yield file
     except FileNotFoundError as error:

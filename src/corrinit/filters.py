@@ -77,6 +77,8 @@ def find_filters(tensors: Tensors, given: Collection[str] = (), *, by_hand: bool
         found.filters.append(Filter(name, tensor.computed(judged.layout.filters, shape)))
         if judged.reason:
             found.guesses.append(LeftOut(name, judged.reason))
+        elif tensor.dtype is not None and tensor.dtype.itemsize == 1:
+            found.guesses.append(LeftOut(name, "8-bit floats without scales are taken as they are"))
     return found
 
 
@@ -138,95 +140,91 @@ class _Evidence(NamedTuple):
 
 
 def _judge(evidence: _Evidence) -> _Judged:
-    shape, bias, leaf = evidence.shape, evidence.bias, evidence.leaf
-    if _DEPTHWISE.search(leaf):
-        return _Judged(_channels_last(len(shape), depthwise=True))
+    bias, leaf = evidence.bias, evidence.leaf
     if _NEVER.search(leaf) and not evidence.given:
         return _Judged(None, "its name is that of no filters")
     if bias is not None and len(bias) > 1:
         return _Judged(None, f"the bias beside it has shape {bias}: it is a scale, not filters")
-    layout, reason = _layout(evidence)
-    if layout is None:
-        return _Judged(None, reason)
-    (out, inputs), kernel = (ordered := layout.shape(shape))[:2], ordered[2:]
-    if bias is not None and bias[0] not in (out, inputs) and bias[0] % inputs:
-        return _Judged(None, f"the bias beside it has {bias[0]} entries, none of its axes has")
-    if evidence.given or evidence.by_hand:
+    layout, reason = _known_layout(evidence) or _best_layout(evidence)
+    if layout is None or evidence.given or evidence.by_hand:
         return _Judged(layout, reason)
+    out, inputs = layout.shape(evidence.shape)[:2]
+    kernel = layout.shape(evidence.shape)[2:]
     if len(kernel) == 1 and kernel[0] > _TYPICAL_AXIS and bias is None:
         return _Judged(None, f"an axis of {kernel[0]} is long for a kernel, and there is no bias beside it")
     if not _SURE.search(leaf):
         if out == 1 or inputs == 1 or len(kernel) == 1 or not _typical(kernel) or kernel[0] % 2 == 0:
             return _Judged(None, "neither its name nor its shape is that of filters")
-        reason = reason or f"its shape {shape} is that of filters, its name is not"
+        reason = reason or f"its shape {evidence.shape} is that of filters, its name is not"
     return _Judged(layout, reason)
 
 
-def _layout(evidence: _Evidence) -> tuple[_Layout | None, str]:
-    """The order of the axes that fits best, and why it is a guess; None if no order fits."""
-    shape, bias = evidence.shape, evidence.bias
-    first, last = _channels_first(len(shape)), _channels_last(len(shape))
-    if (
-        len(shape) == 3
-        and evidence.called_kernel
-        and (shape[0] in _CUBES or (evidence.cubes and shape[0] == 8))
-    ):
-        side = _CUBES.get(shape[0], (2, 2, 2))
-        taps_first = _Layout((4, 3, 0, 1, 2), lambda stored: (*side, *stored[1:]))
-        return (
-            taps_first,
-            f"its {shape[0]} taps are taken for those of a {side[0]}×{side[0]}×{side[0]} kernel",
-        )
-    if (
-        len(shape) == 5
-        and shape[0] == 1
-        and shape[3] == shape[4]
-        and shape[2] > _TYPICAL_AXIS
-        and bias != (1,)
-    ):
+def _known_layout(evidence: _Evidence) -> tuple[_Layout, str] | None:
+    """Layouts that a name or a shape gives away, and why it is a guess."""
+    shape, axes = evidence.shape, len(evidence.shape)
+    if _DEPTHWISE.search(evidence.leaf):  # (k_1, …, k_d, in, multiplier): every channel has its filters
+        return _Layout((axes - 2, axes - 1, *range(axes - 2))), ""
+    cube = _CUBES.get(shape[0], (2, 2, 2) if evidence.cubes and shape[0] == 8 else None)
+    if axes == 3 and evidence.called_kernel and cube:
+        taps_first = _Layout((4, 3, 0, 1, 2), lambda stored: (*cube, *stored[1:]))
+        return taps_first, f"its {shape[0]} taps are taken for those of a {'×'.join(map(str, cube))} kernel"
+    square = axes == 5 and shape[3] == shape[4]
+    if square and shape[0] == 1 and shape[2] > _TYPICAL_AXIS and evidence.bias != (1,):
         modulated = _Layout((0, 1, 2, 3), lambda stored: stored[1:])
         return modulated, f"its shape {shape} is taken for (1, out, in, k, k), that of modulated filters"
-    as_last = last.shape(shape)
-    fits_first = _plausible(shape[2:]) and not (bias and bias[0] % shape[1] and bias[0] != shape[0])
-    fits_last = _typical(as_last[2:]) and not (bias and bias[0] != as_last[0])
-    if fits_last and evidence.called_kernel and (not _square(shape[2:]) or _square(as_last[2:])):
-        return last, ""
-    if fits_first and (_square(shape[2:]) or not (fits_last and _square(as_last[2:]) and _wide(as_last))):
-        transposed = bias and bias[0] != shape[0] and bias[0] % shape[1] == 0
-        return (_Layout((1, 0, *range(2, len(shape)))) if transposed else first), ""
-    if fits_last and len(shape) > 3 and all(k % 2 for k in as_last[2:]):
-        return last, f"its shape {shape} is taken for (k, …, in, out), the order of other frameworks"
-    middle = _Layout((0, len(shape) - 1, *range(1, len(shape) - 1)))
-    if len(shape) > 3 and _typical(shape[1:-1]) and _square(shape[1:-1]) and _wide(middle.shape(shape)):
-        return middle, f"its shape {shape} is taken for (out, k, …, in), the order of other frameworks"
-    return None, f"none of the orders of axes of filters fits its shape {shape}"
+    return None
 
 
-def _channels_first(axes: int) -> _Layout:
-    return _Layout(tuple(range(axes)))
+def _best_layout(evidence: _Evidence) -> tuple[_Layout | None, str]:
+    """The order of axes that leaves the best kernel, and why it is a guess; None if none fits.
+
+    A transposed convolution, (in, out, k_1, …, k_d), is known by its bias; without one it stays as it is,
+    which changes no correlation.
+    """
+    shape, axes, bias = evidence.shape, len(evidence.shape), evidence.bias
+    first = _Layout(tuple(range(axes)))
+    if bias and bias[0] != shape[0] and bias[0] % shape[1] == 0:
+        first = _Layout((1, 0, *range(2, axes)))
+    orders = [first]
+    if axes > 3 or evidence.called_kernel:
+        orders.append(_Layout((axes - 1, axes - 2, *range(axes - 2))))
+    if axes > 3:
+        orders.append(_Layout((0, axes - 1, *range(1, axes - 1))))
+    usual = orders[1] if evidence.called_kernel and not evidence.by_hand else first
+    possible = [
+        layout
+        for layout in orders
+        if _fits(layout.shape(shape), bias)
+        and (layout in (first, usual) or all(k % 2 and _typical((k,)) for k in layout.shape(shape)[2:]))
+    ]
+    if not possible:
+        beside = f" with {bias[0]} biases" if bias else ""
+        return None, f"in no order of its axes shape {shape}{beside} is that of filters"
+    head_start = 3 if evidence.by_hand else 1
+    best = max(possible, key=lambda each: _score(each.shape(shape), bias) + head_start * (each is usual))
+    ordered = best.shape(shape)
+    guess = f"its shape {shape} is taken for another order of axes, with out {ordered[0]} and in {ordered[1]}"
+    return best, "" if best in (first, usual) else guess
 
 
-def _channels_last(axes: int, *, depthwise: bool = False) -> _Layout:
-    """(k_1, …, k_d, in, out), and of depthwise ones (k_1, …, k_d, in, multiplier), where each is a filter."""
-    kernel = range(axes - 2)
-    return _Layout((axes - 2, axes - 1, *kernel) if depthwise else (axes - 1, axes - 2, *kernel))
+def _fits(ordered: tuple[int, ...], bias: tuple[int, ...] | None) -> bool:
+    """Whether (out, in, k_1, …, k_d) is possible; out may be that of one group of transposed filters."""
+    return max(ordered[2:]) <= LONGEST_AXIS and (bias is None or bias[0] % ordered[0] == 0)
 
 
-def _plausible(kernel: tuple[int, ...]) -> bool:
-    return max(kernel) <= LONGEST_AXIS
+def _score(ordered: tuple[int, ...], bias: tuple[int, ...] | None) -> int:
+    """How plausible (out, in, k_1, …, k_d) is: short and equal kernel axes, more filters than taps."""
+    kernel = ordered[2:]
+    return (
+        2 * _typical(kernel)
+        + (len(set(kernel)) == 1)
+        + (ordered[0] * ordered[1] > prod(kernel))
+        + 2 * (bias == ordered[:1])
+    )
 
 
-def _typical(kernel: tuple[int, ...] | list[int]) -> bool:
+def _typical(kernel: tuple[int, ...]) -> bool:
     return max(kernel) <= _TYPICAL_AXIS
-
-
-def _square(kernel: tuple[int, ...]) -> bool:
-    return len(set(kernel)) == 1
-
-
-def _wide(shape: tuple[int, ...]) -> bool:
-    """Whether there are more filters than taps, as there are in all but the smallest layers."""
-    return shape[0] * shape[1] > prod(shape[2:])
 
 
 def _bias(name: str, tensors: Tensors) -> tuple[int, ...] | None:

@@ -10,9 +10,18 @@ from __future__ import annotations
 
 import pickletools
 from collections.abc import Callable
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from corrinit.errors import WeightsError
+
+
+class Readable(Protocol):
+    """An open file, or one mapped into memory; the latter never reads more than there is."""
+
+    def read(self, size: int = ..., /) -> bytes: ...
+    def readline(self) -> bytes: ...
+    def tell(self) -> int: ...
+
 
 _MAPPINGS = ("collections.OrderedDict", "collections.defaultdict", "collections.Counter", "builtins.dict")
 _ATOMS = (str, bytes, int, float, type(None))
@@ -47,9 +56,12 @@ class Foreign(dict[Any, Any]):
 class _Unread:
     """A key of a dictionary that is no text or number; it stands for itself alone."""
 
+    def __repr__(self) -> str:
+        return "an object"
+
 
 def read_inert(
-    file: IO[bytes],
+    file: Readable,
     call: Callable[[Name, tuple[Any, ...]], Any] = Foreign,
     persistent: Callable[[Any], Any] | None = None,
 ) -> Any:
@@ -73,8 +85,8 @@ def read_inert(
         return _Machine(call, persistent).run(file)
     except WeightsError:
         raise
-    except (ValueError, LookupError, TypeError, EOFError, OverflowError, RecursionError) as error:
-        raise WeightsError(f"its pickle is damaged: {error or type(error).__name__}") from error
+    except (ValueError, LookupError, TypeError, EOFError, ArithmeticError, RecursionError) as error:
+        raise WeightsError(f"its pickle is damaged: {str(error)[:200] or type(error).__name__}") from error
 
 
 class _Machine:
@@ -88,8 +100,8 @@ class _Machine:
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
 
-    def run(self, file: IO[bytes]) -> Any:
-        for opcode, argument, _ in pickletools.genops(file):
+    def run(self, file: Readable) -> Any:
+        for opcode, argument, _ in pickletools.genops(file):  # pyright: ignore[reportArgumentType]
             if opcode.name == "STOP":
                 return self.stack.pop()
             self._step(opcode.name, argument)

@@ -125,8 +125,8 @@ def _join_parametrization(parts: _Parts, name: str) -> None:
         if other in parts.whole and joined not in parts.whole:
             parts.leave_out(
                 other,
-                "it is parametrized in a way that a state dict does not tell; give the module itself, or save "
-                "it after torch.nn.utils.parametrize.remove_parametrizations",
+                "it is parametrized in a way that a state dict does not tell; give the module, or save it "
+                "after torch.nn.utils.parametrize.remove_parametrizations",
             )
 
 

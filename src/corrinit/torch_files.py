@@ -11,9 +11,10 @@ import os
 import struct
 import sys
 import zipfile
+from dataclasses import replace
 from math import prod
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,6 +49,7 @@ _STORAGES: dict[str, torch.dtype] = {
     "ComplexFloatStorage": torch.complex64,
     "UntypedStorage": torch.uint8,
 }
+_MOST_AXES = 64
 _WRAPPED = ("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state")
 
 
@@ -75,17 +77,25 @@ class _Reader:
             inner, _, inner_arguments, _ = arguments
             if isinstance(inner, Name) and isinstance(inner_arguments, tuple):
                 return self.call(inner, inner_arguments)
+        if name == "torch._utils._rebuild_qtensor" and len(arguments) >= 4:
+            found = self._tensor(*arguments[:4], dtype=None)
+            return replace(found, obstacle="it is quantized, not a plain tensor")
         if name.startswith("torch._utils._rebuild_tensor") and len(arguments) >= 4:
             dtype = arguments[6] if name.endswith("_v3") and len(arguments) > 6 else None
-            if isinstance(arguments[0], _Storage):
-                return self._tensor(*arguments[:4], dtype=dtype)
+            return self._tensor(*arguments[:4], dtype=dtype)
         return Foreign(function, arguments)
 
-    def _tensor(self, storage: _Storage, offset: Any, shape: Any, stride: Any, dtype: Any) -> Any:
+    def _tensor(self, storage: Any, offset: Any, shape: Any, stride: Any, dtype: Any) -> StoredTensor:
+        if not isinstance(storage, _Storage):
+            raise WeightsError("it holds a tensor without a storage")
         kind = _TYPES.get(dtype.name) if isinstance(dtype, Name) else storage.dtype
         whole = (offset, *shape, *stride)
-        if len(shape) != len(stride) or not all(type(n) is int and 0 <= n < 1 << 62 for n in whole):
-            raise WeightsError(f"it holds a tensor of offset {offset}, shape {shape} and strides {stride}")
+        if (
+            len(shape) > _MOST_AXES
+            or len(shape) != len(stride)
+            or not all(type(n) is int and 0 <= n < 1 << 62 for n in whole)
+        ):
+            raise WeightsError("it holds a tensor of impossible shape, strides or offset")
         place = (storage.key, storage.first, offset, shape, stride)
         if kind is None:
             return StoredTensor(shape, None, _unreadable, place, "it is of a type that is not read")
@@ -130,7 +140,7 @@ def read_torch_zip(path: Path) -> Any:
         WeightsError: if it is damaged, compressed, or another kind of archive.
     """
     try:
-        with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+        with zipfile.ZipFile(path) as archive, _mapped_file(path) as file:
             members = {member.filename: member for member in archive.infolist()}
             pickles = [name for name in members if name.rpartition("/")[2] == "data.pkl"]
             if len(pickles) != 1:
@@ -154,7 +164,14 @@ def read_torch_zip(path: Path) -> Any:
 
             file.seek(_position(file, members[pickles[0]]))
             return read_inert(file, reader.call, persistent)
-    except (zipfile.BadZipFile, OSError, struct.error, ValueError, NotImplementedError) as error:
+    except (
+        zipfile.BadZipFile,
+        OSError,
+        struct.error,
+        ValueError,
+        ArithmeticError,
+        NotImplementedError,
+    ) as error:
         raise WeightsError(f"{path} is a damaged zip archive: {error}") from error
 
 
@@ -174,12 +191,14 @@ def read_torch_pickles(path: Path) -> Any:
         storage = reader.storages.setdefault(str(key), _Storage(str(key), dtype, values=values))
         if not view:
             return storage
-        part = _Storage(storage.key, dtype, start=int(view[1]))
+        if not isinstance(view, tuple) or len(view) != 3 or type(view[1]) is not int or view[1] < 0:
+            raise ValueError(f"the view of a storage is {view!r:.40}")
+        part = _Storage(storage.key, dtype, start=view[1])
         reader.storages[f"view {view[0]!r:.40} of {key!r:.40}"] = part
         return part
 
     try:
-        with path.open("rb") as file:
+        with _mapped_file(path) as file:
             first = read_inert(file, reader.call)
             if first != _MAGIC:
                 return first
@@ -189,11 +208,16 @@ def read_torch_pickles(path: Path) -> Any:
             checkpoint = read_inert(file, reader.call, persistent)
             _locate(file, read_inert(file), reader.storages)
             return checkpoint
-    except (OSError, struct.error, ValueError, TypeError, LookupError) as error:
+    except (OSError, struct.error, ValueError, TypeError, LookupError, ArithmeticError) as error:
         raise WeightsError(f"{path} is damaged: {error}") from error
 
 
-def _locate(file: IO[bytes], keys: Any, storages: dict[str, _Storage]) -> None:
+def _mapped_file(path: Path) -> mmap.mmap:
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _locate(file: mmap.mmap, keys: Any, storages: dict[str, _Storage]) -> None:
     """Behind the pickles lie the storages, each a count of values and the values."""
     places: dict[str, tuple[int, int]] = {}
     for key in map(str, keys):
@@ -220,7 +244,7 @@ def _storage_id(identity: Any) -> tuple[Any, ...]:
     return (dtype, _text(key), location, values, *rest)
 
 
-def _position(file: IO[bytes], member: zipfile.ZipInfo) -> int:
+def _position(file: mmap.mmap, member: zipfile.ZipInfo) -> int:
     """Where the content of a member begins: behind its own header, whose length stands in it."""
     if member.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{member.filename!r:.60} is compressed, which torch.save never does")
@@ -231,7 +255,7 @@ def _position(file: IO[bytes], member: zipfile.ZipInfo) -> int:
     return member.header_offset + 30 + name + extra
 
 
-def _content(file: IO[bytes], member: zipfile.ZipInfo, most: int = 64) -> bytes:
+def _content(file: mmap.mmap, member: zipfile.ZipInfo, most: int = 64) -> bytes:
     file.seek(_position(file, member))
     return file.read(min(member.file_size, most))
 

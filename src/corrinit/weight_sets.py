@@ -32,6 +32,8 @@ _AVERAGE = re.compile(
 _ORIGINALS = ("", "student", "online", "source", "base", "_q")
 """What stands in the name of a layer where that of its average says so."""
 
+_WRAPPERS = ("module", "orig_mod", "forward_module", "model", "net", "network")
+
 
 def choose_weights(
     checkpoint: Any, where: str, choice: str | None = None
@@ -59,17 +61,21 @@ def choose_weights(
     return _without_averages(sets[key])
 
 
-def _sets(
-    checkpoint: Mapping[Any, Any], path: str = "", depth: int = 0
-) -> dict[str, dict[str, StoredTensor]]:
-    """Every mapping from texts to tensors, by its keys from the outside in."""
+def _sets(checkpoint: Mapping[Any, Any]) -> dict[str, dict[str, StoredTensor]]:
+    """Every mapping from texts to tensors, by its keys from the outside in, each mapping once."""
     found: dict[str, dict[str, StoredTensor]] = {}
-    if own := {str(name): _stored(value) for name, value in checkpoint.items() if _is_tensor(value, name)}:
-        found[path] = own
-    if depth < _DEEPEST:
-        for key, value in checkpoint.items():
-            if isinstance(value, Mapping) and isinstance(key, str) and not _NO_WEIGHTS.search(key):
-                found |= _sets(value, f"{path}.{key}" if path else key, depth + 1)
+    seen: set[int] = set()
+
+    def walk(mapping: Mapping[Any, Any], path: str, depth: int) -> None:
+        seen.add(id(mapping))
+        if own := {name: _stored(value) for name, value in mapping.items() if _is_tensor(value, name)}:
+            found[path] = own
+        for key, value in mapping.items() if depth < _DEEPEST else ():
+            inside = isinstance(value, Mapping) and id(value) not in seen
+            if inside and isinstance(key, str) and not _NO_WEIGHTS.search(key):
+                walk(value, f"{path}.{key}" if path else key, depth + 1)
+
+    walk(checkpoint, "", 0)
     return found
 
 
@@ -145,11 +151,9 @@ def _without_averages(tensors: dict[str, StoredTensor]) -> tuple[dict[str, Store
 
 
 def _bare(name: str) -> str:
-    """A name without points and the words of wrappers, which copies of a module are stored without."""
-    parts = [
-        part for part in re.split(r"[./]", name) if part not in ("module", "_orig_mod", "_forward_module")
-    ]
-    return "".join(parts).replace("_", "")
+    """A name without points and the words of wrappers, as copies are stored under other ones or none."""
+    parts = [part.strip("_") for part in re.split(r"[./]", name)]
+    return "".join(part for part in parts if part not in _WRAPPERS).replace("_", "")
 
 
 def _listed(sets: Mapping[str, Tensors]) -> str:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from corrinit.containers import read_file
-from corrinit.copies import without_copies
+from corrinit.copies import LIKE, without_copies
 from corrinit.errors import WeightsError, warn_caller
 from corrinit.filters import Filter, find_filters
 from corrinit.stored_parts import put_together
@@ -97,6 +97,7 @@ def read_filters(
         names = [name for name, _ in filters]
         wanted = _wanted(names, include, exclude)
         kept, copies = without_copies([each for each in filters if each.name in wanted])
+        _say_copies(copies, type(source).__name__)
         excluded = [LeftOut(name, "it is excluded") for name in names if name not in wanted]
         return Filters(kept, copies + excluded)
     if isinstance(source, Mapping):
@@ -150,9 +151,17 @@ def _state_dict_filters(
         others = f", likewise {_shortened([guess.name for guess in guesses[1:]])}" if guesses[1:] else ""
         warn_caller(f"{where}: a guess: {name}: {reason}{others}; leave out what is wrong with exclude=")
     kept, copies = without_copies(filters)
+    _say_copies(copies, where)
     left_out = [*averages, *parts, *(each for each in found.left_out if each.name in wanted)]
     excluded = [LeftOut(name, "it is excluded") for name in candidates if name not in wanted]
     return Filters(kept, [*left_out, *copies, *excluded])
+
+
+def _say_copies(copies: Sequence[LeftOut], where: str) -> None:
+    if near := [copy for copy in copies if copy.reason.startswith(LIKE)]:
+        name, reason = near[0]
+        more = f", and {len(near) - 1} more" if near[1:] else ""
+        warn_caller(f"{where}: layers occur twice: {name}: {reason}{more}; they are counted once")
 
 
 def _as_patterns(patterns: Patterns, argument: str) -> Sequence[str]:
