@@ -50,7 +50,7 @@ def beside(weight):
         "groups": collections.defaultdict(list, a=[1]),
         "recent": collections.deque([1], maxlen=3),
         "phase": Phase.TRAIN,
-        "at": datetime.datetime(2020, 1, 1),  # noqa: DTZ001
+        "at": datetime.datetime(2020, 1, 1),
         "shape": torch.Size([1, 2]),
         "device": torch.device("cpu"),
         "type": torch.float32,
@@ -78,6 +78,9 @@ class TestHarmlessObjects:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.filterwarnings(
+    "ignore:torch.quantize_per_tensor:UserWarning", "ignore::corrinit.CorrInitWarning"
+)
 class TestTensors:
     @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
     def test_of_every_type(self, weight, tmp_path, zipped, dtype):
@@ -133,10 +136,12 @@ class TestTensors:
             else:
                 damaged[chosen.randrange(len(damaged))] = chosen.randrange(256)
             (tmp_path / "w").write_bytes(damaged)
+            refused = None
             try:
                 list(named_weights(tmp_path / "w"))
             except WeightsError as error:
-                assert str(error).isprintable()
+                refused = error
+            assert refused is None or str(refused).isprintable()
 
 
 class TestZipArchives:
@@ -159,7 +164,7 @@ class TestZipArchives:
 
     def test_compressed_ones_are_refused_unread(self, weight, tmp_path):
         self.rewritten(tmp_path / "w", weight, lambda _, content: content, zipfile.ZIP_DEFLATED)
-        with pytest.raises(WeightsError, match="compressed, which torch.save never does"):
+        with pytest.raises(WeightsError, match="compressed, which torch"):
             list(named_weights(tmp_path / "w"))
 
     def test_too_short_storages_are_refused(self, weight, tmp_path):
@@ -196,15 +201,15 @@ class TestOtherFiles:
             list(named_weights(tmp_path / "model.pt"))
 
     def test_names_of_other_encodings(self, weight, tmp_path):
-        path = os.path.join(os.fsencode(tmp_path), b"\xff.pt")
+        path = tmp_path / os.fsdecode(b"\xff.pt")
         torch.save({"c.weight": weight}, tmp_path / "w")
-        os.rename(tmp_path / "w", path)
-        ((_, found),) = named_weights(os.fsdecode(path))
+        (tmp_path / "w").rename(path)
+        ((_, found),) = named_weights(path)
         assert torch.equal(found, weight)
         save_file({"c.weight": weight}, tmp_path / "w")
-        os.rename(tmp_path / "w", path)
+        (tmp_path / "w").rename(path)
         with pytest.raises(WeightsError, match=r"no UTF-8.*rename it"):
-            list(named_weights(os.fsdecode(path)))
+            list(named_weights(path))
 
 
 class TestShards:
@@ -241,4 +246,8 @@ def test_files_are_read_tensor_by_tensor(weight, tmp_path):
         file.write(len(text).to_bytes(8, "little") + text)
         file.seek(end, os.SEEK_CUR)  # a hole: it takes no room on the disk
         file.write(weight.numpy().tobytes())
-    assert estimate(tmp_path / "w", include="c") == estimate({"c.weight": weight})
+    found = read_filters(tmp_path / "w")
+    assert [each.tensor.shape for each in found.filters[:12]] == [(8192, 8192, 1, 1)] * 12
+    assert torch.equal(found.filters[12].tensor.read(), weight)
+    estimated = estimate(tmp_path / "w", (3, 3), include="c")
+    assert np.array_equal(estimated.matrix, estimate({"c.weight": weight}).matrix)

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from corrinit.errors import CorrInitWarning, WeightsError
+from corrinit.estimation import estimate
 from corrinit.weights import named_weights, read_filters
 
 
@@ -90,6 +91,7 @@ class TestNoFilters:
             ("attention.temperature", (8, 1, 1)),
             ("experts.weight", (8, 64, 32)),
             ("conv.weight", (27, 32, 32)),
+            ("dynamic.weight", (4, 64, 32, 3, 3)),
             ("net.theta", (16, 16, 4, 4)),
             ("net.thing", (1, 16, 3, 3)),
             ("net.long.weight", (8, 8, 64, 65)),
@@ -107,8 +109,6 @@ class TestNoFilters:
 
     def test_the_error_says_what_was_left_out(self):
         with pytest.raises(WeightsError, match=r"left out are b\.pos_embed: its name"):
-            from corrinit import estimate
-
             estimate(tensors(b__pos_embed=(1, 96, 7, 7)))
 
 
@@ -122,6 +122,7 @@ class TestGuesses:
             ("conv.weight", (32, 3, 3, 3, 16), (32, 16, 3, 3, 3)),
             ("conv.weight", (3, 3, 64, 64), (64, 64, 3, 3)),
             ("net.theta", (16, 16, 3, 3), (16, 16, 3, 3)),
+            ("norm.weight", (64, 7, 7), (64, 7, 7)),
         ],
     )
     def test_are_said(self, name, stored, filters):
@@ -133,9 +134,10 @@ class TestGuesses:
         assert list(shapes(state, exclude="net.theta")) == ["net.weight"]
         assert not recwarn
 
-    def test_included_tensors_need_no_evidence(self, recwarn):
+    def test_tensors_named_in_full_need_no_evidence(self, recwarn):
         state = tensors(net__pos_embed=(4, 16, 3, 3), net__weight=(8, 8, 3, 3))
-        assert shapes(state, include="net.pos*") == {"net.pos_embed": (4, 16, 3, 3)}
+        assert shapes(state, include="net.pos_embed") == {"net.pos_embed": (4, 16, 3, 3)}
+        assert shapes(state, include="net.*") == {"net.weight": (8, 8, 3, 3)}
         assert not recwarn
 
 

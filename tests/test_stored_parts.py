@@ -90,6 +90,14 @@ def test_weights_are_those_of_the_module(store):
     torch.testing.assert_close(weight, model[0].weight.detach(), rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize(("stored", "mask"), [("weight", "mask"), ("weight", "weight_mask")])
+def test_masks_of_other_libraries(stored, mask):
+    weight, kept = torch.randn(8, 8, 3, 3), (torch.rand(8, 8, 3, 3) > 0.5).float()
+    ((name, found),) = named_weights({f"c.{stored}": weight, f"c.{mask}": kept})
+    assert name == "c.weight"
+    assert torch.equal(found, weight * kept)
+
+
 def test_pruning_of_a_part_of_a_weight():
     layer = nn.utils.weight_norm(nn.Conv2d(8, 16, 3))
     prune.random_unstructured(layer, "weight_v", 0.3)

@@ -39,7 +39,8 @@ def estimate(
         kernel_size: the size to estimate for; default: of the sizes of more than one tap the one that most
             filters have.
         pooling: see `LayerCorrelations.pooled`.
-        include: globs of names of weights or layers to estimate from, and no others.
+        include: globs of names of weights or layers to estimate from, and no others; a tensor of a state dict
+            that is named in full is taken for filters even where its name and shape do not tell.
         exclude: globs of names to leave out.
         weights: which set of weights is meant where a checkpoint holds several, such as `"state_dict_ema"`.
 

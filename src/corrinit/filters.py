@@ -150,8 +150,11 @@ def _judge(evidence: _Evidence) -> _Judged:
         return _Judged(layout, reason)
     out, inputs = layout.shape(evidence.shape)[:2]
     kernel = layout.shape(evidence.shape)[2:]
-    if len(kernel) == 1 and kernel[0] > _TYPICAL_AXIS and bias is None:
-        return _Judged(None, f"an axis of {kernel[0]} is long for a kernel, and there is no bias beside it")
+    long = not _typical(kernel) and (len(kernel) == 1 or len(set(kernel)) > 1)
+    if long and bias is None:
+        return _Judged(None, f"an axis of {max(kernel)} is long for a kernel, and there is no bias beside it")
+    if len(kernel) == 1 and inputs == kernel[0] > 1 and bias is None:
+        reason = reason or f"its shape {evidence.shape} is that of filters, but also of a scale over an image"
     if not _SURE.search(leaf):
         if out == 1 or inputs == 1 or len(kernel) == 1 or not _typical(kernel) or kernel[0] % 2 == 0:
             return _Judged(None, "neither its name nor its shape is that of filters")

@@ -18,9 +18,11 @@ from corrinit.errors import WeightsError
 class Readable(Protocol):
     """An open file, or one mapped into memory; the latter never reads more than there is."""
 
-    def read(self, size: int = ..., /) -> bytes: ...
-    def readline(self) -> bytes: ...
-    def tell(self) -> int: ...
+    def read(self, size: int = ..., /) -> bytes: ...  # noqa: D102
+
+    def readline(self) -> bytes: ...  # noqa: D102
+
+    def tell(self) -> int: ...  # noqa: D102
 
 
 _MAPPINGS = ("collections.OrderedDict", "collections.defaultdict", "collections.Counter", "builtins.dict")

@@ -27,7 +27,7 @@ _EIGHT_BITS = tuple(
 def put_together(tensors: dict[str, StoredTensor]) -> tuple[dict[str, StoredTensor], list[LeftOut]]:
     """The weights that layers compute with, in the place of their first parts.
 
-    - pruned: `w_orig` · `w_mask`
+    - pruned or masked: `w_orig` · `w_mask`, `w` · `w_mask`, `weight` · `mask`
     - weight norm: g v / ‖v‖, of `weight_g` and `weight_v`, or of `original0` and `original1`
     - spectral norm: W / (uᵀ W v), of `weight_orig`, `weight_u`, `weight_v`, or of `original`, `0._u`, `0._v`
     - scaled 8-bit numbers: q · scale, a scale for all or one for each output channel
@@ -43,8 +43,11 @@ def put_together(tensors: dict[str, StoredTensor]) -> tuple[dict[str, StoredTens
         if _LOW_RANK.search(name):
             parts.leave_out(name, "it is a low-rank update beside the weights; merge it into them first")
     for name in tensors:
-        if name.endswith("_mask") and (stem := name[:-5]) + "_orig" in parts.whole:
-            parts.join(stem, f"{stem}_orig", name, _pruned)
+        if name.endswith("_mask"):
+            stem = name.removesuffix("_mask")
+            parts.join(stem, f"{stem}_orig" if f"{stem}_orig" in parts.whole else stem, name, _pruned)
+        elif name.endswith(".mask") and _same_shape(tensors, name, stem := f"{name[:-5]}.weight"):
+            parts.join(stem, stem, name, _pruned)
     for name in list(parts.whole):
         if name.endswith((".original0", ".original")):
             _join_parametrization(parts, name)
@@ -60,6 +63,10 @@ def put_together(tensors: dict[str, StoredTensor]) -> tuple[dict[str, StoredTens
     for name in list(parts.whole):
         _scale(parts, name)
     return parts.whole, parts.left_out
+
+
+def _same_shape(tensors: dict[str, StoredTensor], one: str, other: str) -> bool:
+    return other in tensors and tensors[one].shape == tensors[other].shape
 
 
 class _Parts:

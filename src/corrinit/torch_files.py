@@ -48,6 +48,9 @@ _STORAGES: dict[str, torch.dtype] = {
     "ComplexDoubleStorage": torch.complex128,
     "ComplexFloatStorage": torch.complex64,
     "UntypedStorage": torch.uint8,
+    "QInt8Storage": torch.qint8,
+    "QUInt8Storage": torch.quint8,
+    "QInt32Storage": torch.qint32,
 }
 _MOST_AXES = 64
 _WRAPPED = ("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state")
@@ -96,7 +99,7 @@ class _Reader:
             or not all(type(n) is int and 0 <= n < 1 << 62 for n in whole)
         ):
             raise WeightsError("it holds a tensor of impossible shape, strides or offset")
-        place = (storage.key, storage.first, offset, shape, stride)
+        place = (self.path, storage.key, storage.first, offset, shape, stride)
         if kind is None:
             return StoredTensor(shape, None, _unreadable, place, "it is of a type that is not read")
         extent = 1 + sum((n - 1) * step for n, step in zip(shape, stride, strict=True)) if prod(shape) else 0

@@ -78,9 +78,9 @@ def read_filters(
     Args:
         source: a module; a state dict, or a checkpoint that holds one; or the path of a file: safetensors or
             what `torch.save` writes, whole or the index of a sharded one, whatever it is called.
-        include: names of weights to take, and no others; tensors whose names and shapes do not tell are then
-            taken for filters too.
-        exclude: names of weights to leave out.
+        include: globs of names of weights or layers to take, and no others; a tensor that is named in full is
+            taken for filters even where its name and shape do not tell.
+        exclude: globs of names to leave out.
         weights: which set of weights is meant where a checkpoint holds several, such as `"state_dict_ema"`.
 
     Raises:
@@ -141,7 +141,7 @@ def _state_dict_filters(
     candidates = [name for name, tensor in tensors.items() if len(tensor.shape) >= 3]
     wanted = _wanted(candidates, include, exclude)
     by_hand = not any("." in name or "/" in name for name in tensors)  # no qualified names of a module
-    found = find_filters(tensors, wanted if include else (), by_hand=by_hand)
+    found = find_filters(tensors, wanted & set(include), by_hand=by_hand)
     filters = [each for each in found.filters if each.name in wanted]
     if meta := [name for name in wanted if tensors[name].obstacle == "on the meta device"]:
         raise WeightsError(f"{meta[0]} is on the meta device and has no values; load its weights first")
