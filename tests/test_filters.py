@@ -90,7 +90,6 @@ class TestNoFilters:
             ("bn.running_mean", (1, 64, 3, 3)),
             ("attention.temperature", (8, 1, 1)),
             ("experts.weight", (8, 64, 32)),
-            ("conv.weight", (27, 32, 32)),
             ("dynamic.weight", (4, 64, 32, 3, 3)),
             ("net.theta", (16, 16, 4, 4)),
             ("net.thing", (1, 16, 3, 3)),
@@ -103,8 +102,9 @@ class TestNoFilters:
         assert [each.name for each in found.filters] == ["conv2.weight"]
         assert [each.name for each in found.left_out] == [name]
 
-    def test_scale_of_a_normalization_over_an_image(self):
-        state = tensors(norm__weight=(64, 16, 16), norm__bias=(64, 16, 16), conv__weight=(8, 8, 3, 3))
+    @pytest.mark.parametrize("shape", [(64, 16, 16), (64, 1, 1)])
+    def test_scale_of_a_normalization_over_an_image(self, shape):
+        state = tensors(norm__weight=shape, norm__bias=shape, conv__weight=(8, 8, 3, 3))
         assert list(shapes(state)) == ["conv.weight"]
 
     def test_the_error_says_what_was_left_out(self):
@@ -118,6 +118,7 @@ class TestGuesses:
         [
             ("convs.0.conv.weight", (1, 128, 256, 3, 3), (128, 256, 3, 3)),
             ("block.conv.kernel", (27, 32, 16), (16, 32, 3, 3, 3)),
+            ("block.conv.weight", (27, 32, 16), (16, 32, 3, 3, 3)),
             ("conv.weight", (3, 3, 3, 16, 32), (32, 16, 3, 3, 3)),
             ("conv.weight", (32, 3, 3, 3, 16), (32, 16, 3, 3, 3)),
             ("conv.weight", (3, 3, 64, 64), (64, 64, 3, 3)),
@@ -128,6 +129,10 @@ class TestGuesses:
     def test_are_said(self, name, stored, filters):
         with pytest.warns(CorrInitWarning, match=rf"a guess: {name}"):
             assert shapes({name: torch.randn(stored)}) == {name: filters}
+
+    def test_biases_of_point_cloud_kernels_have_an_axis_more(self):
+        with pytest.warns(CorrInitWarning, match="its 27 taps"):
+            assert shapes(tensors(c__kernel=(27, 32, 16), c__bias=(1, 16))) == {"c.kernel": (16, 32, 3, 3, 3)}
 
     def test_excluded_ones_are_not(self, recwarn):
         state = tensors(net__theta=(16, 16, 3, 3), net__weight=(8, 8, 3, 3))

@@ -26,6 +26,9 @@ _TYPICAL_AXIS = 11
 _SURE = re.compile(r"(weights?|kernel|filters?|(?<![a-z])w)$", re.IGNORECASE)
 """What filters are called."""
 
+_OUTRIGHT = re.compile(r"(weights?|kernel|filters?)$", re.IGNORECASE)
+"""Names that say so outright, whatever else they say."""
+
 _NEVER = re.compile(
     r"running_|num_batches|relative_|rel_pos|pos(ition)?(al)?_?(emb|enc|bias)|^pos$|embed|token|anchor|grid|mask"
     r"|coords|table|queue|prototype|codebook|(^|_)(mean|std|var|input|const(ant)?|noise|gamma|beta|scale|shift"
@@ -34,7 +37,7 @@ _NEVER = re.compile(
 )
 """Buffers, constants and parameters of other layers."""
 
-_DEPTHWISE = re.compile(r"depthwise_(kernel|weight)$", re.IGNORECASE)
+_DEPTHWISE = re.compile(r"depthwise_kernel$", re.IGNORECASE)
 _CUBES = {27: (3, 3, 3), 125: (5, 5, 5), 343: (7, 7, 7)}
 
 
@@ -141,9 +144,9 @@ class _Evidence(NamedTuple):
 
 def _judge(evidence: _Evidence) -> _Judged:
     bias, leaf = evidence.bias, evidence.leaf
-    if _NEVER.search(leaf) and not evidence.given:
+    if _NEVER.search(leaf) and not _OUTRIGHT.search(leaf) and not evidence.given:
         return _Judged(None, "its name is that of no filters")
-    if bias is not None and len(bias) > 1:
+    if bias == evidence.shape or (bias is not None and len(bias) > 1):
         return _Judged(None, f"the bias beside it has shape {bias}: it is a scale, not filters")
     layout, reason = _known_layout(evidence) or _best_layout(evidence)
     if layout is None or evidence.given or evidence.by_hand:
@@ -168,7 +171,7 @@ def _known_layout(evidence: _Evidence) -> tuple[_Layout, str] | None:
     if _DEPTHWISE.search(evidence.leaf):  # (k_1, …, k_d, in, multiplier): every channel has its filters
         return _Layout((axes - 2, axes - 1, *range(axes - 2))), ""
     cube = _CUBES.get(shape[0], (2, 2, 2) if evidence.cubes and shape[0] == 8 else None)
-    if axes == 3 and evidence.called_kernel and cube:
+    if axes == 3 and cube and (evidence.called_kernel or shape[2] > _TYPICAL_AXIS):
         taps_first = _Layout((4, 3, 0, 1, 2), lambda stored: (*cube, *stored[1:]))
         return taps_first, f"its {shape[0]} taps are taken for those of a {'×'.join(map(str, cube))} kernel"
     square = axes == 5 and shape[3] == shape[4]
@@ -238,4 +241,6 @@ def _bias(name: str, tensors: Tensors) -> tuple[int, ...] | None:
     beside = tensors.get(prefix + own) if own != leaf else None
     if beside is None and prefix:
         beside = tensors.get(f"{prefix}bias{suffix}")
-    return beside.shape if beside is not None and beside.shape else None
+    if beside is None or not beside.shape or beside.shape == tensors[name].shape:
+        return None if beside is None else beside.shape or None
+    return tuple(size for size in beside.shape if size > 1) or (1,)  # some libraries keep biases as (1, out)

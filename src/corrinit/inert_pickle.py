@@ -10,9 +10,16 @@ from __future__ import annotations
 
 import pickletools
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 from corrinit.errors import WeightsError
+
+_MAPPINGS = ("collections.OrderedDict", "collections.defaultdict", "collections.Counter", "builtins.dict")
+_MOST_STEPS = 10_000_000
+"""Checkpoints take thousands, those with long histories millions; a byte can ask for a list, of 64 bytes."""
+
+_ATOMS = (str, bytes, int, float, type(None))
 
 
 class Readable(Protocol):
@@ -23,10 +30,6 @@ class Readable(Protocol):
     def readline(self) -> bytes: ...  # noqa: D102
 
     def tell(self) -> int: ...  # noqa: D102
-
-
-_MAPPINGS = ("collections.OrderedDict", "collections.defaultdict", "collections.Counter", "builtins.dict")
-_ATOMS = (str, bytes, int, float, type(None))
 
 
 class Name(NamedTuple):
@@ -103,11 +106,12 @@ class _Machine:
         self.memo: dict[int, Any] = {}
 
     def run(self, file: Readable) -> Any:
-        for opcode, argument, _ in pickletools.genops(file):  # pyright: ignore[reportArgumentType]
+        steps = pickletools.genops(file)  # pyright: ignore[reportArgumentType]
+        for opcode, argument, _ in islice(steps, _MOST_STEPS):
             if opcode.name == "STOP":
                 return self.stack.pop()
             self._step(opcode.name, argument)
-        raise EOFError("it has no end")
+        raise EOFError(f"it has no end within {_MOST_STEPS:,} steps")
 
     def _step(self, opcode: str, argument: Any) -> None:
         stack = self.stack

@@ -58,6 +58,9 @@ def in_memory(tensor: Tensor) -> StoredTensor:
             shape, dtype, _raising(f"it is {kind}"), None, f"it is {kind}, not a plain tensor"
         )
     value = tensor.detach()
+    if type(value) is not Tensor:  # of a subclass, such as a distributed tensor, the memory is not its own
+        whole = getattr(value, "full_tensor", lambda: value)
+        return StoredTensor(shape, dtype, whole)
     bytes_there = value.untyped_storage().nbytes()
     obstacle = repeated(value.numel() * value.element_size(), bytes_there)
     place = (value.data_ptr(), shape, value.stride()) if value.numel() else None
