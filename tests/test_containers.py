@@ -122,6 +122,12 @@ class TestTensors:
             "z.weight": "it is of type complex64",
         }
 
+    def test_without_values_are_named(self, weight, tmp_path, zipped):
+        for kind, value in (("sparse tensor", weight.to_sparse()), ("meta tensor", weight.to("meta"))):
+            torch.save({"c.weight": value}, tmp_path / "w", _use_new_zipfile_serialization=zipped)
+            with pytest.raises(WeightsError, match=rf"holds a {kind}.* as 'c\.weight'"):
+                list(named_weights(tmp_path / "w"))
+
     def test_damage_anywhere_is_one_clear_error(self, weight, tmp_path, zipped):
         saved = io.BytesIO()
         state = {"state_dict": {"c.weight": weight[:2, :3], "c.bias": weight[0, 0, 0]}, "best": np.float64(1)}

@@ -151,3 +151,8 @@ class TestDamage:
         assert isinstance(read(b"\x80\x02" + b"]" * depth + b"a" * (depth - 1) + b"."), list)
         (key,) = read(b"\x80\x02}" + b")" + b"\x85" * depth + b"K\x01s.")
         assert repr(key) == "an object"
+
+    def test_endless_programs_end(self, monkeypatch):
+        monkeypatch.setattr("corrinit.inert_pickle._MOST_STEPS", 1000)
+        with pytest.raises(WeightsError, match="no end within 1,000 steps"):
+            read(b"\x80\x02" + b"]" * 2000 + b".")

@@ -54,6 +54,15 @@ class TestSeveralSets:
         with pytest.raises(WeightsError, match="weights is 3"):
             names(state(0), weights=3)
 
+    def test_other_arrays_beside_the_weights_are_no_sets(self, recwarn):
+        checkpoint = {
+            "mean": torch.randn(1, 3, 1, 1),
+            "confusion": torch.ones(4, 9, 9),
+            "state_dict": state(0),
+        }
+        assert names(checkpoint) == list(state(0))
+        assert not recwarn
+
     def test_optimizers_and_numbers_are_no_sets(self, recwarn):
         checkpoint = {
             "model": state(0),

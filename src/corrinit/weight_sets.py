@@ -15,10 +15,12 @@ from typing import Any
 from torch import Tensor
 
 from corrinit.errors import WeightsError, warn_caller
+from corrinit.filters import find_filters
 from corrinit.inert_pickle import Foreign
+from corrinit.stored_parts import put_together
 from corrinit.stored_tensor import LeftOut, StoredTensor, Tensors, in_memory
 
-_PREFERRED = ("", "state_dict", "model_state_dict", "model", "model.state_dict", "module", "net", "network")
+_PREFERRED = ("state_dict", "model_state_dict", "model", "model.state_dict", "module", "net", "network", "")
 _DEEPEST = 3
 _NO_WEIGHTS = re.compile(
     r"optim|scheduler|scaler|^opt$|^args?$|^config|hyper|_rng|^rng|^grad|callback_metrics|^loops$|^history$",
@@ -51,8 +53,12 @@ def choose_weights(
     """
     if not isinstance(checkpoint, Mapping):
         raise WeightsError(f"{where} holds {_in_words(checkpoint)}, not a state dict")
-    sets = {key: tensors for key, tensors in _sets(checkpoint).items() if _layers(tensors)}
-    sets = sets or _sets(checkpoint)
+    every = _sets(checkpoint)
+    sets = (
+        {key: tensors for key, tensors in every.items() if find_filters(put_together(tensors)[0]).filters}
+        or {key: tensors for key, tensors in every.items() if _layers(tensors)}
+        or every
+    )
     if not sets:
         raise _no_tensors(checkpoint, where)
     if choice is not None:
@@ -170,6 +176,11 @@ def _no_tensors(checkpoint: Mapping[Any, Any], where: str) -> WeightsError:
     if isinstance(checkpoint, Foreign):
         objects = [("", checkpoint)]
     for key, value in objects:
+        if str(value).startswith("torch._utils._rebuild_"):
+            kind = str(value).removeprefix("torch._utils._rebuild_").replace("_", " ")
+            return WeightsError(
+                f"{where} holds a {kind} as {key!r:.40}; only plain tensors with values are read"
+            )
         if value.state is not None or not value:
             name = f" as {key!r:.40}" if key else ""
             return WeightsError(
