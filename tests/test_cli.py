@@ -123,6 +123,52 @@ class TestEstimate:
         assert_one_line_error(run("estimate", "R.safetensors"), "corrinit show R.safetensors")
 
 
+class TestWhichWeights:
+    @pytest.fixture
+    def checkpoint(self, tmp_path) -> Path:
+        generator = torch.Generator().manual_seed(0)
+        shapes = {
+            "stem.weight": (16, 16, 3, 3),
+            "body.weight": (32, 16, 3, 3),
+            "body.pos_embed": (1, 9, 7, 7),
+        }
+        sets = [
+            {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+            for _ in range(2)
+        ]
+        torch.save({"state_dict": sets[0], "state_dict_ema": sets[1]}, tmp_path / "best.pth.tar")
+        return tmp_path / "best.pth.tar"
+
+    @pytest.mark.parametrize("command", ["estimate", "show"])
+    def test_can_be_chosen_by_name(self, run, checkpoint, command):
+        chosen = run(
+            command, checkpoint, "--weights", "state_dict_ema", "--include", "stem", "--include", "b*"
+        )
+        assert chosen.code == 0
+        assert chosen.err == ""
+        assert "768 filters of 3×3 taps in 2 layers" in chosen.out
+        assert "skipped, its name is that of no filters: body.pos_embed" in chosen.out
+        assert "256 filters" in run(command, checkpoint, "--weights", "state_dict", "--exclude", "body.*").out
+
+    @pytest.mark.parametrize("command", ["estimate", "show"])
+    def test_a_choice_made_for_the_user_is_said(self, run, checkpoint, command):
+        err = run(command, checkpoint).err
+        assert "state_dict is taken" in err
+        assert "--weights state_dict_ema" in err
+        assert err.count("\n") == 1
+
+    @pytest.mark.parametrize("command", ["estimate", "show"])
+    def test_unknown_names_are_one_line(self, run, checkpoint, command):
+        assert_one_line_error(run(command, checkpoint, "--weights", "state_dict_em"), "state_dict_ema")
+        options = ["--weights", "state_dict", "--include", "stm.weight"]
+        assert_one_line_error(run(command, checkpoint, *options), "include: 'stm.weight'", "stem.weight")
+
+    def test_left_out_tensors_stand_in_the_correlation_file(self, run, checkpoint):
+        run("estimate", checkpoint, "--weights", "state_dict", "-o", "R.safetensors")
+        assert "body.pos_embed" in load_correlation("R.safetensors").provenance["skipped"]
+        assert_one_line_error(run("show", "R.safetensors", "--include", "a"), "no --include")
+
+
 class TestShow:
     def test_correlation_file(self, run, tmp_path):
         correlation = SpatialCorrelation(kernels.exponential((3, 3), mean=0.26), provenance={"source": "[a]"})
@@ -210,7 +256,7 @@ class TestShow:
 
     def test_hostile_file_is_one_line(self, run, tmp_path):
         (tmp_path / "w.pt").write_bytes(b"\x80\x02cos\nsystem\n(S'touch executed'\ntR.")
-        assert_one_line_error(run("show", "w.pt"), "without running code in it")
+        assert_one_line_error(run("show", "w.pt"), "running code in the file and is not read")
         assert not (tmp_path / "executed").exists()
 
 

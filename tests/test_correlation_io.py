@@ -160,9 +160,11 @@ class TestBadFiles:
         with pytest.raises(CorrelationError, match="there is no file"):
             load_correlation(path)
 
-    def test_folder(self, tmp_path):
-        with pytest.raises(CorrelationError, match="no correlation file, or damaged"):
-            load_correlation(tmp_path)
+    def test_folder_and_pipe(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        for path in (tmp_path, tmp_path / "pipe"):
+            with pytest.raises(CorrelationError, match="no correlation file, or damaged"):
+                load_correlation(path)
 
     @pytest.mark.parametrize(
         "content",

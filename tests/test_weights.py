@@ -1,5 +1,7 @@
+import contextlib
 import io
 import json
+import os
 import pickle
 import zipfile
 
@@ -103,7 +105,7 @@ class TestStateDict:
 
     def test_without_tensors_names_what_is_there(self):
         with pytest.raises(WeightsError, match=r"holds no tensors.*'epoch', 'weights'"):
-            list(named_weights({"epoch": 3, "weights": {"a": torch.ones(3, 3, 3, 3)}}))
+            list(named_weights({"epoch": 3, "weights": {"a": [1.0, 2.0]}}))
         with pytest.raises(WeightsError, match="its keys: none"):
             list(named_weights({}))
 
@@ -130,7 +132,8 @@ class TestSafetensors:
         assert_same(named_weights(tmp_path / "w.safetensors"), tensors)
 
     def test_layers_come_in_the_order_of_their_numbers(self, tmp_path):
-        names = ["layer1.0.conv2", "layer2.0.conv1", "layer2.9.conv1", "layer2.10.conv1", "layer10.0.conv1"]
+        layers = ["layer1.0.conv2", "layer2.0.conv1", "layer2.9.conv1", "layer2.10.conv1", "layer10.0.conv1"]
+        names = [f"{layer}.weight" for layer in layers]
         save_file({name: torch.ones(1, 1, 3, 3) for name in sorted(names)}, tmp_path / "w.safetensors")
         assert [name for name, _ in named_weights(tmp_path / "w.safetensors")] == names
 
@@ -142,7 +145,7 @@ class TestSafetensors:
     def test_damaged_file_is_a_clear_error(self, tmp_path, content):
         path = tmp_path / "w.safetensors"
         path.write_bytes(content)
-        with pytest.raises(WeightsError, match="no safetensors file, or damaged"):
+        with pytest.raises(WeightsError, match="no file of weights, or damaged"):
             list(named_weights(path))
 
     def test_truncated_file_is_a_clear_error(self, network, tmp_path):
@@ -152,16 +155,21 @@ class TestSafetensors:
         with pytest.raises(WeightsError, match="damaged"):
             list(named_weights(path))
 
-    def test_missing_folder_and_foreign_suffix_are_clear_errors(self, tmp_path):
+    def test_name_says_nothing(self, network, tmp_path):
+        save_file(network.state_dict(), tmp_path / "weights.pth.tar")
+        assert_same(named_weights(tmp_path / "weights.pth.tar"), convolutions(network))
+
+    def test_missing_file_folder_and_pipe_are_clear_errors(self, tmp_path):
         with pytest.raises(WeightsError, match="there is no file"):
             list(named_weights(tmp_path / "none.safetensors"))
         with pytest.raises(WeightsError, match="no regular file"):
             list(named_weights(tmp_path))
-        (tmp_path / "w.npz").touch()
-        with pytest.raises(
-            WeightsError, match=r"unknown suffix '\.npz'; weights are read from \.safetensors"
-        ):
-            list(named_weights(tmp_path / "w.npz"))
+        os.mkfifo(tmp_path / "pipe.pt")
+        with pytest.raises(WeightsError, match="no regular file"):
+            list(named_weights(tmp_path / "pipe.pt"))
+        for name in ("a" * 5000, "a\0b"):
+            with pytest.raises(WeightsError, match="cannot be opened"):
+                list(named_weights(tmp_path / name))
 
 
 class TestShardedSafetensors:
@@ -184,9 +192,7 @@ class TestShardedSafetensors:
         with pytest.raises(WeightsError, match="does not lie beside it"):
             list(named_weights(self.write(tmp_path / "in", {"a": shard})))
 
-    @pytest.mark.parametrize(
-        "content", ["", "[]", "{}", '{"weight_map": 3}', '{"weight_map": {"a": 3}}', "["]
-    )
+    @pytest.mark.parametrize("content", ["{}", '{"weight_map": 3}', '{"weight_map": {"a": 3}}', "{"])
     def test_malformed_index_is_a_clear_error(self, tmp_path, content):
         index = tmp_path / "model.safetensors.index.json"
         index.write_text(content)
@@ -232,7 +238,7 @@ class TestTorchFiles:
         path = tmp_path / "w.pt"
         for canary, content in self.bombs(tmp_path):
             path.write_bytes(content)
-            with pytest.raises(WeightsError, match="without running code in it"):
+            with contextlib.suppress(WeightsError):  # or the tensors beside it are read
                 list(named_weights(path))
             assert not canary.exists()
 
@@ -240,10 +246,12 @@ class TestTorchFiles:
         pickle.loads(pickle.dumps(Bomb(tmp_path / "executed"))).close()
         assert (tmp_path / "executed").exists()
 
-    def test_pickled_module_is_refused_with_the_remedy(self, network, tmp_path):
-        torch.save(network, tmp_path / "w.pt")
-        with pytest.raises(WeightsError, match=r"torch\.save\(model\.state_dict\(\), path\)"):
-            list(named_weights(tmp_path / "w.pt"))
+    @pytest.mark.parametrize("zipped", [True, False])
+    def test_pickled_module_is_refused_with_the_remedy(self, network, tmp_path, zipped):
+        for checkpoint in (network, {"model": network, "ema": None}):
+            torch.save(checkpoint, tmp_path / "w.pt", _use_new_zipfile_serialization=zipped)
+            with pytest.raises(WeightsError, match=r"Sequential.*torch\.save\(model\.state_dict\(\), path\)"):
+                list(named_weights(tmp_path / "w.pt"))
 
     @pytest.mark.parametrize("content", [b"", b"\x80", b"text", b"PK\x03\x04" + b"\0" * 100])
     def test_damaged_file_is_a_clear_error(self, tmp_path, content):
@@ -262,5 +270,5 @@ class TestTorchFiles:
 
     def test_bare_tensor_is_a_clear_error(self, tmp_path):
         torch.save(torch.ones(3, 3, 3, 3), tmp_path / "w.pt")
-        with pytest.raises(WeightsError, match="holds Tensor, not a state dict"):
+        with pytest.raises(WeightsError, match="holds a tensor alone, not a state dict"):
             list(named_weights(tmp_path / "w.pt"))

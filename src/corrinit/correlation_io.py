@@ -95,6 +95,8 @@ def is_correlation_file(path: str | os.PathLike[str]) -> bool:
 @contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[safe_open]:
     try:
+        if os.fspath(path) and Path(path).exists() and not Path(path).is_file():  # a pipe would wait
+            raise CorrelationError(f"{path} is no correlation file, or damaged: it is no regular file")
         with safe_open(path, framework="np") as file:
             yield file
     except FileNotFoundError as error:

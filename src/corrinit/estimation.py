@@ -17,25 +17,40 @@ from corrinit.kernels import number_of_taps
 from corrinit.moments import Moments, mean_by_channel, pixel_moments, tap_moments
 from corrinit.pooling import Influence, LayerCorrelation, LayerCorrelations, Pooling, Skipped
 from corrinit.spd import Matrix, Vector, relative_deviations
-from corrinit.weights import Source, named_weights
+from corrinit.weights import Filter, Filters, Patterns, Source, read_filters
 
 FLAGGED_VARIANCE = 1e-4
 """A tap is flagged if its variance is below this fraction of the largest in its layer."""
 
 
 def estimate(
-    source: Source, kernel_size: Sequence[int] | None = None, *, pooling: Pooling = "filters"
+    source: Source,
+    kernel_size: Sequence[int] | None = None,
+    *,
+    pooling: Pooling = "filters",
+    include: Patterns = (),
+    exclude: Patterns = (),
+    weights: str | None = None,
 ) -> SpatialCorrelation:
     """The correlation and the relative deviations of the taps of trained filters, pooled over the layers.
 
     Args:
-        source: a module, a state dict, or the path of a file, see `corrinit.weights.named_weights`.
+        source: a module, a state dict, or the path of a file, see `corrinit.weights.read_filters`.
         kernel_size: the size to estimate for; default: of the sizes of more than one tap the one that most
             filters have.
         pooling: see `LayerCorrelations.pooled`.
+        include: globs of names of weights or layers to estimate from, and no others; a tensor of a state dict
+            that is named in full is taken for filters even where its name and shape do not tell.
+        exclude: globs of names to leave out.
+        weights: which set of weights is meant where a checkpoint holds several, such as `"state_dict_ema"`.
 
     Raises:
-        WeightsError: if the source cannot be read, holds NaN, or has no convolution of that size.
+        WeightsError: if the source cannot be read, holds NaN, or has no convolution of that size; or a glob
+            matches nothing.
+
+    Warns:
+        CorrInitWarning: if it is a guess which tensors are filters, or which of several sets of weights is
+            meant.
 
     >>> import torch
     >>> from corrinit import correlated_normal_
@@ -45,10 +60,18 @@ def estimate(
     >>> estimate({"conv.weight": weight})
     SpatialCorrelation(kernel_size=(3, 3), mean=0.26..., deviations=0.99... to 1.00...)
     """
-    return _estimate_layers(source, kernel_size, with_influence=False).pooled(pooling)
+    found = read_filters(source, include=include, exclude=exclude, weights=weights)
+    return _estimate_layers(found, source, kernel_size, with_influence=False).pooled(pooling)
 
 
-def estimate_layers(source: Source, kernel_size: Sequence[int] | None = None) -> LayerCorrelations:
+def estimate_layers(
+    source: Source,
+    kernel_size: Sequence[int] | None = None,
+    *,
+    include: Patterns = (),
+    exclude: Patterns = (),
+    weights: str | None = None,
+) -> LayerCorrelations:
     """The correlations and relative deviations of the taps of trained filters, layer by layer.
 
     Correlations are Pearson's, the taps centred on their means over the filters, and deviations those about
@@ -58,11 +81,15 @@ def estimate_layers(source: Source, kernel_size: Sequence[int] | None = None) ->
     Args:
         source: see `estimate`.
         kernel_size: see `estimate`.
+        include: see `estimate`.
+        exclude: see `estimate`.
+        weights: see `estimate`.
 
     Raises:
         WeightsError: see `estimate`.
     """
-    return _estimate_layers(source, kernel_size, with_influence=True)
+    found = read_filters(source, include=include, exclude=exclude, weights=weights)
+    return _estimate_layers(found, source, kernel_size, with_influence=True)
 
 
 def estimate_inputs(images: Tensor, kernel_size: Sequence[int]) -> SpatialCorrelation:
@@ -106,31 +133,31 @@ def estimate_inputs(images: Tensor, kernel_size: Sequence[int]) -> SpatialCorrel
 
 
 def _estimate_layers(
-    source: Source, kernel_size: Sequence[int] | None, *, with_influence: bool
+    found: Filters, source: Source, kernel_size: Sequence[int] | None, *, with_influence: bool
 ) -> LayerCorrelations:
-    weights = list(named_weights(source))  # those of a file are mapped, not read
-    wanted = _most_common_size(weights) if kernel_size is None else kernel_size
+    wanted = _most_common_size(found) if kernel_size is None else kernel_size
     if number_of_taps(wanted) == 1:
         raise WeightsError(f"kernel size is {format_size(wanted)}; a single tap has no correlation")
     size = tuple(int(k) for k in wanted)
     layers: list[LayerCorrelation] = []
     skipped: list[Skipped] = []
-    for name, weight in weights:
-        layer = _layer(name, weight, size, with_influence)
+    for each in found.filters:
+        layer = _layer(each, size, with_influence)
         (layers if isinstance(layer, LayerCorrelation) else skipped).append(layer)  # pyright: ignore
     if not layers:
-        raise _nothing_to_estimate(weights, size, skipped)
+        raise _nothing_to_estimate(found, size, skipped)
+    skipped += [Skipped(*each) for each in found.left_out]
     return LayerCorrelations(tuple(layers), size, tuple(skipped), _in_words(source))
 
 
-def _layer(
-    name: str, weight: Tensor, size: tuple[int, ...], with_influence: bool
-) -> LayerCorrelation | Skipped:
-    filters, taps = weight.shape[0] * weight.shape[1], prod(size)
-    if tuple(weight.shape[2:]) != size:
-        return Skipped(name, f"its kernel is {format_size(weight.shape[2:])}")
+def _layer(each: Filter, size: tuple[int, ...], with_influence: bool) -> LayerCorrelation | Skipped:
+    name, shape = each.name, each.tensor.shape
+    filters, taps = shape[0] * shape[1], prod(size)
+    if shape[2:] != size:
+        return Skipped(name, f"its kernel is {format_size(shape[2:])}")
     if filters <= taps:
         return Skipped(name, f"{filters} filters of {taps} taps are too few")
+    weight = each.tensor.read()
     moments = tap_moments(weight)
     if not np.isfinite(moments.covariance).all():
         raise WeightsError(
@@ -179,35 +206,36 @@ def _inverse_deviations(covariance: Matrix, live: NDArray[np.bool_]) -> Vector:
     return np.where(live, 1 / np.sqrt(np.where(live, covariance.diagonal(), 1.0)), 0.0)
 
 
-def _filters_by_size(weights: Sequence[tuple[str, Tensor]]) -> Counter[tuple[int, ...]]:
+def _filters_by_size(found: Filters) -> Counter[tuple[int, ...]]:
     count: Counter[tuple[int, ...]] = Counter()
-    for _, weight in weights:
-        count[tuple(weight.shape[2:])] += weight.shape[0] * weight.shape[1]
+    for _, tensor in found.filters:
+        count[tensor.shape[2:]] += tensor.shape[0] * tensor.shape[1]
     return count
 
 
-def _most_common_size(weights: Sequence[tuple[str, Tensor]]) -> tuple[int, ...]:
-    sizes = (size for size, _ in _filters_by_size(weights).most_common() if prod(size) > 1)
+def _most_common_size(found: Filters) -> tuple[int, ...]:
+    sizes = (size for size, _ in _filters_by_size(found).most_common() if prod(size) > 1)
     if (size := next(sizes, None)) is None:
-        raise WeightsError(f"there is no convolution of more than one tap: {_sizes_in_words(weights)}")
+        raise WeightsError(f"there is no convolution of more than one tap: {_sizes_in_words(found)}")
     return size
 
 
-def _nothing_to_estimate(
-    weights: Sequence[tuple[str, Tensor]], size: tuple[int, ...], skipped: Sequence[Skipped]
-) -> WeightsError:
-    unfit = [
-        why for why, (_, weight) in zip(skipped, weights, strict=True) if tuple(weight.shape[2:]) == size
-    ]
+def _nothing_to_estimate(found: Filters, size: tuple[int, ...], skipped: Sequence[Skipped]) -> WeightsError:
+    unfit = [why for why, each in zip(skipped, found.filters, strict=True) if each.tensor.shape[2:] == size]
     if unfit:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in unfit)
         return WeightsError(f"no layer with a {format_size(size)} kernel can be estimated from: {reasons}")
-    return WeightsError(f"there is no {format_size(size)} convolution: {_sizes_in_words(weights)}")
+    return WeightsError(f"there is no {format_size(size)} convolution: {_sizes_in_words(found)}")
 
 
-def _sizes_in_words(weights: Sequence[tuple[str, Tensor]]) -> str:
-    sizes = [format_size(size) for size, _ in _filters_by_size(weights).most_common()]
-    return f"the kernels there are {', '.join(sizes)}" if sizes else "there are no convolutions at all"
+def _sizes_in_words(found: Filters) -> str:
+    sizes = [format_size(size) for size, _ in _filters_by_size(found).most_common()]
+    words = f"the kernels there are {', '.join(sizes)}" if sizes else "there are no convolutions at all"
+    if not found.left_out:
+        return words
+    name, reason = found.left_out[0]
+    more = f", and {len(found.left_out) - 1} more" if len(found.left_out) > 1 else ""
+    return f"{words}; left out are {name}: {reason}{more}"
 
 
 def _in_words(source: Source) -> str:

@@ -112,6 +112,17 @@ class LayerCorrelations:
         """The filters of all layers together."""
         return sum(layer.filters for layer in self.layers)
 
+    def skipped_in_words(self, most: int = 4) -> list[str]:
+        """What was not estimated from, a text for each reason, with so many names at most."""
+        by_reason: dict[str, list[str]] = {}
+        for name, reason in self.skipped:
+            by_reason.setdefault(reason, []).append(name)
+        return [
+            f"{reason}: {', '.join(names[:most])}"
+            + (f" and {len(names) - most} more" if len(names) > most else "")
+            for reason, names in by_reason.items()
+        ]
+
     def pooled(self, pooling: Pooling = "filters") -> SpatialCorrelation:
         """One correlation for the whole network, with the relative deviations of its taps.
 
@@ -142,6 +153,8 @@ class LayerCorrelations:
             "layers": str(len(self.layers)),
             "filters": str(self.filters),
         }
+        if self.skipped:
+            provenance["skipped"] = "; ".join(self.skipped_in_words())
         if flagged := [layer.name for layer in self.layers if layer.flagged]:
             provenance["taps that hardly vary in"] = ", ".join(flagged)
             return SpatialCorrelation.nearest(matrix, self.kernel_size, provenance, deviations=deviations)

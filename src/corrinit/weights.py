@@ -1,74 +1,116 @@
-"""Where convolution kernels come from: a module, a state dict, or a file of weights.
+"""Where convolution filters come from: a module, a state dict, or a file of weights.
 
-Files are mapped into memory and handed out tensor by tensor, and no code in them is ever run.
+A state dict goes through four questions: which of the sets of weights in it is meant (`weight_sets`), which
+tensors are parts of one weight (`stored_parts`), which are filters (`filters`), and which occur twice
+(`copies`). Files are read tensor by tensor, and no code in them is ever run (`containers`).
 """
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from corrinit.errors import WeightsError
+from corrinit.containers import read_file
+from corrinit.copies import LIKE, without_copies
+from corrinit.errors import WeightsError, warn_caller
+from corrinit.filters import Filter, find_filters
+from corrinit.stored_parts import put_together
+from corrinit.stored_tensor import LeftOut, in_memory
+from corrinit.weight_sets import choose_weights
 from corrinit.weight_storage import stored_weight
 
 Source: TypeAlias = "nn.Module | Mapping[str, Any] | str | os.PathLike[str]"
 
-LONGEST_AXIS = 64
-"""A kernel has at most so many taps along an axis; longer tensors are embeddings, not kernels."""
-
-_INDEX_SUFFIX = ".safetensors.index.json"
-_TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
-_NESTED = ("state_dict", "model_state_dict", "model")
-_DEEPEST = 3
-_FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
+Patterns: TypeAlias = str | Sequence[str]
+"""A glob of names of weights, such as `"layer1.*"`, or several."""
 
 
-def named_weights(source: Source) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor that can be the weight of a convolution, with its name, in the order of the source.
+class Filters(NamedTuple):
+    """The filters of a network, not yet read, and what was not taken for filters."""
 
-    Of a module these are the weights of its convolutions, each once where it is shared. Of a state dict or a
-    file they are the floating-point tensors of 3 to 5 axes whose kernel axes are at most `LONGEST_AXIS` long.
-    The first two axes are channels, by convention output and input (a transposed convolution in a state dict
-    has them swapped), the others are the kernel's. Safetensors files keep no order of layers; there it is
-    that of the names.
+    filters: list[Filter]
+    left_out: list[LeftOut]
+
+
+def named_weights(
+    source: Source, *, include: Patterns = (), exclude: Patterns = (), weights: str | None = None
+) -> Iterator[tuple[str, Tensor]]:
+    """The filters of every convolution, as (out, in, k_1, …, k_d), with its name, in the order of the source.
+
+    Of a module these are the weights of its convolutions. Of a state dict or a file they are those tensors of
+    3 to 5 axes that their names, the biases beside them and their shapes show to be filters, see
+    `read_filters`. The tensors of safetensors files, which keep no order of layers, come in that of their
+    names.
 
     Args:
-        source: a module; a state dict, or a checkpoint that holds one as `state_dict`, `model_state_dict` or
-            `model`; or a path: `*.safetensors`, the `*.safetensors.index.json` of a sharded one, or a
-            `.pt`, `.pth`, `.bin` or `.ckpt` of `torch.save`.
+        source: see `read_filters`.
+        include: see `read_filters`.
+        exclude: see `read_filters`.
+        weights: see `read_filters`.
 
     Yields:
         (name, tensor) pairs. Tensors of a file may be views of its mapped pages: read, do not write.
 
     Raises:
-        WeightsError: if the source cannot be read, or a layer has no values yet.
+        WeightsError: see `read_filters`.
 
     >>> [(name, tuple(weight.shape)) for name, weight in named_weights(nn.Sequential(nn.Conv2d(3, 8, 3)))]
     [('0.weight', (8, 3, 3, 3))]
     """
+    found = read_filters(source, include=include, exclude=exclude, weights=weights)
+    for name, tensor in found.filters:
+        yield name, tensor.read()
+
+
+def read_filters(
+    source: Source, *, include: Patterns = (), exclude: Patterns = (), weights: str | None = None
+) -> Filters:
+    """The filters of a network, each once, and what was not taken for filters, with the reasons.
+
+    Args:
+        source: a module; a state dict, or a checkpoint that holds one; or the path of a file: safetensors or
+            what `torch.save` writes, whole or the index of a sharded one, whatever it is called.
+        include: globs of names of weights or layers to take, and no others; a tensor that is named in full is
+            taken for filters even where its name and shape do not tell.
+        exclude: globs of names to leave out.
+        weights: which set of weights is meant where a checkpoint holds several, such as `"state_dict_ema"`.
+
+    Raises:
+        WeightsError: if the source cannot be read, holds several networks and none is chosen, a layer has no
+            values yet, or a pattern matches nothing.
+    """
+    include, exclude = _as_patterns(include, "include"), _as_patterns(exclude, "exclude")
+    if weights is not None and not isinstance(weights, str):
+        raise WeightsError(f"weights is {weights!r:.80}; it is the name of a set of weights in a checkpoint")
     if isinstance(source, nn.Module):
-        yield from _module_weights(source)
-    elif isinstance(source, Mapping):
-        yield from _kernels(_state_dict(source, "the mapping"))
-    elif isinstance(source, (str, os.PathLike)):
-        yield from _file_weights(Path(source))
-    else:
-        raise WeightsError(
-            f"weights are given as {type(source).__name__}; give a module, a state dict or the path of a file"
-        )
+        if weights is not None:
+            raise WeightsError(f"weights is {weights!r}, but a module has one set of weights only")
+        filters = list(_module_filters(source))
+        names = [name for name, _ in filters]
+        wanted = _wanted(names, include, exclude)
+        kept, copies = without_copies([each for each in filters if each.name in wanted])
+        _say_copies(copies, type(source).__name__)
+        excluded = [LeftOut(name, "it is excluded") for name in names if name not in wanted]
+        return Filters(kept, copies + excluded)
+    if isinstance(source, Mapping):
+        return _state_dict_filters(source, "the mapping", include, exclude, weights)
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(os.fsdecode(source))
+        return _state_dict_filters(read_file(path), str(path), include, exclude, weights)
+    raise WeightsError(
+        f"weights are given as {type(source).__name__}; give a module, a state dict or the path of a file"
+    )
 
 
-def _module_weights(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def _module_filters(module: nn.Module) -> Iterator[Filter]:
     seen: set[int] = set()
     for name, layer in module.named_modules():
         if not isinstance(layer, _ConvNd):
@@ -84,100 +126,72 @@ def _module_weights(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
         if id(weight) not in seen:
             seen.add(id(weight))
             weight = weight.detach() if stored is None else stored.value()
-            yield (
-                f"{name}.weight" if name else "weight",
-                weight.transpose(0, 1) if isinstance(layer, _ConvTransposeNd) else weight,
-            )
+            weight = weight.transpose(0, 1) if isinstance(layer, _ConvTransposeNd) else weight
+            tensor = in_memory(weight)
+            if tensor.obstacle:
+                raise WeightsError(f"layer {name} cannot be estimated from: {tensor.obstacle}")
+            yield Filter(f"{name}.weight" if name else "weight", tensor)
 
 
-def _kernels(tensors: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    for name, tensor in tensors.items():
-        if (
-            isinstance(tensor, Tensor)
-            and tensor.layout == torch.strided
-            and tensor.is_floating_point()
-            and _is_kernel_shape(tensor.shape)
-        ):
-            if tensor.is_meta:
-                raise WeightsError(f"{name} is on the meta device and has no values; load its weights first")
-            yield name, tensor.detach()
+def _state_dict_filters(
+    checkpoint: Any, where: str, include: Sequence[str], exclude: Sequence[str], choice: str | None
+) -> Filters:
+    chosen, averages = choose_weights(checkpoint, where, choice)
+    tensors, parts = put_together(chosen)
+    candidates = [name for name, tensor in tensors.items() if len(tensor.shape) >= 3]
+    wanted = _wanted(candidates, include, exclude)
+    by_hand = not any("." in name or "/" in name for name in tensors)  # no qualified names of a module
+    found = find_filters(tensors, wanted & set(include), by_hand=by_hand)
+    filters = [each for each in found.filters if each.name in wanted]
+    if meta := [name for name in wanted if tensors[name].obstacle == "on the meta device"]:
+        raise WeightsError(f"{meta[0]} is on the meta device and has no values; load its weights first")
+    guesses = [guess for guess in found.guesses if guess.name in wanted]
+    if guesses:
+        name, reason = guesses[0]
+        others = f", likewise {_shortened([guess.name for guess in guesses[1:]])}" if guesses[1:] else ""
+        warn_caller(f"{where}: a guess: {name}: {reason}{others}; leave out what is wrong with exclude=")
+    kept, copies = without_copies(filters)
+    _say_copies(copies, where)
+    left_out = [*averages, *parts, *(each for each in found.left_out if each.name in wanted)]
+    excluded = [LeftOut(name, "it is excluded") for name in candidates if name not in wanted]
+    return Filters(kept, [*left_out, *copies, *excluded])
 
 
-def _is_kernel_shape(shape: tuple[int, ...] | list[int]) -> bool:
-    return 3 <= len(shape) <= 5 and all(shape) and max(shape[2:]) <= LONGEST_AXIS
+def _say_copies(copies: Sequence[LeftOut], where: str) -> None:
+    if near := [copy for copy in copies if copy.reason.startswith(LIKE)]:
+        name, reason = near[0]
+        more = f", and {len(near) - 1} more" if near[1:] else ""
+        warn_caller(f"{where}: layers occur twice: {name}: {reason}{more}; they are counted once")
 
 
-def _state_dict(checkpoint: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    """The mapping from names to tensors, inside whatever a training script wrapped around it."""
-    for _ in range(_DEEPEST):
-        inner = next((checkpoint[key] for key in _NESTED if isinstance(checkpoint.get(key), Mapping)), None)
-        if inner is None:
-            break
-        checkpoint = inner
-    if not any(isinstance(value, Tensor) for value in checkpoint.values()):
-        keys = ", ".join(repr(key)[:40] for key in list(checkpoint)[:5]) or "none"
-        raise WeightsError(
-            f"{where} holds no tensors, nor a state dict as {' or '.join(_NESTED)}; its keys: {keys}"
-        )
-    return {str(name): value for name, value in checkpoint.items()}
+def _as_patterns(patterns: Patterns, argument: str) -> Sequence[str]:
+    patterns = [patterns] if isinstance(patterns, str) else patterns
+    if not isinstance(patterns, Sequence) or not all(isinstance(each, str) for each in patterns):
+        raise WeightsError(f"{argument} is {patterns!r:.80}; give globs of names, such as 'layer1.*'")
+    return patterns
 
 
-def _file_weights(path: Path) -> Iterator[tuple[str, Tensor]]:
-    if not path.is_file():
-        raise WeightsError(f"there is no file {path}" if not path.exists() else f"{path} is no regular file")
-    if path.name.endswith(_INDEX_SUFFIX):
-        for shard in _shards(path):
-            yield from _safetensors(shard)
-    elif path.suffix == ".safetensors":
-        yield from _safetensors(path)
-    elif path.suffix in _TORCH_SUFFIXES:
-        yield from _kernels(_state_dict(_torch_checkpoint(path), str(path)))
-    else:
-        known = ", ".join((".safetensors", _INDEX_SUFFIX, *_TORCH_SUFFIXES))
-        raise WeightsError(f"{path} has the unknown suffix {path.suffix!r}; weights are read from {known}")
+def _wanted(names: Sequence[str], include: Sequence[str], exclude: Sequence[str]) -> frozenset[str]:
+    """The names that a pattern of `include` matches, if there are any, and none of `exclude`."""
+    for argument, patterns in (("include", include), ("exclude", exclude)):
+        for pattern in patterns:
+            if not any(_matches(name, pattern) for name in names):
+                near = get_close_matches(pattern, names, n=3, cutoff=0.3) or names[:3]
+                there = f"there are {', '.join(near)}" if near else "there are none"
+                raise WeightsError(f"{argument}: {pattern!r} matches no weight of the source; {there}")
+    return frozenset(
+        name
+        for name in names
+        if (not include or any(_matches(name, pattern) for pattern in include))
+        and not any(_matches(name, pattern) for pattern in exclude)
+    )
 
 
-def _safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            for name in sorted(file.keys(), key=_natural):
-                header = file.get_slice(name)
-                if header.get_dtype() in _FLOATS and _is_kernel_shape(header.get_shape()):
-                    yield name, file.get_tensor(name)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is no safetensors file, or damaged: {error}") from error
+def _matches(name: str, pattern: str) -> bool:
+    """A glob is for the name of a weight or of its layer."""
+    return fnmatchcase(name, pattern) or fnmatchcase(name.rpartition(".")[0], pattern)
 
 
-def _natural(name: str) -> str:
-    """Sort key that takes numbers in names as numbers: layer2 before layer10."""
-    return re.sub(r"\d+", lambda digits: digits[0].zfill(20), name)
-
-
-def _shards(index: Path) -> list[Path]:
-    """The files that a sharded checkpoint consists of, in the order of the index."""
-    try:
-        names = dict.fromkeys(json.loads(index.read_bytes())["weight_map"].values())
-        shards = [index.parent / name for name in names]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"{index} is no index of a sharded checkpoint: {error!r}") from error
-    for shard in shards:
-        if shard.parent != index.parent or not shard.is_file():
-            raise WeightsError(
-                f"{index} names the file {shard}, which does not lie beside it; fetch all shards"
-            )
-    return shards
-
-
-def _torch_checkpoint(path: Path) -> Mapping[str, Any]:
-    try:
-        mappable = zipfile.is_zipfile(path)  # not so before torch 1.6
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=mappable)
-    except Exception as error:  # a damaged or hostile pickle fails in any way it likes
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise WeightsError(
-            f"{path} cannot be read without running code in it, or is damaged ({reason}); "
-            "save it anew as a state dict: torch.save(model.state_dict(), path)"
-        ) from error
-    if not isinstance(checkpoint, Mapping):
-        raise WeightsError(f"{path} holds {type(checkpoint).__name__}, not a state dict")
-    return checkpoint
+def _shortened(names: Sequence[str], most: int = 3) -> str:
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -24,15 +23,21 @@ def estimate(
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     kernel_size: Annotated[str | None, Parameter(alias="-k")] = None,
     pooling: Literal["filters", "layers", "raw"] = "filters",
+    include: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    exclude: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    weights: str | None = None,
 ) -> None:
     """Estimate how the taps of the filters of a network vary: their correlation and deviations.
 
     Args:
-        file: Weights: .safetensors (or the index of a sharded one), or .pt, .pth, .bin, .ckpt of torch.save.
+        file: Weights: safetensors or what torch.save writes, whatever the name; or the index of shards.
         output: Correlation file to write.
         kernel_size: Such as 3x3; by default the size with the most filters.
         pooling: How layers come together. filters: standardized, so that all filters count alike; layers:
             all layers count alike; raw: as in the paper, so that layers with large weights dominate.
+        include: Only weights or layers of these names; a glob such as "layer1.*", may be repeated.
+        exclude: No weights or layers of these names; likewise.
+        weights: Which set of weights, where the file holds several, such as state_dict_ema.
     """
     from rich.console import Console
 
@@ -44,7 +49,9 @@ def estimate(
     if output is not None and output.exists() and output.samefile(file):
         raise CorrInitError(f"{output} is the file of weights itself; write the correlation to another")
     with Console(stderr=True).status(f"reading {file}"):
-        layers = estimate_layers(file, parse_kernel_size(kernel_size))
+        layers = estimate_layers(
+            file, parse_kernel_size(kernel_size), include=include, exclude=exclude, weights=weights
+        )
     console = Console(highlight=False)
     for line in summary(layers, pooling):
         console.print(line, soft_wrap=True)
@@ -74,10 +81,7 @@ def summary(layers: LayerCorrelations, pooling: Literal["filters", "layers", "ra
         for layer in layers.layers
         if layer.flagged
     ]
-    by_reason = defaultdict(list)
-    for name, reason in layers.skipped:
-        by_reason[reason].append(name)
-    lines += [f"skipped, {reason}: {_shortened(names)}" for reason, names in by_reason.items()]
+    lines += [f"skipped, {text}" for text in layers.skipped_in_words()]
     return [Text(printable(line)) for line in lines]
 
 
@@ -111,8 +115,3 @@ def decimal(value: float, places: int = 3) -> str:
     '0.000'
     """
     return f"{round(value, places) + 0.0:.{places}f}"
-
-
-def _shortened(names: list[str], most: int = 4) -> str:
-    shown = ", ".join(names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

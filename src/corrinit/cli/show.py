@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from corrinit.cli.estimate import decimal, parse_kernel_size, printable, summary
 from corrinit.correlation import SpatialCorrelation, format_size
+from corrinit.errors import CorrInitError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -26,15 +27,21 @@ def show(
     svg: Path | None = None,
     kernel_size: Annotated[str | None, Parameter(alias="-k")] = None,
     pooling: Literal["filters", "layers", "raw"] = "filters",
+    include: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    exclude: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    weights: str | None = None,
 ) -> None:
     """Show a correlation file, or the correlations and deviations in a file of weights.
 
     Args:
-        file: A correlation file, or weights (.safetensors, .pt, .pth, .bin, .ckpt).
+        file: A correlation file, or weights: safetensors or what torch.save writes.
         png: Figure to write: correlation by distance, a line per layer, beside the matrix.
         svg: The same figure as SVG.
         kernel_size: Of weights: such as 3x3; by default the size with the most filters.
         pooling: Of weights: filters, layers or raw, see corrinit estimate.
+        include: Of weights: only these names, see corrinit estimate.
+        exclude: Of weights: none of these names, see corrinit estimate.
+        weights: Of weights: which set of several, see corrinit estimate.
     """
     from rich.console import Console
 
@@ -43,6 +50,8 @@ def show(
     console = Console(highlight=False)
     layers: Sequence[LayerCorrelation] = ()
     if is_correlation_file(file):
+        if include or exclude or weights is not None:
+            raise CorrInitError(f"{file} is a correlation file: no --include, --exclude, --weights")
         correlation = load_correlation(file)
         heading: list[RenderableType] = [
             f"{format_size(correlation.kernel_size)} kernel, mean correlation {decimal(correlation.mean)}"
@@ -51,7 +60,9 @@ def show(
         from corrinit.estimation import estimate_layers
 
         with Console(stderr=True).status(f"reading {file}"):
-            estimated = estimate_layers(file, parse_kernel_size(kernel_size))
+            estimated = estimate_layers(
+                file, parse_kernel_size(kernel_size), include=include, exclude=exclude, weights=weights
+            )
         correlation, layers = estimated.pooled(pooling), estimated.layers
         heading = summary(estimated, pooling)
     for line in heading:
