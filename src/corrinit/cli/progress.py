@@ -46,11 +46,11 @@ def carry_out(configs: Sequence[RunConfig], runs: Path, *, jobs: int) -> Sweep:
             epoch = int(metrics["epoch"])
             diverged = not math.isfinite(metrics["train_loss"])
             epochs[config] = config.epochs if diverged else epoch
-            accuracy = f"test accuracy {100 * metrics['test_accuracy']:.2f} %"
+            score = _score(metrics)
             if epochs[config] == config.epochs:
                 ending = f", diverged in epoch {epoch}" if diverged else ""
-                console.print(f"{names[config]}: {accuracy}{ending}", soft_wrap=True)
-            description = f"{names[config]}, epoch {epoch} of {config.epochs}: {accuracy}"
+                console.print(f"{names[config]}{score}{ending}", soft_wrap=True)
+            description = f"{names[config]}, epoch {epoch} of {config.epochs}{score}"
             progress.update(task, completed=sum(epochs.values()), description=description)
 
         try:
@@ -120,6 +120,13 @@ def _load(name: str, progress: Progress, train_subset: int | None = None) -> Dat
     dataset = load(name, train_subset=train_subset, progress=show)
     progress.remove_task(task)
     return dataset
+
+
+def _score(metrics: Metrics) -> str:
+    """How an epoch was scored, in words; nothing if it was not."""
+    if "test_accuracy" in metrics:
+        return f": test accuracy {100 * metrics['test_accuracy']:.2f} %"
+    return f": test PSNR {metrics['test_psnr']:.2f} dB" if "test_psnr" in metrics else ""
 
 
 def _first(names: Sequence[str]) -> str:

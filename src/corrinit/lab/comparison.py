@@ -51,7 +51,7 @@ class Arm:
 
     def curve(self, metric: str) -> NDArray[np.float64]:
         """A metric over training, shape (runs, epochs)."""
-        return np.array([[epoch[metric] for epoch in self.runs[seed].metrics] for seed in sorted(self.runs)])
+        return np.array([self.runs[seed].curve(metric) for seed in sorted(self.runs)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,8 +195,10 @@ def correlation_suffix(initialization: Initialization) -> str:
 
 def problem(record: RunRecord) -> str | None:
     """Why a run has no final accuracy that counts, or None."""
+    if record.config.noise:
+        return "denoises images: it has a PSNR, and no accuracy"
     for epoch in record.metrics:
-        if not (math.isfinite(epoch["train_loss"]) and math.isfinite(epoch["test_loss"])):
+        if not all(math.isfinite(epoch[loss]) for loss in ("train_loss", "test_loss") if loss in epoch):
             return f"diverged in epoch {epoch['epoch']:g}"
     if not record.finished:
         return f"unfinished: {len(record.metrics)} of {record.config.epochs} epochs are recorded"

@@ -53,7 +53,7 @@ def write_paper_report(
         ConfigError: if the paper has no such figure or table.
         CorrInitError: if a file cannot be written.
     """
-    measured = [measure(experiment, protocol, records) for experiment in experiments(name)]
+    measured = [measure(experiment, protocol, records) for experiment in protocol.labelled(experiments(name))]
     used = list({record.path: record for part in measured for record in part.records}.values())
     findings = judge(compare(used), protocol.initialization(CORRELATED))
     sections = [
