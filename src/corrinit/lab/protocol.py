@@ -182,7 +182,7 @@ class Protocol:
         scale = SCALES[self.scale]
         data = {**scale.data, **self.data}.items()
         return {MODELS[name]: model for name, model in scale.models.items()} | {
-            DATA[name]: STAND_INS.get(PurePath(spec.partition(":")[2]).name, spec).partition(", in place")[0]
+            DATA[name]: _data_title(spec, name).partition(", in place")[0]
             for name, spec in data
             if spec is not None and spec != name
         }

@@ -139,7 +139,7 @@ def _make_in_workers(
         with suppress(CorrInitError):  # which the runs will meet again
             load(data)  # decodes it once, where the workers would all do so
     context = _context()
-    threads = max(1, torch.get_num_threads() // jobs)
+    threads = threads_per_run(jobs)
     queue = deque((config, False) for config in configs)
     working: dict[Connection, tuple[BaseProcess, RunConfig]] = {}
     try:
@@ -180,6 +180,11 @@ def _make_in_workers(
         for worker, _ in working.values():
             worker.kill()
             worker.join()
+
+
+def threads_per_run(jobs: int) -> int:
+    """The threads that each of so many runs at a time has: its share of those of this process."""
+    return max(1, torch.get_num_threads() // jobs)
 
 
 def _context() -> BaseContext:
