@@ -97,8 +97,8 @@ def main() -> None:
         f"{80 * scale.epochs:g} where the paper trains for 80. Only networks from Kaiming normal were looked "
         "at to choose that: they must have learned; their training must have come to its end (training "
         "accuracy of 99 %), as that of networks which the paper calls fully trained; and the accuracy of "
-        "their last epochs must not scatter by more than a point. Of the candidates of which that holds for both "
-        "data sets, the one with the most images is taken."
+        "their last epochs must not scatter by more than a point. Of the candidates of which that holds for "
+        "both data sets, the one with the most images is taken."
     )
     sections = [Section("The pilot", (chosen,), (Table("Candidates", header, rows, caption),))]
     command = " ".join(["python", *sys.argv])

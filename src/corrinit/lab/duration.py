@@ -113,19 +113,19 @@ def _made_here(record: RunRecord, threads: int) -> bool:
 
 
 def _timed(work: Work, dataset: Dataset, threads: int) -> float:
-    """Seconds of an update: the faster of two, after one that is not timed."""
+    """Seconds of an update: the median of those made in a second, at least three, after one not timed."""
     with isolated(work.seed):
         torch.set_num_threads(threads)
         training = Training(work, dataset)
         images, targets = next(training.batches())
         training.model.train()
-        seconds = []
-        for _ in range(3):
+        seconds: list[float] = []
+        while len(seconds) < 4 or sum(seconds) < 1:
             started = time.perf_counter()
             _, loss = training.step(images, targets)
             loss.item()  # waits for the device
             seconds.append(time.perf_counter() - started)
-        return min(seconds[1:])
+        return statistics.median(seconds[1:])
 
 
 def total(seconds: Mapping[RunConfig, float], *, jobs: int = 1) -> float:

@@ -68,6 +68,7 @@ SCALES: dict[ScaleName, Scale] = {
         epochs=7 / 20,
         width=1 / 2,
         train_subset=5_000,
+        precision="bfloat16",
         observation=Observation(test_images=2_000, test_every=2, unused_images=10_000),
     ),
     "cpu": Scale(seeds=3, epochs=1 / 2, train_subset=10_000, precision="bfloat16"),
@@ -108,12 +109,11 @@ class Protocol:
     def cell(self, row: Row, column: Column, lr: float) -> tuple[RunConfig, ...]:
         """The runs behind one cell, a seed each; none if its network or data set is left out.
 
-                >>> from corrinit.lab.observation import EVERYTHING, Observation
-        from corrinit.lab.paper import experiments
-                >>> row = experiments("table3")[0].rows[0]
-                >>> runs = Protocol("cpu").cell(row, Column("vgg8", "cifar10"), 0.1)
-                >>> [(run.seed, run.epochs, run.train_subset) for run in runs]
-                [(0, 20, 10000), (1, 20, 10000), (2, 20, 10000)]
+        >>> from corrinit.lab.paper import experiments
+        >>> row = experiments("table3")[0].rows[0]
+        >>> runs = Protocol("cpu").cell(row, Column("vgg8", "cifar10"), 0.1)
+        >>> [(run.seed, run.epochs, run.train_subset) for run in runs]
+        [(0, 20, 10000), (1, 20, 10000), (2, 20, 10000)]
         """
         scale = SCALES[self.scale]
         data = {**scale.data, **self.data}.get(column.data, column.data)
