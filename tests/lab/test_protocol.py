@@ -48,7 +48,9 @@ class TestCell:
             for lr in part.learning_rates:
                 cells = [protocol.cell(each, column, lr) for each in part.rows for column in part.columns]
                 assert all(len(cell) == 3 and {run.run_id for run in cell} <= ids for cell in cells)
-        assert {(run.train_subset, run.batch_size, run.precision) for run in runs} == {(5000, 256, "bfloat16")}
+        assert {(run.train_subset, run.batch_size, run.precision) for run in runs} == {
+            (5000, 256, "bfloat16")
+        }
         assert {(run.epochs, run.l2) for run in runs} == {(14, 0.0), (28, 0.001)}
         assert {run.width for run in runs} == {0.25, 0.75}
         assert {run.model for run in runs} == set(MODELS)

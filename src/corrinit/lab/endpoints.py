@@ -72,8 +72,8 @@ def check_needs(needs: Collection[str]) -> None:
         ConfigError: naming the first, and those that do.
     """
     for name in needs:
-        if name not in (*ENDPOINTS, CORRECT):
-            raise ConfigError(f"{name!r} is no endpoint; there are {', '.join((*ENDPOINTS, CORRECT))}")
+        if name not in (known := (*ENDPOINTS, *PSNR, CORRECT)):
+            raise ConfigError(f"{name!r} is no endpoint; there are {', '.join(known)}")
 
 
 def reserve_name(reserve: Collection[int]) -> str | None:

@@ -227,10 +227,11 @@ def finished_run(
 
 def _lacks(record: RunRecord, name: str, reserve: str | None) -> bool:
     """Whether a finished run would have an endpoint, or what `correct` gives, if it were made again."""
-    if record.config.noise and name not in endpoints_of(record.config):
-        return False  # it could not be observed
     if name == CORRECT:
-        return record.correct() is None and not record.result.get("diverged")
+        told = record.config.noise or record.result.get("diverged")  # it has none
+        return record.correct() is None and not told
+    if name not in endpoints_of(record.config):  # it is of networks with another task
+        return False
     if "unused" not in name:
         return record.endpoint(name) is None
     if record.result.get("unused_images") == 0:  # there is nothing to observe

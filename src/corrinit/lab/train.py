@@ -221,7 +221,7 @@ class Training:
             return dict.fromkeys(endpoints_of(self.config)[1:], math.nan), {}
         with self._repeatable("endpoints"):
             scores = {"unused": self.evaluate_unused()}
-            if self.observation.test_images is not None:  # the last epoch was tested on a part of them
+            if len(self.correct) < len(self.test_labels):  # the last epoch was tested on a part of them
                 scores["test"] = last = self.evaluate()
                 self.correct = last.images.cpu()
             with self.average.applied():
