@@ -155,6 +155,7 @@ class TestLabels:
         page = tmp_path / "page.md"
         protocol = Protocol("mini", self.SOURCES)
         write_paper_report("table3", protocol, [], tmp_path / "page.html", command="", markdown=page)
+        assert "by epoch are of 2,000 test images, every 2 epochs" in page.read_text()
         headings = [line for line in page.read_text().splitlines() if line.startswith("|  | ResNet-10")]
         assert headings
         for line in headings:
