@@ -60,7 +60,6 @@ def described(data: str, record: RunRecord) -> tuple[str, ...]:
         f"{100 * record.metrics[-1]['train_accuracy']:.1f}",
         f"{100 * (curve[-1] - late[0]):+.1f}".replace("-", "−"),
         f"{100 * np.std(np.diff(late), ddof=1) / 2**0.5:.1f}",
-        f"{record.result['seconds']:.0f}",
         "yes" if averaged >= LEAST[data] else "no",
     )
 
@@ -81,7 +80,7 @@ def main() -> None:
         sys.stderr.write(f"{' '.join(described(*found[-1]))}\n")
     header = (
         *("data", "images", "epochs", "accuracy (%)", "averaged weights (%)", "training accuracy (%)"),
-        *("rise in the last third", "deviation between epochs", "seconds", "learned"),
+        *("rise in the last third", "deviation between epochs", "learned"),
     )
     caption = (
         "VGG-8 at half the paper's channels, Kaiming normal, otherwise the paper's setting with learning "

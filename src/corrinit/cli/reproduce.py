@@ -100,7 +100,7 @@ def carry_out_and_report(
         scale, data_sources(cifar10=cifar10, cifar100=cifar100), models, correlation, resample
     )
     configs = protocol.runs(experiments(name))
-    if scale != "smoke" and configs:
+    if configs and (seconds is not None or scale != "smoke"):  # which takes less time than to say how long
         plan = Plan(protocol, configs, runs, jobs)
         sys.stderr.write(f"{plan.progress()}\n")
         configs = configs if seconds is None else plan.in_order
