@@ -59,7 +59,7 @@ def test_demo_keeps_finished_runs(with_records):
 
 
 def test_demo_says_after_an_interruption_how_to_go_on(run, monkeypatch):
-    def interrupted(configs, runs, *, jobs, on_epoch):
+    def interrupted(configs, runs, *, on_epoch, **options):
         sweep(configs[:3], runs, on_epoch=on_epoch)
         raise KeyboardInterrupt
 

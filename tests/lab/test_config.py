@@ -41,6 +41,13 @@ OTHER_VALUES = {
     "precision": "bfloat16",
     "channels_last": False,
     "seed": 7,
+    "augmentation": "crop_flip",
+    "schedule": "cosine",
+    "warmup": 0.1,
+    "optimizer": "adamw",
+    "weight_decay": 0.05,
+    "dropout": 0.5,
+    "noise": 25.0,
 }
 
 
@@ -115,12 +122,28 @@ def test_the_run_id_is_the_same_on_every_machine_and_day():
 
 @pytest.mark.parametrize("name", [field.name for field in fields(RunConfig)])
 def test_every_setting_changes_the_run_id(name):
-    config = RunConfig(train_subset=50)
+    config = RunConfig(train_subset=50, optimizer="adamw" if name == "weight_decay" else "sgd")
     assert replace(config, **{name: OTHER_VALUES[name]}).run_id != config.run_id
 
 
-def test_the_default_of_resample_is_in_no_run_id():
+def test_the_defaults_of_later_settings_are_in_no_run_id():
     assert run_id(RunConfig(train_subset=50), protocol=1) == "06233c8cba1197d4"
+
+
+@pytest.mark.parametrize(
+    ("settings", "remedy"),
+    [
+        ({"weight_decay": 0.05}, "weight_decay is 0.05; it is of adamw: for sgd, set l2"),
+        ({"optimizer": "adamw", "l2": 0.001}, "l2 is 0.001; it is of sgd: for adamw, set weight_decay"),
+        ({"warmup": 1.0}, "warmup is 1.0; it is at least 0 and below 1"),
+        ({"dropout": 1.0}, "dropout is 1.0; it is at least 0 and below 1"),
+        ({"noise": -1.0}, "noise is -1.0; it is at least 0"),
+        ({"schedule": "step"}, "schedule is 'step'; it is one of constant, decay, cosine"),
+    ],
+)
+def test_settings_of_training_that_cannot_be(settings, remedy):
+    with pytest.raises(ConfigError, match=remedy):
+        RunConfig(**settings)
 
 
 def test_nothing_is_drawn_from_all_images():

@@ -19,7 +19,8 @@ from PIL import Image
 from pyarrow import parquet
 
 from corrinit.errors import ConfigError, CorrInitError, DataError
-from corrinit.lab.data import load
+from corrinit.lab import data
+from corrinit.lab.data import Reserve, hold_out, load, reserved, set_apart
 from corrinit.lab.sources import cache, cifar
 from corrinit.lab.sources.base import stratified_sample
 from corrinit.lab.sources.images import Encoded, decode
@@ -622,3 +623,70 @@ def test_real_cifar10_has_balanced_classes_and_correlated_neighbours(cifar10_dir
     assert "JPEG-encoded (lossy)" in data.provenance
     sample = data.train_images[:500].astype(float)
     assert np.corrcoef(sample[..., :-1].ravel(), sample[..., 1:].ravel())[0, 1] > 0.9
+
+
+# The reserve of a confirmation
+
+
+@pytest.fixture
+def with_reserve(tmp_path, monkeypatch):
+    """Six training images, of which the last two are known to be a reserve."""
+    spec = small_parquet(tmp_path / "data")
+    labels = np.array([0, 1, 0, 1, 0, 1], dtype="<i8")
+    known = Reserve("small", hashlib.sha256(labels.tobytes()).hexdigest(), 2)
+    monkeypatch.setattr(data, "RESERVES", (known,))
+    return spec
+
+
+def reserve_images():
+    return [pixels(picture(i)) for i in (4, 5)]
+
+
+def holds_any(images, wanted):
+    return any(np.array_equal(image, other) for image in images for other in wanted)
+
+
+@pytest.mark.parametrize("train_subset", [None, 2, 4])
+def test_the_reserve_is_neither_trained_on_nor_tested_on_nor_unused(with_reserve, train_subset):
+    dataset = load(with_reserve, train_subset=train_subset)
+    assert (dataset.available, dataset.kept_out) == (4, 2)
+    unused = (
+        [] if dataset.unused is None else [image for batch, _ in dataset.unused.batches(9) for image in batch]
+    )
+    held_out = hold_out(dataset).test_images
+    for images in (dataset.train_images, dataset.test_images, unused, held_out):
+        assert not holds_any(images, reserve_images())
+    assert len(dataset.train_images) + len(unused) == 4
+    assert "2 more training images kept out, as the reserve of a confirmation" in dataset.provenance
+
+
+def test_a_confirmation_includes_the_reserve(with_reserve):
+    dataset = load(with_reserve, reserve="include")
+    assert (dataset.available, dataset.kept_out) == (6, 0)
+    assert holds_any(dataset.train_images, reserve_images())
+
+
+def test_a_study_may_set_apart_what_is_kept_out_anyway(with_reserve):
+    dataset = set_apart(load(with_reserve, train_subset=2), range(4, 6))
+    assert dataset.unused is not None
+    assert len(dataset.unused) == 2
+    with pytest.raises(ConfigError, match="images 4 to 6; the 6 training images are numbered from 0"):
+        set_apart(load(with_reserve, train_subset=2), range(4, 7))
+
+
+def test_a_reserve_is_known_by_its_labels_and_their_order():
+    (known,) = data.RESERVES
+    labels = np.arange(50_000) % 100
+    assert reserved(labels) == 0
+    assert known.images == 10_000
+
+
+@pytest.mark.skipif(
+    not DATA_DIRECTORY or not (Path(DATA_DIRECTORY) / "tinyimagenet100-32").is_dir(), reason="not at hand"
+)
+def test_the_last_10_000_images_of_tiny_imagenet_are_a_reserve():
+    spec = f"parquet:{DATA_DIRECTORY}/tinyimagenet100-32"
+    kept, all_of_them = load(spec, train_subset=5000), load(spec, reserve="include")
+    assert (kept.available, kept.kept_out, len(all_of_them.train_images)) == (40_000, 10_000, 50_000)
+    assert kept.unused is not None
+    assert np.array_equal(kept.unused.images, all_of_them.train_images[:40_000])

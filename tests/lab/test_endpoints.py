@@ -63,7 +63,8 @@ def scored(training, images, labels):
     """Loss, and which images are right, in one pass over all of them."""
     training.model.eval()
     with torch.no_grad():
-        scores = training.model(training._standardized(torch.tensor(images)))
+        inputs, _ = training.task.pose(torch.tensor(images), torch.tensor(labels), torch.Generator())
+        scores = training.model(inputs)
     labels = torch.tensor(labels)
     return cross_entropy(scores, labels).item(), (scores.argmax(1) == labels).numpy()
 

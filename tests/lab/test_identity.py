@@ -146,13 +146,13 @@ def test_a_renamed_setting_keeps_its_ids_and_its_records(monkeypatch):
             self.config = config
 
         def __getattr__(self, name):
-            return getattr(self.config, {"weight_decay": "l2"}.get(name, name))
+            return getattr(self.config, {"penalty": "l2"}.get(name, name))
 
     config = RunConfig(l2=0.001)
-    settings = tuple(Setting("l2", "weight_decay") if each.key == "l2" else each for each in RUN)
+    settings = tuple(Setting("l2", "penalty") if each.key == "l2" else each for each in RUN)
     monkeypatch.setattr(identity, "RUN", settings)
     assert run_id(Renamed(config), protocol=1) == "099c58bbc39055c4"
-    assert today({"l2": 0.001}) == today({"weight_decay": 0.001}) == LATER | {"weight_decay": 0.001}
+    assert today({"l2": 0.001}) == today({"penalty": 0.001}) == LATER | {"penalty": 0.001}
 
 
 @dataclass(frozen=True)

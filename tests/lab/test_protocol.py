@@ -8,6 +8,7 @@ from corrinit.errors import ConfigError
 from corrinit.lab.config import RunConfig
 from corrinit.lab.models import NAMES
 from corrinit.lab.paper import CORRELATED, EXPERIMENTS, MODELS, Column, experiments
+from corrinit.lab.paper_report import write_paper_report
 from corrinit.lab.protocol import SCALES, Protocol, data_sources
 
 COLUMN = Column("vgg8", "cifar10")
@@ -37,6 +38,24 @@ class TestCell:
         assert {(run.train_subset, run.epochs, run.precision) for run in runs} == {(10_000, 40, "bfloat16")}
         plain = Protocol("cpu").cell(row("table2", "λ = 0, correlated"), COLUMN, 0.1)[0]
         assert (plain.epochs, plain.width, plain.batch_size) == (20, 0.5, 256)
+
+    def test_mini_has_every_cell_with_its_controls_and_the_papers_ratios(self):
+        protocol = Protocol("mini")
+        runs = protocol.runs(EXPERIMENTS)
+        assert len(runs) == 3 * len({replace(run, seed=0) for run in runs}) == 600
+        ids = {run.run_id for run in runs}  # two names of one R are one run
+        for part in EXPERIMENTS:
+            for lr in part.learning_rates:
+                cells = [protocol.cell(each, column, lr) for each in part.rows for column in part.columns]
+                assert all(len(cell) == 3 and {run.run_id for run in cell} <= ids for cell in cells)
+        assert {(run.train_subset, run.batch_size, run.precision) for run in runs} == {
+            (5000, 256, "bfloat16")
+        }
+        assert {(run.epochs, run.l2) for run in runs} == {(14, 0.0), (28, 0.001)}
+        assert {run.width for run in runs} == {0.25, 0.75}
+        assert {run.model for run in runs} == set(MODELS)
+        observation = SCALES["mini"].observation
+        assert [epoch for epoch in range(1, 15) if observation.scores(epoch, 14)] == [1, *range(2, 15, 2)]
 
     def test_smoke_needs_no_download_and_keeps_the_ratio_of_widths(self):
         protocol = Protocol("smoke")
@@ -105,6 +124,43 @@ class TestRuns:
         runs = Protocol("paper").runs(experiments("figure5"))
         assert len(runs) == 2 * 4 * 5
         assert {run.lr for run in runs} == {0.005, 0.1}
+
+
+class TestLabels:
+    SOURCES = data_sources(cifar10="parquet:DIR/cifar10-jpeg", cifar100="parquet:tinyimagenet100-32")
+
+    def test_every_column_is_headed_by_what_is_run(self):
+        labelled = Protocol("mini", self.SOURCES).labelled(EXPERIMENTS)
+        labels = {column.data: column.label for part in labelled for column in part.columns}
+        assert labels["cifar10"].endswith(", CIFAR-10 (JPEG)")
+        assert labels["cifar100"].endswith(", 100 classes of Tiny-ImageNet at 32×32, in place of CIFAR-100")
+        assert [part.columns for part in Protocol("mini").labelled(EXPERIMENTS)] == [
+            part.columns for part in EXPERIMENTS
+        ]
+
+    def test_data_of_ones_own_go_by_their_name(self):
+        protocol = Protocol("cpu", data_sources(cifar100="folder:photos"))
+        (figure,) = protocol.labelled(experiments("figure4"))
+        assert figure.columns[0].label == "VGG-8, folder:photos, in place of CIFAR-100"
+
+    def test_labels_move_no_run_and_no_printed_value(self):
+        protocol = Protocol("mini", self.SOURCES)
+        assert protocol.runs(protocol.labelled(EXPERIMENTS)) == protocol.runs(EXPERIMENTS)
+        (table,), (named,) = experiments("table3"), protocol.labelled(experiments("table3"))
+        assert [named.printed(named.rows[0], column) for column in named.columns] == [
+            table.printed(table.rows[0], column) for column in table.columns
+        ]
+
+    def test_a_report_never_calls_a_stand_in_by_the_name_of_the_papers_data(self, tmp_path):
+        page = tmp_path / "page.md"
+        protocol = Protocol("mini", self.SOURCES)
+        write_paper_report("table3", protocol, [], tmp_path / "page.html", command="", markdown=page)
+        assert "by epoch are of 2,000 test images, every 2 epochs" in page.read_text()
+        headings = [line for line in page.read_text().splitlines() if line.startswith("|  | ResNet-10")]
+        assert headings
+        for line in headings:
+            assert "ResNet-10, 100 classes of Tiny-ImageNet at 32×32, in place of CIFAR-100" in line
+            assert "ResNet-10 CIFAR-100" not in line
 
 
 class TestStandIns:

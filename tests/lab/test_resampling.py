@@ -88,7 +88,9 @@ def test_the_unused_images_are_those_that_the_draw_leaves(tmp_path):
     training = Training(config, dataset)
     training.run_epoch()
     with torch.no_grad():
-        scores = training.model.eval()(training._standardized(torch.tensor(images)))
+        scores = training.model.eval()(
+            training.task.pose(torch.tensor(images), torch.zeros(len(images)), torch.Generator())[0]
+        )
     right = scores.argmax(1).numpy() == dataset.unused.labels[dataset.unused.chosen]
     assert record.endpoint("unused_accuracy") == pytest.approx(right.mean(), abs=2 / len(images))
 

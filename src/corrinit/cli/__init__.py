@@ -69,7 +69,6 @@ app.command(
     "Trains what is not recorded yet, then writes a report with the paper's numbers, ours, controls that "
     "the paper lacks, and a verdict on each of its claims. A stopped reproduction is taken up where it "
     "stood.",
-    help_epilogue="Example: corrinit reproduce table3 --scale smoke",
 )
 app.command(
     "corrinit.cli.report:report",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,18 +14,28 @@ from corrinit.errors import CorrInitError
 from corrinit.lab.comparison import label
 from corrinit.lab.config import RunConfig
 from corrinit.lab.data import Dataset, load
+from corrinit.lab.observation import EVERYTHING, Observation
 from corrinit.lab.query import settings
 from corrinit.lab.records import Metrics, finished_run
 from corrinit.lab.sweep import Sweep, sweep
 
 
-def carry_out(configs: Sequence[RunConfig], runs: Path, *, jobs: int) -> Sweep:
+def carry_out(
+    configs: Sequence[RunConfig],
+    runs: Path,
+    *,
+    jobs: int,
+    observation: Observation = EVERYTHING,
+    start_another: Callable[[], bool] = lambda: True,
+) -> Sweep:
     """Bring runs to their end, telling on the standard error stream how far they are.
 
     Args:
         configs: what to run.
         runs: the folder of all runs.
         jobs: runs at a time.
+        observation: on how many images they are scored, and how often.
+        start_another: as `corrinit.lab.sweep.sweep` asks it.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C, after saying how to go on.
@@ -46,15 +56,22 @@ def carry_out(configs: Sequence[RunConfig], runs: Path, *, jobs: int) -> Sweep:
             epoch = int(metrics["epoch"])
             diverged = not math.isfinite(metrics["train_loss"])
             epochs[config] = config.epochs if diverged else epoch
-            accuracy = f"test accuracy {100 * metrics['test_accuracy']:.2f} %"
+            score = _score(metrics)
             if epochs[config] == config.epochs:
                 ending = f", diverged in epoch {epoch}" if diverged else ""
-                console.print(f"{names[config]}: {accuracy}{ending}", soft_wrap=True)
-            description = f"{names[config]}, epoch {epoch} of {config.epochs}: {accuracy}"
+                console.print(f"{names[config]}{score}{ending}", soft_wrap=True)
+            description = f"{names[config]}, epoch {epoch} of {config.epochs}{score}"
             progress.update(task, completed=sum(epochs.values()), description=description)
 
         try:
-            return sweep(list(names), runs, jobs=jobs, on_epoch=show)
+            return sweep(
+                list(names),
+                runs,
+                jobs=jobs,
+                on_epoch=show,
+                start_another=start_another,
+                observation=observation,
+            )
         except KeyboardInterrupt:
             finished = sum(finished_run(runs, config) is not None for config in names)
             console.print(
@@ -120,6 +137,13 @@ def _load(name: str, progress: Progress, train_subset: int | None = None) -> Dat
     dataset = load(name, train_subset=train_subset, progress=show)
     progress.remove_task(task)
     return dataset
+
+
+def _score(metrics: Metrics) -> str:
+    """How an epoch was scored, in words; nothing if it was not."""
+    if "test_accuracy" in metrics:
+        return f": test accuracy {100 * metrics['test_accuracy']:.2f} %"
+    return f": test PSNR {metrics['test_psnr']:.2f} dB" if "test_psnr" in metrics else ""
 
 
 def _first(names: Sequence[str]) -> str:

@@ -39,7 +39,7 @@ def report(
         folders: Where the records are, at any depth.
         paper: Lay the runs beside this figure or table of the paper, or beside all. Without it, the report
             compares the initializations of every setting, as that of `corrinit compare` does.
-        scale: Of the paper's protocol at which the runs were made: smoke, cpu or paper.
+        scale: Of the paper's protocol at which the runs were made: smoke, mini, cpu or paper.
         cifar10: Where CIFAR-10 came from, as in `corrinit reproduce`.
         cifar100: The same for CIFAR-100.
         models: Only these networks of the paper.

@@ -2,60 +2,225 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
-from corrinit.cli.progress import carry_out, require_success
+from corrinit.cli.progress import carry_out, require_success, run_names
+from corrinit.errors import ConfigError
+from corrinit.lab.agenda import agenda, bearing, undecided
+from corrinit.lab.claims import judge
+from corrinit.lab.comparison import compare
+from corrinit.lab.config import RunConfig
 from corrinit.lab.design import designs
-from corrinit.lab.paper import experiments
+from corrinit.lab.duration import durations, total
+from corrinit.lab.paper import CORRELATED, experiments
 from corrinit.lab.paper_report import write_paper_report
-from corrinit.lab.protocol import Protocol, ScaleName, data_sources
+from corrinit.lab.protocol import SCALES, Protocol, ScaleName, data_sources
+from corrinit.lab.records import RunRecord, finished_run
+from corrinit.lab.sweep import threads_per_run
+from corrinit.lab.verdict import count
+
+reproduce = App(
+    name="reproduce",
+    help="Repeat a figure or table of the paper, and lay the results beside it.\n\n"
+    "Trains what is not recorded yet, then writes a report with the paper's numbers, ours, controls that "
+    "the paper lacks, and a verdict on each of its claims. A stopped reproduction is taken up where it "
+    "stood.",
+    help_epilogue="Example: corrinit reproduce table3 --scale smoke",
+    help_format="plaintext",
+)
+
+ScaleOption = Annotated[
+    ScaleName,
+    Parameter(
+        help="smoke: minutes, on digits; mini: 5,000 images, half the channels, 7 of 20 epochs, 3 seeds; "
+        "cpu: 10,000 images, half the epochs, 3 seeds; paper: everything."
+    ),
+]
+Cifar10 = Annotated[
+    str | None, Parameter(help="Where CIFAR-10 comes from: cifar10, parquet:DIR, or none to leave it out.")
+]
+Cifar100 = Annotated[str | None, Parameter(help="The same for CIFAR-100.")]
+Models = Annotated[
+    tuple[str, ...], Parameter(help="Only these networks of the paper, such as vgg8 or resnet10.")
+]
+Correlation = Annotated[
+    str,
+    Parameter(
+        help="R where the paper takes that of its ResNet-10: default (the exponential kernel with the mean "
+        "that the paper prints), a preset, or a correlation file. Table 4 keeps the R it names."
+    ),
+]
+Resample = Annotated[
+    bool,
+    Parameter(help="Let every seed draw its own training images, where the scale trains on a part of them."),
+]
+Jobs = Annotated[int, Parameter(help="Runs at a time, each in its own process.")]
+Budget = Annotated[
+    str | None,
+    Parameter(help="Start no run after that time, such as 2h or 90min; make those first that decide most."),
+]
+Output = Annotated[Path, Parameter(alias="-o", help="The report, one HTML file.")]
+Markdown = Annotated[Path | None, Parameter(help="Write its text and tables to this file as well.")]
+Runs = Annotated[Path, Parameter(help="Folder of the run records.")]
+
+NEXT = 5
+"""Runs that the status names as the next ones."""
 
 
-def reproduce(
-    name: str,
+@reproduce.default
+def carry_out_and_report(
+    name: Annotated[str, Parameter(help="figure1, figure4 to figure6, table2 to table7, or all.")],
     *,
-    scale: ScaleName = "smoke",
-    cifar10: str | None = None,
-    cifar100: str | None = None,
-    models: tuple[str, ...] = (),
-    correlation: str = "default",
-    resample: bool = False,
-    jobs: int = 1,
-    runs: Path = Path("runs"),
-    output: Annotated[Path, Parameter(alias="-o")] = Path("reproduction.html"),
-    markdown: Path | None = None,
+    scale: ScaleOption = "smoke",
+    cifar10: Cifar10 = None,
+    cifar100: Cifar100 = None,
+    models: Models = (),
+    correlation: Correlation = "default",
+    resample: Resample = False,
+    budget: Budget = None,
+    jobs: Jobs = 1,
+    runs: Runs = Path("runs"),
+    output: Output = Path("reproduction.html"),
+    markdown: Markdown = None,
 ) -> None:
     """Repeat a figure or table of the paper, and lay the results beside it.
 
     Finished runs are kept, also between tables that share them, and a stopped reproduction is taken up where
     it stood.
-
-    Args:
-        name: figure1, figure4 to figure6, table2 to table7, or all.
-        scale: smoke: minutes, on digits; cpu: 10,000 images, half the epochs, 3 seeds; paper: everything.
-        cifar10: Where CIFAR-10 comes from: cifar10, parquet:DIR, or none to leave it out.
-        cifar100: The same for CIFAR-100.
-        models: Only these networks of the paper, such as vgg8 or resnet10.
-        correlation: R where the paper takes that of its ResNet-10: default (the exponential kernel with the
-            mean that the paper prints), a preset, or a correlation file. Table 4 keeps the R it names.
-        resample: Let every seed draw its own training images, where the scale trains on a part of them.
-        jobs: Runs at a time, each in its own process.
-        runs: Folder of the run records.
-        output: The report, one HTML file.
-        markdown: Write its text and tables to this file as well.
     """
+    seconds = None if budget is None else duration(budget)
     protocol = Protocol(
         scale, data_sources(cifar10=cifar10, cifar100=cifar100), models, correlation, resample
     )
-    outcome = carry_out(protocol.runs(experiments(name)), runs, jobs=jobs)
+    configs = protocol.runs(experiments(name))
+    if configs and (seconds is not None or scale != "smoke"):  # which takes less time than to say how long
+        plan = Plan(protocol, configs, runs, jobs)
+        sys.stderr.write(f"{plan.progress()}\n")
+        configs = configs if seconds is None else plan.in_order
+    end = float("inf") if seconds is None else time.monotonic() + seconds
+    outcome = carry_out(
+        configs,
+        runs,
+        jobs=jobs,
+        observation=SCALES[scale].observation,
+        start_another=lambda: time.monotonic() < end,
+    )
+    if (left := len(configs) - len(outcome.records) - len(outcome.failures)) > 0:
+        sys.stderr.write(f"the budget is spent; {count(left, 'run')} left: the same command goes on\n")
     command = shlex.join(["corrinit", *sys.argv[1:]])
     report = write_paper_report(
         name, protocol, outcome.records, output, command=command, designs=designs([runs]), markdown=markdown
     )
     sys.stdout.write(f"{report}\n")
     require_success(outcome)
+
+
+@reproduce.command
+def status(
+    name: Annotated[str, Parameter(help="figure4 to figure6, table2 to table7, or all.")] = "all",
+    *,
+    scale: ScaleOption = "smoke",
+    cifar10: Cifar10 = None,
+    cifar100: Cifar100 = None,
+    models: Models = (),
+    correlation: Correlation = "default",
+    resample: Resample = False,
+    jobs: Jobs = 1,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Say how far a reproduction is, how long the rest takes, and what comes next; nothing is trained."""
+    sources = data_sources(cifar10=cifar10, cifar100=cifar100)
+    protocol = Protocol(scale, sources, models, correlation, resample)
+    configs = protocol.runs(experiments(name))
+    if not configs:
+        raise ConfigError(f"no network is trained for {name} with these options: there is no status")
+    plan = Plan(protocol, configs, runs, jobs)
+    sys.stdout.write("\n".join([plan.progress(), *plan.claims(), *plan.upcoming()]) + "\n")
+
+
+class Plan:
+    """What is made and what is left of the runs of a reproduction.
+
+    Args:
+        protocol: their protocol.
+        configs: all of them.
+        runs: the folder of their records.
+        jobs: runs at a time.
+    """
+
+    def __init__(self, protocol: Protocol, configs: Sequence[RunConfig], runs: Path, jobs: int) -> None:
+        made = {config: record for config in configs if (record := finished_run(runs, config)) is not None}
+        self.made: Sequence[RunRecord] = list(made.values())
+        self.jobs = jobs
+        self.names = run_names(configs)
+        left = [config for config in configs if config not in made]
+        observation = SCALES[protocol.scale].observation
+        threads = threads_per_run(jobs)
+        self.seconds = durations(left, self.made, observation=observation, threads=threads)
+        correlated = protocol.initialization(CORRELATED)
+        self.bears_on = bearing(configs, correlated)
+        self.undecided = undecided(judge(compare(self.made, designs([runs])), correlated))
+        self.left = agenda(left, self.seconds, self.bears_on, self.undecided)
+
+    @property
+    def in_order(self) -> list[RunConfig]:
+        """All runs: those that are made, and then the others, those first that decide most."""
+        return [record.config for record in self.made] + self.left
+
+    def progress(self) -> str:
+        """How many runs are made, and how long the others take."""
+        planned = len(self.made) + len(self.left)
+        rest = in_words(total(self.seconds, jobs=self.jobs))
+        at_a_time = "one run" if self.jobs == 1 else f"{self.jobs} runs"
+        told = f"; the others take about {rest}, {at_a_time} at a time" if self.left else ""
+        return f"{len(self.made)} of {count(planned, 'run')} finished{told}"
+
+    def claims(self) -> list[str]:
+        """Which claims are undecided."""
+        numbers = ", ".join(sorted(self.undecided))
+        return [f"undecided claims: {numbers}" if numbers else "all claims are decided"]
+
+    def upcoming(self) -> list[str]:
+        """What comes next, and what it bears on."""
+        return [
+            f"next: {self.names[config]}, {in_words(self.seconds[config])}"
+            + (f", for {', '.join(sorted(claims))}" if (claims := self._open(config)) else "")
+            for config in self.left[:NEXT]
+        ]
+
+    def _open(self, config: RunConfig) -> frozenset[str]:
+        return self.bears_on[config] & self.undecided
+
+
+def duration(text: str) -> float:
+    """Seconds of a time such as `2h`, `90min` or `1h30min`.
+
+    Raises:
+        ConfigError: if it is none.
+
+    >>> duration("1h30min"), duration("45s")
+    (5400.0, 45.0)
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)(h|min|s)", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ConfigError(f"budget is {text!r}; it is a time such as 2h, 90min or 1h30min")
+    return sum(float(number) * {"h": 3600, "min": 60, "s": 1}[unit] for number, unit in parts)
+
+
+def in_words(seconds: float) -> str:
+    """A time to the precision that an estimate has.
+
+    >>> in_words(3700), in_words(600), in_words(7)
+    ('1.0 h', '10 min', '7 s')
+    """
+    if seconds >= 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -100,4 +100,6 @@ def _outcome(record: RunRecord) -> str:
     if not record.finished:
         return "unfinished"
     diverged = ", diverged" if record.result.get("diverged") else ""
+    if record.config.noise:
+        return f"{record.result['test_psnr']:.2f} dB{diverged}"
     return f"{100 * record.result['test_accuracy']:.2f} %{diverged}"

@@ -86,6 +86,11 @@ class Finding:
         return sum(contrast.direction() == -self.measure.sign for contrast in self.contrasts)
 
     @property
+    def is_open(self) -> bool:
+        """Whether there is no setting yet, or one in which the difference is undecided."""
+        return not self.contrasts or self.in_favour + self.against < len(self.contrasts)
+
+    @property
     def outcome(self) -> str:
         """In how many settings the difference is decided, and how."""
         settings = len(self.contrasts)

@@ -53,7 +53,7 @@ class Arm:
 
     def curve(self, metric: str) -> NDArray[np.float64]:
         """A metric over training, shape (runs, epochs)."""
-        return np.array([[epoch[metric] for epoch in self.runs[seed].metrics] for seed in sorted(self.runs)])
+        return np.array([self.runs[seed].curve(metric) for seed in sorted(self.runs)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,6 +248,8 @@ def correlation_suffix(initialization: Initialization) -> str:
 
 def problem(record: RunRecord) -> str | None:
     """Why a run has no final accuracy that counts, or None."""
+    if record.config.noise:
+        return "denoises images: it has a PSNR, and no accuracy"
     for epoch in record.metrics:
         if _is_lost(epoch):
             return f"diverged in epoch {epoch['epoch']:g}"
@@ -262,7 +264,8 @@ def has_diverged(record: RunRecord) -> bool:
 
 
 def _is_lost(epoch: Metrics) -> bool:
-    return not (math.isfinite(epoch["train_loss"]) and math.isfinite(epoch["test_loss"]))
+    losses = (epoch[name] for name in ("train_loss", "test_loss") if name in epoch)  # not all are scored
+    return not all(map(math.isfinite, losses))
 
 
 def _comparison(

@@ -196,7 +196,7 @@ def _gain_figure(rows: Sequence[Standing]) -> list[Figure]:
 
 
 def _curves(arm: Arm) -> dict[int, list[float]]:
-    return {seed: [epoch["test_accuracy"] for epoch in run.metrics] for seed, run in sorted(arm.runs.items())}
+    return {seed: run.curve("test_accuracy").tolist() for seed, run in sorted(arm.runs.items())}
 
 
 def _clock(run: RunRecord) -> list[float]:

@@ -32,9 +32,12 @@ from corrinit.lab.arms import TWO_BY_TWO as TWO_BY_TWO
 from corrinit.lab.arms import Initialization
 from corrinit.lab.checks import check_keys, check_types, require
 from corrinit.lab.identity import run_id
+from corrinit.lab.schedule import Schedule
 
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 TestedOn: TypeAlias = Literal["test", "held_out"]
+Augmentation: TypeAlias = Literal["none", "crop_flip"]
+Optimizer: TypeAlias = Literal["sgd", "adamw"]
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,20 @@ class RunConfig:
         initialization: the arm.
         epochs: passes over the training images.
         batch_size: images per update; what is left of an epoch after the last full batch is dropped.
-        lr: learning rate.
-        momentum: of SGD, in [0, 1).
-        l2: λ of L2 regularization, as the weight decay of SGD.
+        lr: learning rate, at its highest.
+        momentum: of SGD, in [0, 1); for AdamW its β₁, beside β₂ = 0.999.
+        l2: λ of L2 regularization, as the weight decay of SGD; 0 for AdamW.
         precision: `"bfloat16"` is automatic mixed precision.
         channels_last: memory format of images and kernels.
         seed: of the initial weights and of the order of the images; with `resample` also of their choice.
+        augmentation: `"crop_flip"` shifts each training image by up to 4 pixels and flips every second one.
+        schedule: the learning rate over training, as in `corrinit.lab.schedule`.
+        warmup: share of the updates over which the rate rises to `lr`, in [0, 1).
+        optimizer: `"sgd"` or `"adamw"`.
+        weight_decay: of AdamW: each update shrinks the weights by the rate times it; 0 for SGD.
+        dropout: probability that an input of the classifier is set to 0 in training, in [0, 1).
+        noise: standard deviation, in grey levels, of the Gaussian noise that a network such as `unet` learns
+            to take away; 0 for classifiers.
 
     Raises:
         ConfigError: naming the value and what it may be.
@@ -81,6 +92,13 @@ class RunConfig:
     precision: Precision = "float32"
     channels_last: bool = True
     seed: int = 0
+    augmentation: Augmentation = "none"
+    schedule: Schedule = "constant"
+    warmup: float = 0.0
+    optimizer: Optimizer = "sgd"
+    weight_decay: float = 0.0
+    dropout: float = 0.0
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -99,6 +117,14 @@ class RunConfig:
         require(0 <= self.momentum < 1, "momentum", self.momentum, "at least 0 and below 1")
         require(0 <= self.l2 < inf, "l2", self.l2, "at least 0")
         require(self.seed >= 0, "seed", self.seed, "at least 0")
+        for name in ("warmup", "dropout"):
+            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1")
+        for name in ("weight_decay", "noise"):
+            require(0 <= getattr(self, name) < inf, name, getattr(self, name), "at least 0")
+        if self.optimizer == "sgd" and self.weight_decay:
+            raise ConfigError(f"weight_decay is {self.weight_decay}; it is of adamw: for sgd, set l2")
+        if self.optimizer == "adamw" and self.l2:
+            raise ConfigError(f"l2 is {self.l2}; it is of sgd: for adamw, set weight_decay")
 
     @property
     def run_id(self) -> str:

@@ -6,10 +6,12 @@ and how it was encoded travels with it as text, into every record that rests on 
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +62,7 @@ class Dataset:
         test_images: uint8, shape (N', C, H, W).
         test_labels: int64, shape (N',).
         unused: what a subset of the training images leaves; None if all of them are used.
+        kept_out: how many training images, the last ones, are missing as a reserve (`RESERVES`).
     """
 
     name: str
@@ -70,15 +73,50 @@ class Dataset:
     test_images: NDArray[np.uint8]
     test_labels: NDArray[np.int64]
     unused: Unused | None = None
+    kept_out: int = 0
 
     @property
     def available(self) -> int:
-        """The number of training images before a subset of them was chosen."""
+        """The number of training images before a subset of them was chosen, without those kept out."""
         return len(self.train_images) if self.unused is None else len(self.unused.images)
 
 
+@dataclass(frozen=True)
+class Reserve:
+    """The last training images of a data set, set apart for a confirmation: one test that is made once.
+
+    No run trains on them, is tested on them, or counts them as unused, so that whatever is chosen by looking
+    at runs is chosen without them.
+
+    Args:
+        name: of the data set.
+        labels: SHA-256 of the labels of all training images, as int64 in little-endian bytes: they tell the
+            data set, and the order of its images, wherever it lies and whatever its folder is called.
+        images: how many are set apart.
+    """
+
+    name: str
+    labels: str
+    images: int
+
+
+RESERVES: tuple[Reserve, ...] = (
+    Reserve(
+        "Tiny-ImageNet-100 (32×32)",
+        "df197f39a0de09c2774e0d37d9e1f56e93a57bba32a7443552c2fa58adebcbd5",
+        10_000,
+    ),
+)
+"""What is known of data sets that some or other confirmation needs; their images are in random order."""
+
+
 def load(
-    spec: str, *, train_subset: int | None = None, seed: int = 0, progress: Progress | None = None
+    spec: str,
+    *,
+    train_subset: int | None = None,
+    seed: int = 0,
+    reserve: Literal["keep out", "include"] = "keep out",
+    progress: Progress | None = None,
 ) -> Dataset:
     """Load a data set, decoding it on first use.
 
@@ -93,6 +131,7 @@ def load(
         spec: which data set.
         train_subset: keep that many training images, in the proportions of the classes.
         seed: chooses the subset: 0, or that of the run where each is to have its own.
+        reserve: what becomes of the images that `RESERVES` sets apart; only a confirmation includes them.
         progress: called with the numbers of images decoded so far and in total, for each split.
 
     Raises:
@@ -105,11 +144,15 @@ def load(
     source = _source(spec)
     splits = cached(source, progress) if source.files else source.read(progress)
     images, labels = splits.train_images, splits.train_labels
+    kept_out = reserved(labels) if reserve == "keep out" else 0
+    images, labels = images[: len(images) - kept_out], labels[: len(labels) - kept_out]
     shape = "×".join(str(n) for n in images.shape[1:])
     provenance = (
         f"{source.name}: {splits.origin}; {len(images):,} training and {len(splits.test_images):,} test "
         f"images of {shape}, {len(splits.classes)} classes"
     )
+    if kept_out:
+        provenance += f"; {kept_out:,} more training images kept out, as the reserve of a confirmation"
     unused = None
     if train_subset is not None:
         kept = _subset(labels, train_subset, seed)
@@ -125,7 +168,14 @@ def load(
         splits.test_images,
         splits.test_labels,
         unused,
+        kept_out,
     )
+
+
+def reserved(labels: NDArray[np.int64]) -> int:
+    """How many of the last training images are set apart, in the data set that has these labels."""
+    digest = hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest()
+    return next((known.images for known in RESERVES if known.labels == digest), 0)
 
 
 def hold_out(dataset: Dataset) -> Dataset:
@@ -152,16 +202,17 @@ def set_apart(dataset: Dataset, reserve: Collection[int]) -> Dataset:
 
     Args:
         dataset: as `load` gave it.
-        reserve: numbers of images among all training images.
+        reserve: numbers of images among all training images; those kept out anyway may be among them.
 
     Raises:
         ConfigError: for a number that no image has.
     """
     if not reserve:
         return dataset
-    if not 0 <= min(reserve) <= max(reserve) < dataset.available:
+    count = dataset.available + dataset.kept_out
+    if not 0 <= min(reserve) <= max(reserve) < count:
         raise ConfigError(
-            f"the reserve has images {min(reserve)} to {max(reserve)}; the {dataset.available:,} training "
+            f"the reserve has images {min(reserve)} to {max(reserve)}; the {count:,} training "
             "images are numbered from 0"
         )
     if dataset.unused is None:

@@ -6,8 +6,9 @@ that the run is tested on, or the unused ones: labelled images of the training s
 nor was tested on. An endpoint is only observed, so it is no part of a run's identity.
 
 `result.json` holds each under its name, null where the run diverged; a name that is missing was not recorded.
-Beside them it has `averaging_window` (in updates), `unused_images` (their number), `available_images` (that
-of the training set which a subset was drawn from) and `reserve`. `correct.npz` holds a bit per test image.
+Beside them it has `averaging_window` (in updates), `unused_images` (how many were scored), `available_images`
+(that of the training set which a subset was drawn from), `reserve`, and what the scores by epoch are of:
+`test_images_by_epoch` and `test_every` (`corrinit.lab.observation`). `correct.npz` has a bit per test image.
 """
 
 from __future__ import annotations
@@ -25,11 +26,15 @@ from numpy.typing import NDArray
 
 from corrinit.atomic import replacing
 from corrinit.errors import ConfigError
+from corrinit.lab.config import RunConfig
 
 ENDPOINTS = (
     *("test_accuracy", "test_loss", "averaged_test_accuracy", "averaged_test_loss"),
     *("unused_accuracy", "unused_loss", "averaged_unused_accuracy", "averaged_unused_loss"),
 )
+
+PSNR = tuple(name.replace("accuracy", "psnr") for name in ENDPOINTS if name.endswith("accuracy"))
+"""In place of the accuracies, of networks that denoise: mean PSNR over the images, in decibels."""
 
 CORRECT = "correct"
 """Can be asked for like an endpoint: for each test image, was it right?"""
@@ -53,6 +58,13 @@ def averaging_window(updates: int) -> float:
     return max(1.0, min(LONGEST_WINDOW, updates / SHORTEST_RUN))
 
 
+def endpoints_of(config: RunConfig) -> tuple[str, ...]:
+    """The endpoints that a run has, its accuracy first: a network that denoises has a PSNR in its place."""
+    if not config.noise:
+        return ENDPOINTS
+    return tuple(name.replace("accuracy", "psnr") for name in ENDPOINTS)
+
+
 def check_needs(needs: Collection[str]) -> None:
     """Refuse endpoints that do not exist.
 
@@ -60,8 +72,8 @@ def check_needs(needs: Collection[str]) -> None:
         ConfigError: naming the first, and those that do.
     """
     for name in needs:
-        if name not in (*ENDPOINTS, CORRECT):
-            raise ConfigError(f"{name!r} is no endpoint; there are {', '.join((*ENDPOINTS, CORRECT))}")
+        if name not in (known := (*ENDPOINTS, *PSNR, CORRECT)):
+            raise ConfigError(f"{name!r} is no endpoint; there are {', '.join(known)}")
 
 
 def reserve_name(reserve: Collection[int]) -> str | None:

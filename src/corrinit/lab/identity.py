@@ -81,6 +81,13 @@ RUN: Final[tuple[Setting, ...]] = (
     Setting("channels_last"),
     Setting("seed"),
     Setting("resample", default=False),
+    Setting("augmentation", default="none"),
+    Setting("schedule", default="constant"),
+    Setting("warmup", default=0.0),
+    Setting("optimizer", default="sgd"),
+    Setting("weight_decay", default=0.0),
+    Setting("dropout", default=0.0),
+    Setting("noise", default=0.0),
 )
 """The settings of a run but its arm. Those above are in every id; a later one has a `default`."""
 

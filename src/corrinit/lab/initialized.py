@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from corrinit.errors import ConfigError
 from corrinit.factory import build_model, is_factory
 from corrinit.lab.config import RunConfig
 from corrinit.lab.data import Dataset
@@ -42,6 +43,10 @@ def _some_images(config: RunConfig, dataset: Dataset) -> Tensor:
 
 def _build(config: RunConfig, dataset: Dataset) -> nn.Module:
     if is_factory(config.model):
+        if config.dropout:
+            raise ConfigError(
+                f"dropout is {config.dropout}; {config.model} brings what dropout it has: leave it 0"
+            )
         model = build_model(config.model)
         _LINEAGE.add(model)
         return model
@@ -53,6 +58,8 @@ def _build(config: RunConfig, dataset: Dataset) -> nn.Module:
         image_size=(height, width),
         width=config.width,
         batch_norm=config.batch_norm,
+        dropout=config.dropout,
+        denoises=config.noise > 0,
     )
 
 

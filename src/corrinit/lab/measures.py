@@ -104,7 +104,7 @@ def within(value: Callable[[RunRecord, RunRecord], float]) -> Callable[..., Iter
 
 
 def _curve(record: RunRecord, metric: str) -> NDArray[np.float64]:
-    return np.array([epoch[metric] for epoch in record.metrics])
+    return record.curve(metric)
 
 
 def final_accuracy(run: RunRecord, _: RunRecord) -> float:

@@ -1,8 +1,11 @@
-"""The networks of the paper, in the form for small images.
+"""The networks by name: those of the paper, in the form for small images, and others beside them.
 
-Every convolution is 3×3 with padding 1 and is followed by batch norm and ReLU. The stem has stride 1 and no
-pooling. `width` (the paper's netSize) multiplies the numbers of channels; the classifier is one linear layer.
-The paper leaves these details open; they are our choice.
+In the paper's, every convolution is 3×3 with padding 1 and is followed by batch norm and ReLU. The stem has
+stride 1 and no pooling. `width` (the paper's netSize) multiplies the numbers of channels; the classifier is
+one linear layer. The paper leaves these details open; they are our choice.
+
+Of the others, `plain10` has ten 3×3 convolutions and no normalization; `corrinit.lab.patch_networks` has
+networks of depthwise convolutions, and `corrinit.lab.unet` one that denoises.
 """
 
 from __future__ import annotations
@@ -12,22 +15,34 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from corrinit.errors import ConfigError
+from corrinit.lab.patch_networks import ConvMixer, ConvNeXt
+from corrinit.lab.unet import UNet
 
 VGG: dict[str, tuple[int | str, ...]] = {
     "vgg8": (64, "M", 128, "M", 256, "M", 512, "M", 512, "M"),
     "vgg16": (64, 64, "M", 128, 128, "M", *(256,) * 3, "M", *(512,) * 3, "M", *(512,) * 3, "M"),
     "vgg19": (64, 64, "M", 128, 128, "M", *(256,) * 4, "M", *(512,) * 4, "M", *(512,) * 4, "M"),
     "small": (32, 64, "M", 64, 128, "M"),
+    "plain10": (64, 64, "M", 128, 128, "M", *(256,) * 3, "M", *(256,) * 3, "M"),
 }
 """Channels of the convolutions, and M for 2×2 max pooling (Simonyan & Zisserman 2015, Table 1).
 
-`small`, for 8×8 images, is ours.
+`small`, for 8×8 images, and `plain10` are ours.
 """
 
 RESNET = {"resnet10": (1, 1, 1, 1), "resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 """Blocks per stage of 64, 128, 256 and 512 channels (He et al. 2016, Table 1)."""
 
-NAMES = (*VGG, *RESNET)
+CONVMIXER = {"convmixer": (96, 5, 7, 4), "convmixer-k5-p2": (64, 4, 5, 2)}
+"""Channels, blocks, kernel of the depthwise convolutions and pixels of a patch."""
+
+CONVNEXT = {"convnext": (64, 4, 7, 4)}
+"""The same."""
+
+UNET = "unet"
+UNET_CHANNELS = 32
+
+NAMES = (*VGG, *RESNET, *CONVMIXER, *CONVNEXT, UNET)
 
 
 def build(
@@ -38,6 +53,8 @@ def build(
     image_size: int | tuple[int, int],
     width: float = 0.5,
     batch_norm: bool = True,
+    dropout: float = 0.0,
+    denoises: bool = False,
 ) -> nn.Module:
     """Build a network for images of shape (in_channels, height, width).
 
@@ -47,10 +64,14 @@ def build(
         in_channels: channels of the images.
         image_size: height and width of the images in pixels, one number if they are equal.
         width: factor on the numbers of channels.
-        batch_norm: normalize after each convolution; without it, convolutions have a bias.
+        batch_norm: normalize after each convolution; without it, convolutions have a bias. The networks
+            whose normalization is another one have that or none.
+        dropout: probability that an input of the classifier is set to 0 in training.
+        denoises: its outputs are images instead of class scores.
 
     Raises:
-        ConfigError: if there is no such network, or the images or the width are too small for it.
+        ConfigError: if there is no such network, it is not made for the task, it has no place for what is
+            asked for, or the images or the width are too small for it.
 
     >>> model = build("vgg8", classes=10, in_channels=3, image_size=32)
     >>> sum(p.numel() for p in model.parameters())
@@ -58,7 +79,27 @@ def build(
     """
     if not 0 < width < float("inf"):
         raise ConfigError(f"width is {width}; it is a positive factor on the numbers of channels")
+    if name not in NAMES:
+        raise ConfigError(f"model is {name!r}; it is one of {', '.join(NAMES)}")
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if denoises != (name == UNET):
+        takes = "takes noise away: set noise" if name == UNET else "names classes: for noise, take unet"
+        raise ConfigError(f"{name} {takes}")
+    if name == UNET:
+        if dropout:
+            raise ConfigError(f"dropout is {dropout}; unet has no classifier to put it before: leave it 0")
+        return UNet(in_channels, scaled(UNET_CHANNELS, width), batch_norm)
+    if name in CONVMIXER or name in CONVNEXT:
+        channels, depth, kernel, patch = (CONVMIXER | CONVNEXT)[name]
+        if min(size) < patch:
+            raise ConfigError(
+                f"{name} cuts images into patches of {patch} pixels; {size[0]}×{size[1]} have none"
+            )
+        body = scaled(channels, width), depth, kernel, patch
+        network = ConvMixer if name in CONVMIXER else ConvNeXt
+        return network(in_channels, classes, *body, normalized=batch_norm, dropout=dropout)
+    if name == "plain10" and batch_norm:
+        raise ConfigError("plain10 is a network without normalization: set batch_norm = false")
     if name in VGG:
         halvings = VGG[name].count("M")
         if min(size) < 2**halvings:
@@ -66,10 +107,8 @@ def build(
                 f"{name} halves its images {halvings} times; {size[0]}×{size[1]} pixels are too small for "
                 f"that: use a model such as 'small', or images of at least {2**halvings} pixels"
             )
-        return vgg(VGG[name], classes, in_channels, size, width, batch_norm)
-    if name in RESNET:
-        return ResNet(RESNET[name], classes, in_channels, width, batch_norm)
-    raise ConfigError(f"model is {name!r}; it is one of {', '.join(NAMES)}")
+        return vgg(VGG[name], classes, in_channels, size, width, batch_norm, dropout)
+    return ResNet(RESNET[name], classes, in_channels, width, batch_norm, dropout)
 
 
 def scaled(channels: int, width: float) -> int:
@@ -89,6 +128,11 @@ def convolution(
     return nn.Sequential(*layers)
 
 
+def flatten(dropout: float) -> nn.Module:
+    """One vector per image, and dropout if asked for; one module, so that the next one keeps its name."""
+    return nn.Sequential(nn.Flatten(), nn.Dropout(dropout)) if dropout else nn.Flatten()
+
+
 def vgg(
     layout: Sequence[int | str],
     classes: int,
@@ -96,18 +140,23 @@ def vgg(
     image_size: tuple[int, int],
     width: float,
     batch_norm: bool,
+    dropout: float,
 ) -> nn.Sequential:
     """A plain stack of convolutions and poolings, then one linear layer."""
     layers: list[nn.Module] = []
     channels, (height, breadth) = in_channels, image_size
-    for entry in layout:
-        if isinstance(entry, int):
-            layers += [convolution(channels, scaled(entry, width), batch_norm), nn.ReLU(inplace=True)]
-            channels = scaled(entry, width)
-        else:
+    for entry, following in zip(layout, (*layout[1:], None), strict=True):
+        if not isinstance(entry, int):
+            continue
+        layers.append(convolution(channels, scaled(entry, width), batch_norm))
+        if (
+            following == "M"
+        ):  # before the ReLU: as max and ReLU commute, the same numbers from a quarter of them
             layers.append(nn.MaxPool2d(2))
             height, breadth = height // 2, breadth // 2
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * height * breadth, classes))
+        layers.append(nn.ReLU(inplace=True))
+        channels = scaled(entry, width)
+    return nn.Sequential(*layers, flatten(dropout), nn.Linear(channels * height * breadth, classes))
 
 
 class BasicBlock(nn.Module):
@@ -136,7 +185,13 @@ class ResNet(nn.Module):
     """Stem, four stages of basic blocks, global average pooling, one linear layer."""
 
     def __init__(
-        self, blocks: Sequence[int], classes: int, in_channels: int, width: float, batch_norm: bool
+        self,
+        blocks: Sequence[int],
+        classes: int,
+        in_channels: int,
+        width: float,
+        batch_norm: bool,
+        dropout: float,
     ) -> None:
         super().__init__()
         channels = scaled(64, width)
@@ -149,7 +204,7 @@ class ResNet(nn.Module):
                 stages.append(BasicBlock(channels, out_channels, stride, batch_norm))
                 channels = out_channels
         self.stages = nn.Sequential(*stages)
-        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), flatten(dropout))
         self.head = nn.Linear(channels, classes)
 
     def forward(self, x: Tensor) -> Tensor:

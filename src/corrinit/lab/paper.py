@@ -48,15 +48,22 @@ class Printed:
 
 @dataclass(frozen=True)
 class Column:
-    """A network and a data set, by the names of `MODELS` and `DATA`."""
+    """A network and a data set, by the names of `MODELS` and `DATA`.
+
+    Args:
+        model: the network.
+        data: the data set.
+        run_as: what of the two is really run, for the heading; empty where it is the paper's.
+    """
 
     model: str
     data: str
+    run_as: str = ""
 
     @property
     def label(self) -> str:
         """The heading of the column."""
-        return f"{MODELS[self.model]} {DATA[self.data]}"
+        return self.run_as or f"{MODELS[self.model]} {DATA[self.data]}"
 
 
 @dataclass(frozen=True)

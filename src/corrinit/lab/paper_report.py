@@ -16,6 +16,7 @@ from corrinit.lab.findings import interval, p_value, points
 from corrinit.lab.identity import changes_since
 from corrinit.lab.markdown import write_markdown
 from corrinit.lab.measured import OLDER, Cell, Measured, measure
+from corrinit.lab.observation import EVERYTHING, Observation
 from corrinit.lab.page import Section, Table, write_page
 from corrinit.lab.paper import CORRELATED, FIGURE_1, MEAN_CORRELATIONS, RESNET_10, Printed, experiments
 from corrinit.lab.paper_figures import preset_figure, training_figures
@@ -57,7 +58,8 @@ def write_paper_report(
         ConfigError: if the paper has no such figure or table.
         CorrInitError: if a file cannot be written.
     """
-    measured = [measure(experiment, protocol, records, designs) for experiment in experiments(name)]
+    labelled = protocol.labelled(experiments(name))
+    measured = [measure(experiment, protocol, records, designs) for experiment in labelled]
     used = list({record.path: record for part in measured for record in part.records}.values())
     recorded = {record.path: record for part in measured for record in (*part.records, *part.left_out)}
     findings = judge(compare(recorded.values(), designs), protocol.initialization(CORRELATED))
@@ -88,6 +90,8 @@ def _scope(protocol: Protocol, measured: Sequence[Measured], used: Sequence[RunR
         "is the paper's: SGD with momentum 0.8, a constant learning rate, no augmentation. The computations "
         "of Figures 2 and 3 and Table 1 train no network: “corrinit theory” makes them.",
     ]
+    if scale.observation != EVERYTHING:
+        notes.append(_observation_in_words(scale.observation))
     if stand_ins := protocol.stand_ins():
         told = ", ".join(f"{ours} for {theirs}" for theirs, ours in stand_ins.items())
         notes.append(f"What is run in place of the paper's networks and data: {told}.")
@@ -103,6 +107,17 @@ def _scope(protocol: Protocol, measured: Sequence[Measured], used: Sequence[RunR
     if used:
         notes.append(f"Data: {' / '.join(distinct(used, 'data'))}.")
     return Section("What was run", (*notes, *coverages(used)))
+
+
+def _observation_in_words(observation: Observation) -> str:
+    """What numbers by epoch and at the end are of."""
+    images = "all" if observation.test_images is None else f"{observation.test_images:,}"
+    often = "" if observation.test_every == 1 else f", every {observation.test_every} epochs"
+    unused = "all" if observation.unused_images is None else f"up to {observation.unused_images:,}"
+    return (
+        f"Test accuracies by epoch are of {images} test images{often}, and between these epochs lie on the "
+        f"line between them; those at the end are of all test images, and of {unused} unused ones."
+    )
 
 
 def _older_in_words(runs: Sequence[RunRecord]) -> str:

@@ -1,20 +1,29 @@
 """From the paper's cells to runs: how much of its protocol is run, and on which data.
 
-The defaults of `RunConfig` are the paper's protocol. A scale shrinks it: `paper` is all of it, `cpu` fits two
-cores and a night, and `smoke` runs through every table in minutes, with networks and data that stand in.
+The defaults of `RunConfig` are the paper's protocol. A scale shrinks it: `paper` is all of it, `mini` has all
+tables and figures in about 12 hours of one core, `cpu` a part of them, larger, in a night of two, and `smoke`
+runs through every table in minutes, with networks and data that stand in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from typing import Literal, TypeAlias
 
 from corrinit.errors import ConfigError
 from corrinit.lab.config import Initialization, Precision, RunConfig
+from corrinit.lab.observation import EVERYTHING, Observation
 from corrinit.lab.paper import CORRELATED, DATA, MODELS, Column, Experiment, Row
 
-ScaleName: TypeAlias = Literal["smoke", "cpu", "paper"]
+ScaleName: TypeAlias = Literal["smoke", "mini", "cpu", "paper"]
+
+STAND_INS = {
+    "cifar10-jpeg": "CIFAR-10 (JPEG)",
+    "tinyimagenet100-32": "100 classes of Tiny-ImageNet at 32×32, in place of CIFAR-100",
+}
+"""What to call data that are run in place of the paper's, by the name of their folder."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,7 @@ class Scale:
         precision: as in `RunConfig`.
         models: networks that stand in for the paper's, by its names; the others are the paper's.
         data: data sets that stand in for the paper's, by its names; the others are the paper's.
+        observation: on how many images runs are scored, and how often.
     """
 
     seeds: int = 5
@@ -40,6 +50,7 @@ class Scale:
     precision: Precision = "float32"
     models: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, str] = field(default_factory=dict)
+    observation: Observation = EVERYTHING
 
 
 SCALES: dict[ScaleName, Scale] = {
@@ -51,6 +62,14 @@ SCALES: dict[ScaleName, Scale] = {
         batch_size=64,
         models={"vgg8": "small", "vgg16": "small", "vgg19": "small"},
         data={"cifar10": "digits", "cifar100": "digits"},
+    ),
+    "mini": Scale(
+        seeds=3,
+        epochs=7 / 20,
+        width=1 / 2,
+        train_subset=5_000,
+        precision="bfloat16",
+        observation=Observation(test_images=2_000, test_every=2, unused_images=10_000),
     ),
     "cpu": Scale(seeds=3, epochs=1 / 2, train_subset=10_000, precision="bfloat16"),
     "paper": Scale(),
@@ -123,6 +142,25 @@ class Protocol:
         named = not paper.depends_on_correlation or paper.correlation != CORRELATED.correlation
         return paper if named else replace(paper, correlation=self.correlation)
 
+    def labelled(self, experiments: Iterable[Experiment]) -> tuple[Experiment, ...]:
+        """Experiments whose columns are headed by the data that are run, where they are not the paper's.
+
+        >>> from corrinit.lab.paper import experiments
+        >>> protocol = Protocol("mini", {"cifar100": "parquet:tinyimagenet100-32"})
+        >>> protocol.labelled(experiments("figure4"))[0].columns[0].label
+        'VGG-8, 100 classes of Tiny-ImageNet at 32×32, in place of CIFAR-100'
+        """
+        return tuple(
+            replace(experiment, columns=tuple(self._labelled(column) for column in experiment.columns))
+            for experiment in experiments
+        )
+
+    def _labelled(self, column: Column) -> Column:
+        spec = self.data.get(column.data)
+        if spec is None or spec == column.data:
+            return column
+        return replace(column, run_as=f"{MODELS[column.model]}, {_data_title(spec, column.data)}")
+
     def runs(self, experiments: Iterable[Experiment]) -> tuple[RunConfig, ...]:
         """All runs behind experiments, each once; those of the first seeds come first in each experiment."""
         found: list[RunConfig] = []
@@ -142,10 +180,17 @@ class Protocol:
     def stand_ins(self) -> dict[str, str]:
         """What is run in place of the paper's networks and data sets, by the paper's titles."""
         scale = SCALES[self.scale]
-        data = {name: spec for name, spec in {**scale.data, **self.data}.items() if spec not in (None, name)}
+        data = {**scale.data, **self.data}.items()
         return {MODELS[name]: model for name, model in scale.models.items()} | {
-            DATA[name]: str(spec) for name, spec in data.items()
+            DATA[name]: _data_title(spec, name).partition(", in place")[0]
+            for name, spec in data
+            if spec is not None and spec != name
         }
+
+
+def _data_title(spec: str, name: str) -> str:
+    """What a data set is called that is run for one of the paper's."""
+    return STAND_INS.get(PurePath(spec.partition(":")[2]).name, f"{spec}, in place of {DATA[name]}")
 
 
 def data_sources(**sources: str | None) -> dict[str, str | None]:

@@ -29,7 +29,7 @@ from corrinit.atomic import replacing
 from corrinit.errors import ConfigError, CorrInitError, CorrInitWarning
 from corrinit.lab import identity
 from corrinit.lab.config import RunConfig, from_dict, to_dict
-from corrinit.lab.endpoints import CORRECT, ENDPOINTS, read_correct, reserve_name
+from corrinit.lab.endpoints import CORRECT, ENDPOINTS, PSNR, endpoints_of, read_correct, reserve_name
 
 Metrics = Mapping[str, float]
 
@@ -53,7 +53,7 @@ class RunRecord:
     Args:
         path: its folder.
         config: what determined it.
-        metrics: one mapping per epoch; what could not be measured is NaN.
+        metrics: one mapping per epoch; what could not be measured is NaN, what was not looked at is missing.
         result: what came out; empty while the run is not finished.
         protocol: by which it was made, as in `corrinit.lab.identity`.
     """
@@ -80,19 +80,34 @@ class RunRecord:
         return self.protocol == identity.protocol_of(self.config)
 
     def endpoint(self, name: str) -> float | None:
-        """One of `corrinit.lab.endpoints.ENDPOINTS`; None if it was not recorded, NaN if the run diverged.
+        """One of `corrinit.lab.endpoints`; None if it was not recorded, NaN if the run diverged.
 
         Raises:
             KeyError: if there is no such endpoint.
         """
-        if name not in ENDPOINTS:
+        if name not in (*ENDPOINTS, *PSNR):
             raise KeyError(name)
         if self.result.get("diverged"):
             return math.nan
-        if self.finished and name in self.metrics[-1]:  # what was always recorded, epoch by epoch
-            return self.metrics[-1][name]
         value = self.result.get(name, ...)
+        if value is ... and self.finished:  # what was recorded epoch by epoch before it was an endpoint
+            return self.metrics[-1].get(name)
         return None if value is ... else math.nan if value is None else value
+
+    def curve(self, metric: str) -> NDArray[np.float64]:
+        """A metric by epoch, shape (epochs,).
+
+        An epoch that was not scored (`corrinit.lab.observation`) has the value on the straight line between
+        the scored ones beside it.
+
+        Raises:
+            KeyError: if no epoch has the metric.
+        """
+        seen = [i for i, epoch in enumerate(self.metrics) if metric in epoch]
+        if not seen:
+            raise KeyError(metric)
+        values = [self.metrics[i][metric] for i in seen]
+        return np.interp(np.arange(len(self.metrics)), seen, values)
 
     def correct(self) -> dict[str, NDArray[np.bool_]] | None:
         """For each test image, was it right? By `"last"` and `"averaged"` weights, in the order of the data.
@@ -213,7 +228,10 @@ def finished_run(
 def _lacks(record: RunRecord, name: str, reserve: str | None) -> bool:
     """Whether a finished run would have an endpoint, or what `correct` gives, if it were made again."""
     if name == CORRECT:
-        return record.correct() is None and not record.result.get("diverged")
+        told = record.config.noise or record.result.get("diverged")  # it has none
+        return record.correct() is None and not told
+    if name not in endpoints_of(record.config):  # it is of networks with another task
+        return False
     if "unused" not in name:
         return record.endpoint(name) is None
     if record.result.get("unused_images") == 0:  # there is nothing to observe

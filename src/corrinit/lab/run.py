@@ -16,6 +16,7 @@ from corrinit.lab.config import RunConfig
 from corrinit.lab.data import Dataset, hold_out, load, set_apart
 from corrinit.lab.endpoints import check_needs, write_correct
 from corrinit.lab.isolation import isolated
+from corrinit.lab.observation import EVERYTHING, Observation
 from corrinit.lab.records import Metrics, RecordError, RunRecord
 from corrinit.lab.train import Training
 
@@ -28,6 +29,7 @@ def run(
     keep_weights: bool = False,
     needs: Collection[str] = (),
     reserve: Collection[int] = (),
+    observation: Observation = EVERYTHING,
     wait: bool = False,
     on_epoch: Callable[[Metrics], object] | None = None,
 ) -> RunRecord:
@@ -43,6 +45,7 @@ def run(
         needs: endpoints (`corrinit.lab.endpoints`) that the record is to have: a finished one that lacks any
             is made again. A run that is made has them all.
         reserve: numbers of training images that a study sets apart: they do not count among the unused ones.
+        observation: on how many images it is scored, and how often, if it is made.
         wait: if another process is working on the run, wait for it.
         on_epoch: called with the metrics of each epoch as it ends.
 
@@ -62,7 +65,7 @@ def run(
         return record
     with isolated(config.seed):
         dataset = set_apart(_dataset(config), reserve)
-        training = Training(config, dataset)
+        training = Training(config, dataset, observation=observation)
         with records.claimed(runs, config, wait=wait) as path:
             if (record := finished()) is not None:
                 return record
@@ -73,7 +76,7 @@ def run(
                     training.restore(checkpoint)
                 except RecordError as error:
                     warnings.warn(f"{error}; the run starts anew", CorrInitWarning, stacklevel=2)
-                    training = Training(config, dataset)
+                    training = Training(config, dataset, observation=observation)
             while training.epoch < config.epochs and not training.diverged:
                 metrics = training.run_epoch()
                 if training.epoch % checkpoint_every == 0:

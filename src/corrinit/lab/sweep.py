@@ -30,6 +30,7 @@ from corrinit.errors import ConfigError, CorrInitError
 from corrinit.lab.config import RunConfig
 from corrinit.lab.data import load
 from corrinit.lab.endpoints import check_needs
+from corrinit.lab.observation import Observation
 from corrinit.lab.records import Metrics, RunBusyError, RunRecord, finished_run
 from corrinit.lab.run import run
 
@@ -44,6 +45,7 @@ class RunOptions(TypedDict, total=False):
     keep_weights: bool
     needs: Collection[str]
     reserve: Collection[int]
+    observation: Observation
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def sweep(
     *,
     jobs: int = 1,
     on_epoch: OnEpoch | None = None,
+    start_another: Callable[[], bool] = lambda: True,
     **options: Unpack[RunOptions],
 ) -> Sweep:
     """Bring all runs to their end.
@@ -77,6 +80,8 @@ def sweep(
         runs: the folder of all runs.
         jobs: runs at a time; with more than one, each in its own process with its share of the cores.
         on_epoch: called in this process with the configuration and metrics of each epoch as it ends.
+        start_another: asked before each run is started; once it says no, those under way are brought to
+            their end, and the others are left.
         options: see `corrinit.lab.run.run`.
 
     Raises:
@@ -97,18 +102,22 @@ def sweep(
     left = [config for config in wanted if finished(config) is None]
     report = on_epoch or (lambda config, metrics: None)
     if jobs == 1:
-        failures = tuple(_make_here(left, runs, report, options))
+        failures = tuple(_make_here(left, runs, report, options, start_another))
     else:
-        failures = tuple(_make_in_workers(left, runs, report, options, jobs))
+        failures = tuple(_make_in_workers(left, runs, report, options, jobs, start_another))
     records = (finished(config) for config in wanted)
     return Sweep(tuple(record for record in records if record is not None), failures)
 
 
 def _make_here(
-    configs: Sequence[RunConfig], runs: Path, on_epoch: OnEpoch, options: RunOptions
+    configs: Sequence[RunConfig],
+    runs: Path,
+    on_epoch: OnEpoch,
+    options: RunOptions,
+    start_another: Callable[[], bool],
 ) -> Iterator[Failure]:
     queue = deque((config, False) for config in configs)
-    while queue:
+    while queue and start_another():
         config, patient = queue.popleft()
         try:
             run(config, runs, wait=patient, on_epoch=partial(on_epoch, config), **options)
@@ -119,18 +128,26 @@ def _make_here(
 
 
 def _make_in_workers(
-    configs: Sequence[RunConfig], runs: Path, on_epoch: OnEpoch, options: RunOptions, jobs: int
+    configs: Sequence[RunConfig],
+    runs: Path,
+    on_epoch: OnEpoch,
+    options: RunOptions,
+    jobs: int,
+    start_another: Callable[[], bool],
 ) -> Iterator[Failure]:
     for data in {config.data for config in configs}:
         with suppress(CorrInitError):  # which the runs will meet again
             load(data)  # decodes it once, where the workers would all do so
     context = _context()
-    threads = max(1, torch.get_num_threads() // jobs)
+    threads = threads_per_run(jobs)
     queue = deque((config, False) for config in configs)
     working: dict[Connection, tuple[BaseProcess, RunConfig]] = {}
     try:
         while queue or working:
             while queue and len(working) < jobs:
+                if not start_another():
+                    queue.clear()
+                    break
                 config, patient = queue.popleft()
                 messages, end = context.Pipe(duplex=False)
                 worker = context.Process(  # pyright: ignore[reportAttributeAccessIssue]
@@ -163,6 +180,11 @@ def _make_in_workers(
         for worker, _ in working.values():
             worker.kill()
             worker.join()
+
+
+def threads_per_run(jobs: int) -> int:
+    """The threads that each of so many runs at a time has: its share of those of this process."""
+    return max(1, torch.get_num_threads() // jobs)
 
 
 def _context() -> BaseContext:

@@ -1,11 +1,12 @@
 """The training of one network, epoch by epoch.
 
-SGD with momentum and a constant learning rate, cross-entropy, no augmentation (Section 6.1 of the paper). All
-images live on the device as bytes and are standardized batch by batch. Their order depends on the seed and
-the epoch alone: runs of one seed are paired, and a run continued from its checkpoint ends with the weights of
-an undisturbed one, bit for bit, on the same machine with the same number of threads. The images left over
-after the last full batch of an epoch sit it out. Beside the last weights, their exponential average is kept,
-and both are scored at the end; that changes nothing in the training.
+By default SGD with momentum and a constant learning rate, cross-entropy, no augmentation (Section 6.1 of the
+paper). All images live on the device as bytes and are standardized batch by batch. Their order, and how they
+are changed at random, depend on the seed and the epoch alone: runs of one seed are paired, and a run
+continued from its checkpoint ends with the weights of an undisturbed one, bit for bit, on the same machine
+with the same number of threads. The images left over after the last full batch of an epoch sit it out. Beside
+the last weights, their exponential average is kept, and both are scored at the end; neither that nor how
+often a run is scored (`corrinit.lab.observation`) changes anything in the training.
 """
 
 from __future__ import annotations
@@ -17,30 +18,37 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from corrinit.atomic import replacing
 from corrinit.errors import CorrInitWarning, WeightsError
 from corrinit.lab import environment
+from corrinit.lab.augmentation import CropFlip
 from corrinit.lab.averaging import WeightAverage
 from corrinit.lab.config import RunConfig
-from corrinit.lab.data import Dataset
-from corrinit.lab.endpoints import ENDPOINTS, averaging_window, reserve_name
+from corrinit.lab.data import Dataset, Unused
+from corrinit.lab.endpoints import averaging_window, endpoints_of, reserve_name
 from corrinit.lab.initialized import channel_moments, initialized_model
 from corrinit.lab.isolation import seeded
+from corrinit.lab.observation import EVERYTHING, Observation
 from corrinit.lab.records import Metrics, RecordError
+from corrinit.lab.schedule import rate_factor
+from corrinit.lab.sources.base import stratified_sample
+from corrinit.lab.tasks import Classification, Denoising, Task
 from corrinit.monitor import GradientMonitor, weight_correlation
 from corrinit.seeding import layer_generator
 
 EVALUATION_BATCH = 1000
+ADAMW_BETA_2 = 0.999
+ALL = slice(None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,17 +56,17 @@ class Score:
     """How a model does on some images.
 
     Args:
-        loss: mean cross-entropy.
-        correct: for each image, was it right? bool, shape (N,).
+        loss: mean over the images.
+        images: what each is judged by, such as whether the model is right about it, shape (N,).
     """
 
     loss: float
-    correct: Tensor
+    images: Tensor
 
     @property
-    def accuracy(self) -> float:
-        """Share of the images that it is right about."""
-        return self.correct.sum().item() / len(self.correct)
+    def mean(self) -> float:
+        """The accuracy, or the mean PSNR in decibels."""
+        return self.images.double().sum().item() / len(self.images)
 
 
 class Training:
@@ -68,11 +76,20 @@ class Training:
         config: what to run.
         dataset: its data.
         monitored: watch the gradients, and the correlation of the weights.
+        observation: on how many images it is scored, and how often.
     """
 
-    def __init__(self, config: RunConfig, dataset: Dataset, *, monitored: bool = True) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        dataset: Dataset,
+        *,
+        monitored: bool = True,
+        observation: Observation = EVERYTHING,
+    ) -> None:
         self.config = config
         self.dataset = dataset
+        self.observation = observation
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
         self.images = torch.tensor(dataset.train_images, device=self.device)
@@ -82,15 +99,19 @@ class Training:
         self.mean, self.std = channel_moments(self.images)
         self.model = initialized_model(config, dataset).to(self.device)
         self.model.to(memory_format=self.layout)  # pyright: ignore[reportCallIssue]
-        self.optimizer = torch.optim.SGD(
-            self.model.parameters(), config.lr, momentum=config.momentum, weight_decay=config.l2
+        self.task: Task = (
+            Denoising(self.mean, self.std, config.noise)
+            if config.noise
+            else Classification(self.mean, self.std)
         )
+        self.optimizer = self._optimizer()
         self.monitor = GradientMonitor(self.model, self.optimizer) if monitored else None
         self.window = averaging_window(config.epochs * self.updates_per_epoch)
+        self.looked_at = _some(dataset.test_labels, observation.test_images)
         self.average = WeightAverage(self.model, self.window)
         self.metrics: list[Metrics] = []
         self.updates: list[dict[str, Tensor]] = []
-        self.correct = torch.zeros(len(self.test_labels), dtype=torch.bool)
+        self.correct = torch.zeros(len(self.test_labels[self.looked_at]), dtype=torch.bool)
 
     @property
     def epoch(self) -> int:
@@ -111,59 +132,76 @@ class Training:
         """Train on all images once, then test; returns the metrics of the epoch.
 
         Loss and accuracy in training are means over the updates, each before its step. `seconds` are those
-        of training alone.
+        of training alone. An epoch that the observation leaves out is not tested, unless training diverged:
+        then it is the last one.
         """
+        test = {}
         with self._repeatable(f"epoch {self.epoch}, in the model"):
             started = time.perf_counter()
             metrics = {"epoch": self.epoch + 1, **self.train_once()}
             seconds = time.perf_counter() - started
-            score = self.evaluate()
-        self.correct = score.correct.cpu()
-        metrics |= {"test_loss": score.loss, "test_accuracy": score.accuracy, "seconds": seconds}
+            looked = self.observation.scores(self.epoch + 1, self.config.epochs)
+            if looked or not math.isfinite(metrics["train_loss"]):
+                score = self.evaluate(self.looked_at)
+                self.correct = score.images.cpu()
+                test = {"test_loss": score.loss, f"test_{self.task.measure}": score.mean}
+        metrics |= {**test, "seconds": seconds}
         self.metrics.append(metrics)
         return metrics
 
     def train_once(self) -> dict[str, float]:
         """One pass over the training images; nothing waits for the device before its end."""
         self.model.train()
-        losses, hits = [], []
-        for images, labels in self.batches():
-            scores, loss = self.step(images, labels)
+        losses, judged = [], []
+        updates = self.config.epochs * self.updates_per_epoch
+        for update, (inputs, targets) in enumerate(self.batches(), self.epoch * self.updates_per_epoch):
+            factor = rate_factor(self.config.schedule, update, updates, warmup=self.config.warmup)
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.config.lr * factor
+            outputs, loss = self.step(inputs, targets)
             losses.append(loss.detach())
-            hits.append((scores.detach().argmax(1) == labels).float().mean())
+            judged.append(self.task.judge(outputs.detach(), targets).float().mean())
         metrics = {
             "train_loss": torch.stack(losses).mean().item(),
-            "train_accuracy": torch.stack(hits).mean().item(),
+            f"train_{self.task.measure}": torch.stack(judged).mean().item(),
         }
         return metrics if self.monitor is None else metrics | self._read_monitor(self.monitor)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of the coming epoch: standardized images (B, C, H, W) and labels (B,)."""
+        """The batches of the coming epoch: standardized images (B, C, H, W), and targets, as labels (B,)."""
         count = len(self.images)
         size = min(self.config.batch_size, count)
-        order = torch.randperm(count, generator=layer_generator(self.config.seed, f"epoch {self.epoch}"))
+        order = torch.randperm(count, generator=self._drawn("order"))
+        augment = None
+        if self.config.augmentation == "crop_flip":
+            augment = CropFlip(count, self._drawn("augmentation"), self.device)
+        noise = self._drawn("noise")
         for chosen in order[: count - count % size].to(self.device).split(size):
-            yield self._standardized(self.images.index_select(0, chosen)), self.labels[chosen]
+            images = self.images.index_select(0, chosen)
+            if augment is not None:
+                images = augment(images, chosen)
+            inputs, targets = self.task.pose(images, self.labels[chosen], noise)
+            yield inputs.contiguous(memory_format=self.layout), targets
 
-    def step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """One update; returns the scores (B, classes) and the loss before it."""
+    def step(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """One update; returns the outputs, such as scores (B, classes), and the loss before it."""
         with self._precision():
-            scores = self.model(images)
-            loss = cross_entropy(scores, labels)
+            outputs = self.model(inputs)
+            loss = self.task.loss(outputs, targets)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         self.average.update()
-        return scores, loss
+        return outputs, loss
 
-    def evaluate(self) -> Score:
-        """The score on all test images."""
-        images, labels = self.test_images.split(EVALUATION_BATCH), self.test_labels.split(EVALUATION_BATCH)
-        return self._score(zip(images, labels, strict=True))
+    def evaluate(self, chosen: slice | NDArray[np.intp] = ALL) -> Score:
+        """The score on the test images, or on those chosen by number."""
+        images, labels = self.test_images[chosen], self.test_labels[chosen]
+        return self._score(zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True))
 
     def evaluate_unused(self) -> Score | None:
-        """The score on the unused images; None if there are none."""
-        if not (unused := self.dataset.unused):
+        """The score on the unused images, as many as the observation is of; None if there are none."""
+        if not (unused := self._unused()):
             return None
         return self._score(
             (torch.tensor(images, device=self.device), torch.tensor(labels, device=self.device))
@@ -171,37 +209,45 @@ class Training:
         )
 
     def endpoints(self) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-        """What is observed at the end: `ENDPOINTS` by name, and the test images that were right, by weights.
+        """What is observed at the end, by name, and the test images that were right, by weights.
 
         The unused images are gone through twice, once for each kind of weights. Scoring an image costs a
         quarter to a third of training on one (`benchmarks/bench_training.py`): 45,000 unused ones beside
         5,000 cost about five epochs, a data set without a subset next to nothing. A run that diverged has no
         weights worth it: its endpoints are NaN, but for the accuracy of its last epoch.
         """
+        measure = self.task.measure
         if self.diverged:
-            return dict.fromkeys(ENDPOINTS[1:], math.nan), {}
+            return dict.fromkeys(endpoints_of(self.config)[1:], math.nan), {}
         with self._repeatable("endpoints"):
             scores = {"unused": self.evaluate_unused()}
+            if len(self.correct) < len(self.test_labels):  # the last epoch was tested on a part of them
+                scores["test"] = last = self.evaluate()
+                self.correct = last.images.cpu()
             with self.average.applied():
                 averaged = self.evaluate()
                 scores |= {"averaged_test": averaged, "averaged_unused": self.evaluate_unused()}
         found = {"test_loss": self.metrics[-1]["test_loss"]}
         for name, score in scores.items():
             if score is not None:
-                found |= {f"{name}_accuracy": score.accuracy, f"{name}_loss": score.loss}
-        return found, {"last": self.correct.numpy(), "averaged": averaged.correct.cpu().numpy()}
+                found |= {f"{name}_{measure}": score.mean, f"{name}_loss": score.loss}
+        if self.correct.dtype != torch.bool:
+            return found, {}
+        return found, {"last": self.correct.numpy(), "averaged": averaged.images.cpu().numpy()}
 
     @torch.no_grad()
     def _score(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Score:
         self.model.eval()
-        losses, hits = [], []
+        losses, judged = [], []
+        noise = torch.Generator().manual_seed(0)  # the same in every epoch and run
         for images, labels in batches:
+            inputs, targets = self.task.pose(images, labels, noise)
             with self._precision():
-                scores = self.model(self._standardized(images))
-            losses.append(cross_entropy(scores.float(), labels, reduction="sum"))
-            hits.append(scores.argmax(1) == labels)
-        correct = torch.cat(hits)
-        return Score(torch.stack(losses).sum().item() / len(correct), correct)
+                outputs = self.model(inputs.contiguous(memory_format=self.layout))
+            losses.append(self.task.loss(outputs.float(), targets, "sum"))
+            judged.append(self.task.judge(outputs, targets))
+        each = torch.cat(judged)
+        return Score(torch.stack(losses).sum().item() / len(each), each)
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, replacing the one before."""
@@ -258,9 +304,11 @@ class Training:
         size = min(self.config.batch_size, len(self.images))
         images = self.epoch * self.updates_per_epoch * size
         cuda = self.device.type == "cuda"
-        unused = self.dataset.unused
+        unused, measure = self._unused(), f"test_{self.task.measure}"
         return {
-            "test_accuracy": self.metrics[-1]["test_accuracy"],
+            measure: self.metrics[-1][measure],
+            "test_images_by_epoch": len(self.test_labels[self.looked_at]),
+            "test_every": self.observation.test_every,
             "averaging_window": self.window,
             "unused_images": 0 if unused is None else len(unused),
             "available_images": self.dataset.available,
@@ -293,8 +341,24 @@ class Training:
         except WeightsError:  # weights of a diverging run, or of layers too narrow to tell
             return {**means, "weight_correlation": math.nan}
 
-    def _standardized(self, images: Tensor) -> Tensor:
-        return images.float().sub_(self.mean).div_(self.std).contiguous(memory_format=self.layout)
+    def _optimizer(self) -> torch.optim.Optimizer:
+        config, parameters = self.config, self.model.parameters()
+        if config.optimizer == "adamw":
+            betas = config.momentum, ADAMW_BETA_2
+            return torch.optim.AdamW(parameters, config.lr, betas, weight_decay=config.weight_decay)
+        return torch.optim.SGD(parameters, config.lr, momentum=config.momentum, weight_decay=config.l2)
+
+    def _drawn(self, purpose: str) -> torch.Generator:
+        """What draws for a purpose in the coming epoch: by the seed, the epoch and the purpose alone."""
+        name = f"epoch {self.epoch}" if purpose == "order" else f"epoch {self.epoch}, {purpose}"
+        return layer_generator(self.config.seed, name)
+
+    def _unused(self) -> Unused | None:
+        """The unused images that are looked at."""
+        if (unused := self.dataset.unused) is None or self.observation.unused_images is None:
+            return unused
+        some = _some(unused.labels[unused.chosen], self.observation.unused_images)
+        return replace(unused, chosen=unused.chosen[some])
 
     @contextmanager
     def _repeatable(self, purpose: str) -> Iterator[None]:
@@ -305,6 +369,13 @@ class Training:
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
+
+
+def _some(labels: NDArray[np.int64], count: int | None) -> slice | NDArray[np.intp]:
+    """Which images are looked at: that many, in the proportions of the classes, the same in every run."""
+    if count is None or count >= len(labels):
+        return ALL
+    return stratified_sample(labels, max(count, len(np.unique(labels))), seed=0)
 
 
 def _mean(values: np.ndarray) -> float:
