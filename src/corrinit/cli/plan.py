@@ -63,6 +63,7 @@ def plan(
     from corrinit.factory import build_model
     from corrinit.planning import plan as plan_model
 
+    own_rules = None if rules is None else read_rules_file(rules)
     with contextlib.redirect_stdout(sys.stderr):
         model = build_model(factory)
     images = None if data is None else _load_images(data)
@@ -73,7 +74,7 @@ def plan(
         scale=scale,
         correlation=correlation or None,
         strength=strength,
-        rules=None if rules is None else read_rules_file(rules),
+        rules=own_rules,
         exclude=list(exclude) or None,
         missing=missing,
         input_size=input_size,
