@@ -115,6 +115,9 @@ def test_a_model_that_cannot_be_run_is_read_in_module_order():
         def forward(self, x):
             raise RuntimeError("no")
 
+    fused = Unrunnable()
+    fused.qkv, fused.up, fused.down = nn.Linear(8, 24), nn.Linear(8, 64), nn.Linear(32, 8)
+    assert {name for name, place in placed(fused).items() if place.role == "head"} == {"head"}
     found = placed(Unrunnable())
     assert [place.role for place in found.values()] == ["stem", "dense", "head"]
     assert found["first"].normalized

@@ -58,7 +58,8 @@ def _place_by_channels(name: str, module: nn.Module, layers: Mapping[str, nn.Mod
     others = [_channels(m) for key, m in layers.items() if key != name and isinstance(m, alike)]
     taken, given = _channels(module)
     if alike is nn.Linear:
-        is_head = given not in {taken for taken, _ in others}
+        # queries, keys and values in one layer, or a gate beside what it gates, are taken in parts
+        is_head = not {given, given / 2, given / 3} & {n for n, _ in (*others, (taken, given))}
         return Place("head", classes=given) if is_head else Place("linear")
     role = _kind(name, module, graph)
     is_stem = role in ("dense", "grouped", "pointwise") and taken not in {given for _, given in others}
