@@ -97,6 +97,8 @@ def test_kinds_of_convolutions_and_attention():
         ([nn.ConvTranspose2d(8, 4, 2, stride=2), nn.Tanh()], 0),
         ([nn.Conv2d(8, 4, 3), nn.BatchNorm2d(4), nn.ReLU()], 0),  # features
         ([nn.Conv2d(8, 4, 3), nn.ReLU()], 0),
+        ([nn.Conv2d(8, 8, 3)], 0),
+        ([nn.Conv2d(8, 20, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()], 20),
     ],
 )
 def test_a_head_gives_scores(last, classes):

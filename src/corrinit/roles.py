@@ -127,8 +127,9 @@ def _ends_attention(name: str, graph: Graph) -> bool:
 def _classes(name: str, module: nn.Module, graph: Graph) -> int:
     """How many scores a layer gives; 0 if what it gives is no score.
 
-    A head is a last layer that is linear, or a convolution that does not put out an image (as many channels
-    as the model was given) and is not activated unless its outputs are pooled then, as in SqueezeNet.
+    A head is a last layer that is linear, or a convolution of fewer outputs than inputs that does not put out
+    an image (as many channels as the model was given) and is not activated, as in segmentation; or one whose
+    outputs are pooled, as in SqueezeNet.
     """
     if name not in graph.heads:
         return 0
@@ -139,9 +140,8 @@ def _classes(name: str, module: nn.Module, graph: Graph) -> int:
     image_channels = graph.input_shape[1] if len(graph.input_shape) > 1 else 0
     if module.out_channels == image_channels:
         return 0
-    if _activated(name, graph) and not _pooled(name, graph):
-        return 0
-    return module.out_channels
+    scores_each_position = module.out_channels < module.in_channels and not _activated(name, graph)
+    return module.out_channels if scores_each_position or _pooled(name, graph) else 0
 
 
 def _activated(name: str, graph: Graph) -> bool:
