@@ -290,6 +290,14 @@ class TestPlan:
         assert third["rule"] == "normal"
 
     @pytest.mark.usefixtures("factories")
+    def test_eighty_columns_hold_what_matters(self, run, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "80")
+        lines = run("plan", "factories:build", "--recipe", "schneider").out.splitlines()
+        assert lines[0].split() == ["layer", "shape", "role", "std", "reason"]
+        assert lines[1].split()[:5] == ["0", "8×3×3×3", "dense", "0.155", "correlated_normal:"]
+        assert max(map(len, lines)) <= 80
+
+    @pytest.mark.usefixtures("factories")
     def test_recipes_methods_and_rules(self, run, tmp_path):
         (tmp_path / "rules.toml").write_text('["0"]\nmethod = "orthogonal"\nscale = "he"\n')
         outcome = run("plan", "factories:build", "--rules", "rules.toml", "--json")
