@@ -334,6 +334,38 @@ class TestPlan:
         assert first["std"] == pytest.approx((2 / 27) ** 0.5)
         assert third["rule"] == "normal"
 
+    @pytest.mark.usefixtures("factories")
+    def test_eighty_columns_hold_what_matters(self, run, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "80")
+        lines = run("plan", "factories:build", "--recipe", "schneider").out.splitlines()
+        assert lines[0].split() == ["layer", "shape", "role", "std", "reason"]
+        assert lines[1].split()[:5] == ["0", "8×3×3×3", "dense", "0.155", "correlated_normal:"]
+        assert max(map(len, lines)) <= 80
+
+    @pytest.mark.usefixtures("factories")
+    def test_recipes_methods_and_rules(self, run, tmp_path):
+        (tmp_path / "rules.toml").write_text('["0"]\nmethod = "orthogonal"\nscale = "he"\n')
+        outcome = run("plan", "factories:build", "--rules", "rules.toml", "--json")
+        first, _, third = json.loads(outcome.out)
+        assert (first["method"], first["scale"], first["role"]) == ("orthogonal", "he", "stem")
+        assert (third["method"], third["scale"]) == ("kaiming_normal", "natural")
+        table = run("plan", "factories:build", "--method", "lsuv").out
+        assert table.count("lsuv") == 2
+        assert "recipe kaiming" in run("plan", "factories:build", "--recipe", "kaiming").out
+
+    @pytest.mark.usefixtures("factories")
+    def test_faulty_rules_are_one_line(self, run, tmp_path):
+        (tmp_path / "rules.toml").write_text("stem = [")
+        assert_one_line_error(run("plan", "factories:build", "--rules", "rules.toml"), "is no TOML")
+        assert_one_line_error(run("plan", "factories:build", "--rules", "none.toml"), "there is no file")
+
+    @pytest.mark.usefixtures("factories")
+    @pytest.mark.parametrize("options", [(), ("--recipe", "kaiming"), ("--method", "orthogonal")])
+    def test_the_signal_is_printed_for_every_recipe_and_method(self, run, options):
+        outcome = run("plan", "factories:build", "--signal", "--input-size", "16", *options)
+        assert outcome.code == 0
+        assert "⟨DRD, M⟩" in outcome.out
+
     @pytest.mark.parametrize(
         ("factory", "reason"),
         [

@@ -1,5 +1,7 @@
 """Models of the user's own: found by path, tried before any run, told apart by their architecture."""
 
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -111,3 +113,33 @@ def test_trying_a_model_leaves_its_modes_and_the_random_state():
     require_outputs(model, (3, 2, 2), 3)
     assert modes == [module.training for module in model.modules()]
     assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.fixture
+def libraries(monkeypatch, tmp_path):
+    """A timm that makes one model, and a torchvision that does not fit the torch that is installed."""
+    (tmp_path / "timm.py").write_text(
+        "from torch import nn\n"
+        "def create_model(name, pretrained):\n"
+        "    if name != 'tiny_patch16.a1': raise RuntimeError(f'Unknown model ({name})\\nsecond line')\n"
+        "    return nn.Linear(2, 2)\n"
+    )
+    (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("timm", "torchvision"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    yield
+    for name in ("timm", "torchvision"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.usefixtures("libraries")
+def test_models_of_libraries_go_by_their_own_names():
+    assert isinstance(build_model("timm:tiny_patch16.a1"), nn.Linear)
+    with pytest.raises(
+        ConfigError, match=r"timm makes no model 'resnet5': RuntimeError: Unknown model .resnet5.$"
+    ):
+        build_model("timm:resnet5")
+    complaint = "^torchvision cannot be imported: RuntimeError: operator torchvision::nms does not exist$"
+    with pytest.raises(ConfigError, match=complaint):
+        build_model("torchvision:resnet18")

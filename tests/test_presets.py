@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import corrinit
+from corrinit import presets
+from corrinit.correlation_io import load_correlation
 from corrinit.errors import CorrelationError
 from corrinit.presets import load_preset, preset_layers, preset_names
 
@@ -46,3 +49,17 @@ def test_unknown_presets_and_layers_are_refused_with_those_there_are():
         load_preset("resnet-10")
     with pytest.raises(CorrelationError, match=r"no layer 'conv1'; it has stem\.0\.0\.weight"):
         load_preset("resnet10-cifar10", "conv1")
+
+
+def test_initializing_layer_by_layer_reads_each_file_once(monkeypatch):
+    read = []
+
+    def load(path):
+        read.append(path)
+        return load_correlation(path)
+
+    monkeypatch.setattr(presets, "load_correlation", load)
+    presets._read.cache_clear()
+    model = nn.Sequential(*(nn.Conv2d(3, 3, 3) for _ in range(5)))
+    corrinit.initialize(model, method="correlated", correlation="resnet10-cifar10:layers", seed=0)
+    assert len(read) == len(set(read)) == 1 + len(preset_layers("resnet10-cifar10"))

@@ -3,6 +3,7 @@
 import json
 import math
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ import corrinit
 from corrinit import CorrInitWarning, SpatialCorrelation, kernels
 from corrinit.errors import ConfigError, PlanError
 from corrinit.lab.models import build
+from corrinit.methods import METHODS
 from corrinit.recipes import RECIPES, Rule, score_deviation
 from corrinit.signal import gain, natural
 from recipe_models import FILE, MODELS, Decoder, Depthwise, weights
@@ -238,6 +240,7 @@ def test_rules_have_the_last_word():
             "'stem': scale is 'small'; it is 'he', 'paper', 'measured' or 'natural'",
         ),
         ({"stem": "he"}, "'stem' has 'he'; it needs options such as"),
+        ({"head": {"method": "dirac"}}, "layer 16: dirac fills convolutions, and this layer is linear"),
     ],
 )
 def test_a_faulty_rule_is_refused_with_a_remedy(rules, complaint):
@@ -283,6 +286,20 @@ def test_a_model_is_as_it_was_where_its_images_do_not_run(options):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with pytest.raises(ConfigError, match="do not run through the model"):
         corrinit.initialize(model, seed=0, images=images(4)[..., :8, :8], **options)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_model_is_as_it_was_where_a_method_of_another_package_fails(monkeypatch):
+    def fail(weight, convolution, std, generator):
+        if convolution.name == "6.0":
+            raise RuntimeError("no such filter")
+        weight.fill_(std)
+
+    monkeypatch.setitem(METHODS, "failing", replace(METHODS["dirac"], name="failing", draw=fail))
+    model = vgg()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(RuntimeError, match="no such filter"):
+        corrinit.initialize(model, method="failing", seed=0, others="reset")
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 

@@ -97,6 +97,8 @@ def test_kinds_of_convolutions_and_attention():
         ([nn.ConvTranspose2d(8, 4, 2, stride=2), nn.Tanh()], 0),
         ([nn.Conv2d(8, 4, 3), nn.BatchNorm2d(4), nn.ReLU()], 0),  # features
         ([nn.Conv2d(8, 4, 3), nn.ReLU()], 0),
+        ([nn.Conv2d(8, 8, 3)], 0),
+        ([nn.Conv2d(8, 20, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()], 20),
     ],
 )
 def test_a_head_gives_scores(last, classes):
@@ -115,6 +117,9 @@ def test_a_model_that_cannot_be_run_is_read_in_module_order():
         def forward(self, x):
             raise RuntimeError("no")
 
+    fused = Unrunnable()
+    fused.qkv, fused.up, fused.down = nn.Linear(8, 24), nn.Linear(8, 64), nn.Linear(32, 8)
+    assert {name for name, place in placed(fused).items() if place.role == "head"} == {"head"}
     found = placed(Unrunnable())
     assert [place.role for place in found.values()] == ["stem", "dense", "head"]
     assert found["first"].normalized

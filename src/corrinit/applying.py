@@ -43,7 +43,7 @@ def apply(layers: Sequence[LayerPlan], model: nn.Module, seed: int | None, image
             f"{_who_looks(looking[0])} looks at training images; give a batch of them as images=(N, C, H, W)"
         )
     seed = _root_seed(model, seed)
-    with _undone_on_failure([t for task in drawn for t in _written(*task)] if looking else ()):
+    with _undone_on_failure(_at_risk(drawn, resets)):
         for layer, module, tensors in resets:
             reset(layer.name, module, tensors, seed)
         _draw(drawn, seed)
@@ -200,6 +200,17 @@ def convolution(layer: LayerPlan, module: nn.Module) -> Convolution:
         correlation=layer.correlation,
         groups=groups,
     )
+
+
+def _at_risk(
+    drawn: Sequence[tuple[LayerPlan, StoredWeight]],
+    resets: Sequence[tuple[LayerPlan, nn.Module, list[str]]],
+) -> list[Tensor]:
+    """What is to be put back if a method fails; nothing where all is drawn in blocks, which cannot."""
+    if not any(callable(find(layer.method).draw) or _looks_at_images(layer) for layer, _ in drawn):
+        return []
+    reset_ = [t for _, module, names in resets for name, t in own_tensors(module) if name in names]
+    return [tensor for task in drawn for tensor in _written(*task)] + reset_
 
 
 def _looks_at_images(layer: LayerPlan) -> bool:

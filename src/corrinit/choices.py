@@ -148,9 +148,12 @@ def choose(
 
     Raises:
         ConfigError: if there is no such method.
+        PlanError: if it cannot fill such a layer.
     """
     method = find(name := rule.method or "kaiming_normal")
     notes: list[str] = []
+    if not layer.kernel_size and callable(method.draw) and name != "orthogonal":
+        raise PlanError(f"layer {layer.name}: {name} fills convolutions, and this layer is linear")
     asked = method.own_scale if rule.scale is None else rule.scale
     at_paper = as_control and isinstance(asked, str) and asked == "paper"
     needs_reference = method.uses_correlation or at_paper

@@ -206,7 +206,7 @@ def plan(
     graph = None
     if (
         base.needs_graph
-        or scale == "natural"
+        or named.scale_is("natural")
         or any(is_role(key) or rule.needs_graph for key, rule in own_rules.items())
     ):
         graph = model_graph(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from corrinit.applying import apply, module_initializer
 from corrinit.layer_plan import LayerPlan
+from corrinit.recipes import RECIPES
 from corrinit.signal.report import SignalReport
 
 
@@ -24,7 +25,7 @@ class Plan:
         recipe: the name of the recipe; empty where a method was named instead.
         seed: the root seed it was carried out with; None if it was not, or each layer has its own.
         notes: what was not known of the model.
-        parameters: how many numbers the model has that train.
+        parameters: how many numbers the parameters of the model hold.
         images: for methods that look at images.
         signal: what is expected to arrive at each layer, where a scale rests on it.
     """
@@ -109,11 +110,18 @@ class Plan:
         return touched / self.parameters if self.parameters else 0.0
 
     @property
+    def may_correlate(self) -> bool:
+        """Whether any rule of the recipe asks for correlated taps, or any layer has them."""
+        rules = RECIPES[self.recipe].rules if self.recipe in RECIPES else ()
+        asked = any(rule.method == "correlated" for _, rule in rules)
+        return asked or any(layer.correlation is not None for layer in self.layers)
+
+    @property
     def summary(self) -> tuple[str, ...]:
         """What is to be said of the whole, a line each."""
         return (
             *((f"recipe {self.recipe}",) if self.recipe else ()),
-            *((_share_in_words(self),) if self.parameters else ()),
+            *((_share_in_words(self),) if self.parameters and self.may_correlate else ()),
             *self.notes,
             *(() if self.seed is None else (f"seed {self.seed}",)),
         )

@@ -58,7 +58,8 @@ def _place_by_channels(name: str, module: nn.Module, layers: Mapping[str, nn.Mod
     others = [_channels(m) for key, m in layers.items() if key != name and isinstance(m, alike)]
     taken, given = _channels(module)
     if alike is nn.Linear:
-        is_head = given not in {taken for taken, _ in others}
+        # queries, keys and values in one layer, or a gate beside what it gates, are taken in parts
+        is_head = not {given, given / 2, given / 3} & {n for n, _ in (*others, (taken, given))}
         return Place("head", classes=given) if is_head else Place("linear")
     role = _kind(name, module, graph)
     is_stem = role in ("dense", "grouped", "pointwise") and taken not in {given for _, given in others}
@@ -126,8 +127,9 @@ def _ends_attention(name: str, graph: Graph) -> bool:
 def _classes(name: str, module: nn.Module, graph: Graph) -> int:
     """How many scores a layer gives; 0 if what it gives is no score.
 
-    A head is a last layer that is linear, or a convolution that does not put out an image (as many channels
-    as the model was given) and is not activated unless its outputs are pooled then, as in SqueezeNet.
+    A head is a last layer that is linear, or a convolution of fewer outputs than inputs that does not put out
+    an image (as many channels as the model was given) and is not activated, as in segmentation; or one whose
+    outputs are pooled, as in SqueezeNet.
     """
     if name not in graph.heads:
         return 0
@@ -138,9 +140,8 @@ def _classes(name: str, module: nn.Module, graph: Graph) -> int:
     image_channels = graph.input_shape[1] if len(graph.input_shape) > 1 else 0
     if module.out_channels == image_channels:
         return 0
-    if _activated(name, graph) and not _pooled(name, graph):
-        return 0
-    return module.out_channels
+    scores_each_position = module.out_channels < module.in_channels and not _activated(name, graph)
+    return module.out_channels if scores_each_position or _pooled(name, graph) else 0
 
 
 def _activated(name: str, graph: Graph) -> bool:

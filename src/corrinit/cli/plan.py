@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from corrinit.correlation import format_size
 from corrinit.errors import PlanError
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def plan(
     from corrinit.factory import build_model
     from corrinit.planning import plan as plan_model
 
+    own_rules = None if rules is None else read_rules_file(rules)
     with contextlib.redirect_stdout(sys.stderr):
         model = build_model(factory)
     images = None if data is None else _load_images(data)
@@ -73,7 +75,7 @@ def plan(
         scale=scale,
         correlation=correlation or None,
         strength=strength,
-        rules=None if rules is None else read_rules_file(rules),
+        rules=own_rules,
         exclude=list(exclude) or None,
         missing=missing,
         input_size=input_size,
@@ -168,20 +170,31 @@ def _as_dict(layer: LayerPlan) -> dict[str, Any]:
     }
 
 
+_WIDE = 120
+"""Columns of a terminal from which the whole table fits."""
+
+
 def _print_table(planned: Plan) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(highlight=False)
+    wide = console.width >= _WIDE
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for header in planned.COLUMNS:
-        table.add_column(
-            header, overflow="fold", no_wrap=header in ("type", "shape", "role", "rule", "action")
-        )
+    for header in planned.COLUMNS if wide else ("layer", "shape", "role", "std", "reason"):
+        table.add_column(header, overflow="fold", no_wrap=header not in ("layer", "action", "reason"))
     for layer in planned.layers:
         style = "dim" if not layer.is_drawn else "green" if layer.correlation is not None else ""
-        table.add_row(*map(Text, layer.cells), style=style)
-    console = Console(highlight=False)
+        table.add_row(*map(Text, layer.cells if wide else _narrow(layer)), style=style)
     console.print(table)
     for line in planned.summary:
         console.print(Text(line))
+
+
+def _narrow(layer: LayerPlan) -> tuple[str, ...]:
+    """The row of a layer where 80 columns have to do."""
+    shape = format_size(layer.shape)
+    if layer.std is None:
+        return (layer.name, shape, layer.method, "", layer.reason)
+    return (layer.name, shape, layer.role or "", f"{layer.std:.3g}", f"{layer.rule}: {layer.reason}")

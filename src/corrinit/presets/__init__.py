@@ -7,6 +7,7 @@ filters of the network, and one file per layer. Their provenance says how the ne
 from __future__ import annotations
 
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 
 from corrinit.correlation import SpatialCorrelation
@@ -42,4 +43,9 @@ def load_preset(name: str, layer: str | None = None) -> SpatialCorrelation:
         raise CorrelationError(f"no preset is called {name!r}; there is {', '.join(near)}")
     if layer is not None and layer not in (layers := preset_layers(name)):
         raise CorrelationError(f"the preset {name} has no layer {layer!r}; it has {', '.join(layers)}")
-    return load_correlation(_FOLDER / name / f"{layer or 'pooled'}.safetensors")
+    return _read(name, layer or "pooled")
+
+
+@lru_cache(maxsize=64)  # the files are those of the installed package, and what is read cannot change
+def _read(name: str, file: str) -> SpatialCorrelation:
+    return load_correlation(_FOLDER / name / f"{file}.safetensors")
