@@ -11,7 +11,7 @@ from torch import nn
 
 import corrinit
 from corrinit.lab.models import build
-from corrinit.recipes import RECIPES
+from corrinit.planning.recipes import RECIPES
 
 FILE = Path(__file__).with_name("recipe_weights.json")
 SEED = 20260101

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from corrinit.recipes import RECIPES, score_deviation
+from corrinit.planning.recipes import RECIPES, score_deviation
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "initialize.md"

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from corrinit.correlation_io import load_correlation, save_correlation
     from corrinit.estimation import estimate, estimate_inputs, estimate_layers
     from corrinit.init import correlated_kaiming_normal_, correlated_normal_, correlated_xavier_normal_
+    from corrinit.layers.unknown_layers import ConvolutionLike
     from corrinit.monitor import GradientMonitor
     from corrinit.planning import initialize, plan
     from corrinit.scale import signal_scale
-    from corrinit.unknown_layers import ConvolutionLike
 
 __all__ = [
     "SpatialCorrelation",
@@ -46,7 +46,7 @@ _HOME_OF = {
     "SpatialCorrelation": "correlation",
     "initialize": "planning",
     "plan": "planning",
-    "ConvolutionLike": "unknown_layers",
+    "ConvolutionLike": "layers.unknown_layers",
     "correlated_normal_": "init",
     "correlated_kaiming_normal_": "init",
     "correlated_xavier_normal_": "init",

@@ -20,10 +20,10 @@ from torch.nn.init import calculate_gain
 
 from corrinit.correlation import SpatialCorrelation
 from corrinit.drawing import holds_nothing
+from corrinit.drawing.mixing import drawn_precision, mixer
+from corrinit.drawing.shards import write_
 from corrinit.errors import CorrelationError, CorrInitError
-from corrinit.mixing import drawn_precision, mixer
 from corrinit.scale import Inputs, TensorScale, amplification, resolve_scale, scale_for
-from corrinit.shards import write_
 
 FanMode: TypeAlias = Literal["fan_in", "fan_out"]
 

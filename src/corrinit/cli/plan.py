@@ -17,8 +17,8 @@ from corrinit.errors import PlanError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from corrinit.layer_plan import LayerPlan
-from corrinit.plans import Plan
+    from corrinit.planning.layer_plan import LayerPlan
+from corrinit.planning.plans import Plan
 
 
 def plan(
@@ -108,7 +108,7 @@ def _load_images(data: str) -> Tensor:
 
 
 def _print_signal(planned: Plan, model: nn.Module, input_size: int | None, images: Tensor | None) -> None:
-    from corrinit.expected import expected_signal
+    from corrinit.planning.expected import expected_signal
     from corrinit.signal import beside, measure
 
     size = input_size if images is None else tuple(images.shape[1:])
@@ -121,11 +121,11 @@ def _print_signal(planned: Plan, model: nn.Module, input_size: int | None, image
 
 
 def _draw_signal(planned: Plan, model: nn.Module, input_size: int | None, svg: Path) -> None:
-    from corrinit.expected import expected_signal
     from corrinit.lab.correlation_figure import save_figure
     from corrinit.lab.signal_figure import signal_figure
     from corrinit.planning import plan as plan_model
-    from corrinit.recipes import RECIPES
+    from corrinit.planning.expected import expected_signal
+    from corrinit.planning.recipes import RECIPES
 
     plans = {f"recipe {name}": plan_model(model, recipe=name, input_size=input_size) for name in RECIPES}
     if planned not in plans.values():

@@ -13,9 +13,9 @@ from torch.nn.modules.conv import _ConvTransposeNd
 
 from corrinit.correlation import SpatialCorrelation
 from corrinit.drawing import Distribution
+from corrinit.layers.weight_storage import writing_weight
 from corrinit.method_info import MethodInfo
 from corrinit.scale import Inputs, amplification, scale_for, transposed_amplification
-from corrinit.weight_storage import writing_weight
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from corrinit.errors import ConfigError
+from corrinit.layers.weight_storage import writing_weight
 from corrinit.methods import kaiming_normal
 from corrinit.methods.method import Convolution, Method
-from corrinit.weight_storage import writing_weight
 
 EPSILON = 5e-4
 """Added to each eigenvalue, for images of variance 1: keeps the noise in patches that hardly vary small."""

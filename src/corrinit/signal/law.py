@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
+from corrinit.layers.weight_storage import stored_weight
 from corrinit.moments import tap_moments
 from corrinit.signal.graph import Step
-from corrinit.weight_storage import stored_weight
 
 Array: TypeAlias = NDArray[np.float64]
 
