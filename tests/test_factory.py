@@ -56,6 +56,24 @@ def test_the_statistics_of_batch_norm_are_unchanged():
     assert model[1].num_batches_tracked == 0
 
 
+class WithAuxiliaryScores(nn.Linear):
+    """Four scores for a 3×2×2 image; in training, a second set beside them."""
+
+    def __init__(self):
+        super().__init__(12, 4)
+
+    def forward(self, images):
+        scores = super().forward(images.flatten(1))
+        return (scores, scores) if self.training else scores
+
+
+def test_trying_a_model_out_moves_no_random_state():
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(4, 3))
+    before = torch.get_rng_state()
+    require_outputs(model, (1, 2, 2), classes=3)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 @pytest.mark.parametrize(
     ("model", "shape", "message"),
     [
@@ -64,8 +82,9 @@ def test_the_statistics_of_batch_norm_are_unchanged():
             (3, 2, 2),
             r"needs to return \(2, 4\): give its last",
         ),
-        (nn.Linear(5, 4), (3, 2, 2), r"fails on images of shape \(3, 2, 2\): RuntimeError"),
-        (nn.LSTM(2, 4), (3, 2), "returned tuple"),
+        (nn.Linear(5, 4), (3, 2, 2), r"fails in evaluation on images of shape \(3, 2, 2\): RuntimeError"),
+        (nn.LSTM(2, 4), (3, 2), "returned tuple in evaluation"),
+        (WithAuxiliaryScores(), (3, 2, 2), "returned tuple in training; it needs to return its scores alone"),
     ],
 )
 def test_a_model_that_does_not_fit_the_data_is_an_error(model, shape, message):

@@ -11,7 +11,7 @@ from torch import nn
 
 from corrinit import monitor as monitor_module
 from corrinit.correlation import default_correlation
-from corrinit.errors import CorrInitError, WeightsError
+from corrinit.errors import CorrInitError, CorrInitWarning, WeightsError
 from corrinit.init import correlated_normal_
 from corrinit.monitor import GradientMonitor, weight_correlation
 from oracles import gradients as oracle
@@ -256,3 +256,122 @@ def test_the_weight_correlation_is_that_the_filters_were_drawn_with():
 def test_a_model_without_spatial_kernels_has_no_weight_correlation():
     with pytest.raises(WeightsError, match="no convolution"):
         weight_correlation(nn.Sequential(nn.Linear(3, 2), nn.Conv2d(3, 2, 1)))
+
+
+# Steps as frameworks make them
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_gradients_that_a_closure_computes_are_those_the_step_used(by_name):
+    model = nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    used = []
+    with GradientMonitor(model, optimizer) as monitor:
+        for update in range(3):
+
+            def closure(size=update + 1.0):
+                optimizer.zero_grad()
+                loss = model(torch.full((8, 4), size)).square().mean()
+                loss.backward()
+                used.append(torch.cat([p.grad.flatten() for p in model.parameters()]).norm().item())
+                return loss
+
+            loss = optimizer.step(closure=closure) if by_name else optimizer.step(closure)
+            assert loss is not None
+    np.testing.assert_allclose(monitor.read().total_l2, used, rtol=1e-5)
+
+
+def test_of_several_evaluations_in_a_step_the_first_is_seen():
+    model = nn.Linear(4, 1)
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=4)
+    norms = []
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (model(torch.eye(4)) - 1).square().mean()
+        loss.backward()
+        norms.append(torch.cat([p.grad.flatten() for p in model.parameters()]).norm().item())
+        return loss
+
+    with GradientMonitor(model, optimizer) as monitor:
+        optimizer.step(closure)
+    assert len(norms) > 1
+    np.testing.assert_allclose(monitor.read().total_l2, norms[:1], rtol=1e-5)
+
+
+def test_sparse_gradients_count_as_dense():
+    embedding = nn.Embedding(10, 4, sparse=True)
+    optimizer = torch.optim.SparseAdam(embedding.parameters())
+    monitor = GradientMonitor(embedding, optimizer)
+    embedding(torch.tensor([1, 2, 2])).square().sum().backward()
+    norm = embedding.weight.grad.to_dense().norm().item()
+    optimizer.step()
+    assert monitor.read().total_l2 == pytest.approx([norm])
+
+
+class Wrapper(torch.optim.Optimizer):
+    """An optimizer by name, as those that accelerate hands back: its constructor is never called."""
+
+    def __init__(self, optimizer):
+        self.optimizer = optimizer
+
+    @property
+    def param_groups(self):
+        return self.optimizer.param_groups
+
+    def step(self, closure=None):
+        return self.optimizer.step(closure)
+
+
+def test_a_wrapped_optimizer_is_watched_and_what_is_none_is_refused():
+    model = nn.Linear(4, 1)
+    wrapped = Wrapper(torch.optim.SGD(model.parameters(), lr=0.01))
+    with GradientMonitor(model, wrapped) as monitor:
+        model(torch.ones(2, 4)).sum().backward()
+        wrapped.step()
+    assert monitor.read().total_l2 == pytest.approx([20**0.5])
+    with pytest.raises(CorrInitError, match="Linear takes no hooks on its steps"):
+        GradientMonitor(model, model)
+
+
+def test_parameters_that_join_the_optimizer_are_watched_from_then_on():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))
+    optimizer = torch.optim.SGD(model[1].parameters(), lr=0.1)
+    monitor = GradientMonitor(model, optimizer)
+    for update in range(3):
+        if update == 1:
+            optimizer.add_param_group({"params": list(model[0].parameters())})
+        for parameter in model.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+    seen = monitor.read()
+    assert seen.names == ("1.weight", "1.bias", "0.weight", "0.bias")
+    assert np.isnan(seen.mean_abs[0, 2:]).all()
+    np.testing.assert_array_equal(seen.mean_abs[1:], 1.0)
+    assert np.isnan(seen.sign_changes[1, 2:]).all()
+    np.testing.assert_array_equal(seen.sign_changes[2], 0.0)
+    np.testing.assert_allclose(seen.total_l2, [5**0.5, 21**0.5, 21**0.5])
+
+
+def test_complex_parameters_are_left_out_with_a_word():
+    model = nn.ParameterDict({"real": nn.Parameter(torch.ones(3)), "complex": torch.ones(2) * 1j})
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.warns(CorrInitWarning, match="complex or sharded parameters are not watched: complex"):
+        monitor = GradientMonitor(model, optimizer)
+    assert monitor.read().names == ("real",)
+
+
+def test_an_observer_that_fails_warns_once_and_training_goes_on(monkeypatch):
+    ps = parameters()
+    monitor, optimizer = watched(ps)
+
+    def fail(*_):
+        raise RuntimeError("no such\nkernel")
+
+    monkeypatch.setattr(monitor_module._Bucket, "observe", fail)
+    first, *later = random_gradients(3)
+    with pytest.warns(CorrInitWarning, match="no longer watched: RuntimeError: no such kernel"):
+        step(optimizer, ps, first)
+    for update in later:
+        step(optimizer, ps, update)
+    assert len(monitor.read().l2) == 0

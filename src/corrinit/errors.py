@@ -1,11 +1,26 @@
 """The errors and the warning of corrinit.
 
-Every error says what is wrong, where (file, layer, shape) and what to do about it.
+Every error says what is wrong, where (file, layer, shape) and what to do about it, in one line.
 """
+
+
+def one_line(text: object) -> str:
+    r"""A text in one line that does nothing to a terminal: what is not printable stands escaped.
+
+    File names, layer names and the messages of other libraries may hold line breaks and control sequences.
+
+    >>> one_line("two\nlines, \x1b[2J")
+    'two lines, \\x1b[2J'
+    """
+    words = " ".join(str(text).split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
 
 
 class CorrInitError(Exception):
     """Base class of every error that corrinit raises on purpose."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(message))
 
 
 class CorrelationError(CorrInitError, ValueError):

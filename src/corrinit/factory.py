@@ -51,7 +51,7 @@ def build_model(factory: str) -> nn.Module:
 
 
 def require_outputs(model: nn.Module, image_shape: tuple[int, ...], classes: int) -> None:
-    """Check that a model takes images and gives a score for each class; it is as it was.
+    """Check that a model, in training and in evaluation, gives a score for each class; it is as it was.
 
     Args:
         model: to be tried on two blank images.
@@ -61,24 +61,35 @@ def require_outputs(model: nn.Module, image_shape: tuple[int, ...], classes: int
     Raises:
         ConfigError: if it fails, or returns anything else than a tensor of shape (N, classes).
     """
-    training = model.training
+    modes = {module: module.training for module in model.modules()}
+    state = {name: value.clone() for name, value in model.state_dict().items()}
     try:
-        with torch.no_grad():
-            scores = model.eval()(torch.zeros(2, *image_shape))
+        with torch.no_grad(), torch.random.fork_rng(devices=()):
+            for training in (False, True):
+                _require_scores(model.train(training), image_shape, classes)
+    finally:
+        model.load_state_dict(state)
+        for module, training in modes.items():
+            module.training = training
+
+
+def _require_scores(model: nn.Module, image_shape: tuple[int, ...], classes: int) -> None:
+    mode = "training" if model.training else "evaluation"
+    try:
+        scores = model(torch.zeros(2, *image_shape))
     except Exception as error:  # the code is the user's, and may raise anything
         raise ConfigError(
-            f"the model fails on images of shape {image_shape}: {type(error).__name__}: {error}"
+            f"the model fails in {mode} on images of shape {image_shape}: {type(error).__name__}: {error}"
         ) from error
-    finally:
-        model.train(training)
     if not isinstance(scores, torch.Tensor):
         raise ConfigError(
-            f"the model returned {type(scores).__name__}; it needs to return a tensor of shape (N, {classes})"
+            f"the model returned {type(scores).__name__} in {mode}; it needs to return its scores alone, a "
+            f"tensor of shape (N, {classes}), in training and in evaluation"
         )
     if tuple(scores.shape) != (2, classes):
         raise ConfigError(
-            f"the model returned shape {tuple(scores.shape)} for 2 images; the data has {classes} classes, "
-            f"so it needs to return (2, {classes}): give its last layer {classes} outputs"
+            f"the model returned shape {tuple(scores.shape)} in {mode} for 2 images; the data has {classes} "
+            f"classes, so it needs to return (2, {classes}): give its last layer {classes} outputs"
         )
 
 

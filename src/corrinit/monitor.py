@@ -6,16 +6,18 @@ byte per parameter, the sign of the last gradient, and waits for no device until
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from corrinit.errors import CorrInitError
+from corrinit.errors import CorrInitError, CorrInitWarning, one_line
 from corrinit.estimation import estimate
 
 Table = NDArray[np.float64]
@@ -64,15 +66,19 @@ class GradientHistory:
 class GradientMonitor:
     """Watch the gradients that an optimizer uses, until `remove` or the end of a `with` block.
 
-    Gradients are seen as they are when `optimizer.step` is called: clipped, averaged over workers, and
-    unscaled by a `GradScaler`. An update that a scaler skips is not seen, except in fused optimizers.
+    Gradients are seen as the step uses them: clipped, averaged over workers, and unscaled by a `GradScaler`.
+    Where `step` gets a closure that computes them, they are seen after its first evaluation; sparse ones
+    count as dense. An update that a scaler skips is not seen, except in fused optimizers. Parameters that
+    join the optimizer later are watched from then on. If looking fails, training goes on without it, and a
+    `CorrInitWarning` says why.
 
     Args:
         parameters: a model, or pairs of names and parameters; those that the optimizer updates are watched.
-        optimizer: any `torch.optim.Optimizer`.
+            Complex and sharded (DTensor) parameters are not, which is warned of.
+        optimizer: any `torch.optim.Optimizer`, or a wrapper that holds one as `optimizer`.
 
     Raises:
-        CorrInitError: if the optimizer updates none of them, or one is lazy.
+        CorrInitError: if the optimizer updates none of them, or one is lazy, or it takes no hooks.
 
     >>> model = nn.Linear(2, 1)
     >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -89,26 +95,32 @@ class GradientMonitor:
         self, parameters: nn.Module | Iterable[tuple[str, Tensor]], optimizer: torch.optim.Optimizer
     ) -> None:
         named = parameters.named_parameters() if isinstance(parameters, nn.Module) else parameters
-        updated = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        watched = {name: p for name, p in named if id(p) in updated}
-        if not watched:
-            raise CorrInitError("the optimizer updates none of the parameters; build it on the same model")
-        for name, parameter in watched.items():
-            if nn.parameter.is_lazy(parameter):
-                raise CorrInitError(f"parameter {name} is lazy: run one forward pass of the model first")
-        self._names = tuple(watched)
-        self._buckets = [_Bucket(bucket) for bucket in _split(list(watched.values()))]
+        self._candidates = dict(named)
+        self._names: tuple[str, ...] = ()
+        self._buckets: list[_Bucket] = []
         self._present: list[list[bool]] = []
         self._sums: list[list[Tensor]] = []
-        self._present_before = [False] * len(watched)
-        self._handle = optimizer.register_step_pre_hook(self._observe)
+        self._present_before: list[bool] = []
+        hooked = _with_hooks(optimizer)
+        self._watch(_updated(hooked))
+        if not self._names:
+            raise CorrInitError("the optimizer updates none of the parameters; build it on the same model")
+        self._handle = hooked.register_step_pre_hook(self._before_step)
 
     def read(self) -> GradientHistory:
         """Everything seen since the last reading, which is then forgotten."""
         updates, count = len(self._sums), len(self._names)
-        by_bucket = [torch.stack(sums).cpu().numpy() for sums in zip(*self._sums, strict=True)]
-        sums = np.concatenate(by_bucket, axis=1, dtype=np.float64) if updates else np.empty((0, count, 3))
-        present = np.array([self._present_before, *self._present])
+        sums = np.zeros((updates, count, 3))
+        present = np.zeros((updates + 1, count), bool)
+        for row, seen in enumerate([self._present_before, *self._present]):
+            present[row, : len(seen)] = seen
+        column = 0
+        for number, bucket in enumerate(self._buckets):
+            rows = [row[number] for row in self._sums if len(row) > number]  # it may have joined later
+            if rows:
+                columns = slice(column, column + len(bucket.sizes))
+                sums[updates - len(rows) :, columns] = torch.stack(rows).cpu().numpy()
+            column += len(bucket.sizes)
         self._present_before, self._present, self._sums = present[-1].tolist(), [], []
         now, before = present[1:], present[:-1]
         sizes = np.array([size for bucket in self._buckets for size in bucket.sizes])
@@ -143,11 +155,78 @@ class GradientMonitor:
     ) -> None:
         self.remove()
 
+    def _watch(self, updated: set[int]) -> None:
+        """Watch the parameters that the optimizer updates, those that are watched already excepted."""
+        joined = {name: p for name, p in self._candidates.items() if id(p) in updated}
+        for name, parameter in joined.items():
+            del self._candidates[name]
+            if nn.parameter.is_lazy(parameter):
+                raise CorrInitError(f"parameter {name} is lazy: run one forward pass of the model first")
+        if odd := [name for name, p in joined.items() if p.is_complex() or hasattr(p, "device_mesh")]:
+            _warn(f"gradients of complex or sharded parameters are not watched: {', '.join(odd)}")
+        kept = {name: p for name, p in joined.items() if name not in odd}
+        self._names += tuple(kept)
+        self._buckets += [_Bucket(bucket) for bucket in _split(list(kept.values()))]
+        self._present_before += [False] * len(kept)
+
+    def _before_step(
+        self, optimizer: torch.optim.Optimizer, args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """Observe at once, or, where a closure computes the gradients of this step, once it has."""
+        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+        if not callable(closure):
+            self._observe(optimizer)
+            return None
+        seen = False
+
+        def observed_closure() -> object:
+            nonlocal seen
+            loss = closure()
+            if not seen:
+                seen = True
+                self._observe(optimizer)
+            return loss
+
+        if "closure" in kwargs:
+            return tuple(args), {**kwargs, "closure": observed_closure}
+        return (args[0], observed_closure, *args[2:]), kwargs
+
     @torch.no_grad()
-    def _observe(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
-        scale = getattr(optimizer, "grad_scale", None)  # set by GradScaler for fused optimizers
-        self._present.append([p.grad is not None for bucket in self._buckets for p in bucket.parameters])
-        self._sums.append([bucket.observe(scale) for bucket in self._buckets])
+    def _observe(self, optimizer: torch.optim.Optimizer) -> None:
+        try:
+            updated = _updated(optimizer)
+            if self._candidates:
+                self._watch(updated)
+            scale = getattr(optimizer, "grad_scale", None)  # set by GradScaler for fused optimizers
+            parameters = [p for bucket in self._buckets for p in bucket.parameters]
+            sums = [bucket.observe(scale) for bucket in self._buckets]
+            self._present.append([p.grad is not None and id(p) in updated for p in parameters])
+            self._sums.append(sums)
+        except Exception as error:  # an observer must never stop what it observes
+            self.remove()
+            _warn(f"gradients are no longer watched: {type(error).__name__}: {one_line(error)}")
+
+
+def _with_hooks(optimizer: object) -> torch.optim.Optimizer:
+    """The optimizer that takes hooks: the one given, or the one that a wrapper such as accelerate's holds."""
+    seen: set[int] = set()
+    inner = optimizer
+    while inner is not None and id(inner) not in seen:
+        if isinstance(inner, torch.optim.Optimizer) and hasattr(inner, "_optimizer_step_pre_hooks"):
+            return inner
+        seen.add(id(inner))
+        inner = getattr(inner, "optimizer", None)
+    raise CorrInitError(
+        f"{type(optimizer).__name__} takes no hooks on its steps; give the torch.optim.Optimizer inside it"
+    )
+
+
+def _updated(optimizer: torch.optim.Optimizer) -> set[int]:
+    return {id(p) for group in optimizer.param_groups for p in group["params"]}
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, CorrInitWarning, stacklevel=3)
 
 
 class _Bucket:
@@ -196,6 +275,8 @@ class _Bucket:
         pieces = []
         for parameter, order, gap in zip(self.parameters, self._orders, self._gaps, strict=True):
             gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            if gradient.layout != torch.strided:
+                gradient = gradient.to_dense()
             pieces += [gradient.permute(order).reshape(-1), gap]
         return torch.cat(pieces)
 

@@ -57,3 +57,8 @@ def test_place_that_cannot_be_written_is_a_clear_error(correlation, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(CorrInitError, match="cannot be written"):
         save_figure(correlation_figure(correlation), tmp_path / "file" / "figure.svg")
+
+
+def test_a_name_that_looks_like_mathematics_is_drawn_as_it_is(correlation, tmp_path):
+    save_figure(correlation_figure(correlation, title="$x_{$.safetensors"), tmp_path / "figure.svg")
+    assert "$x_{$.safetensors" in (tmp_path / "figure.svg").read_text()

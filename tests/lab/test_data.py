@@ -6,12 +6,15 @@ import io
 import json
 import os
 import tarfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from pyarrow import parquet
 
@@ -19,6 +22,7 @@ from corrinit.errors import ConfigError, CorrInitError, DataError
 from corrinit.lab.data import load
 from corrinit.lab.sources import cache, cifar
 from corrinit.lab.sources.base import stratified_sample
+from corrinit.lab.sources.images import Encoded, decode
 
 DATA_DIRECTORY = os.environ.get("CORRINIT_DATA")
 
@@ -130,6 +134,80 @@ def test_an_unknown_spec_is_refused_with_the_known_ones(spec):
         load(spec)
 
 
+@given(
+    counts=st.lists(st.integers(1, 40), min_size=1, max_size=8).map(np.array),
+    share=st.floats(0, 1),
+)
+def test_stratified_samples_leave_no_class_out_where_there_is_room(counts, share):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    size = len(counts) + int(share * (len(labels) - len(counts)))
+    drawn = np.bincount(labels[stratified_sample(labels, size, seed=0)], minlength=len(counts))
+    assert drawn.sum() == size
+    assert (drawn >= 1).all()
+    assert (drawn <= counts).all()
+
+
+# Pictures as a person sees them
+
+
+def turned(image, orientation):
+    """The picture as a telephone stores it that was held another way."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = image.transpose({6: Image.Transpose.ROTATE_90, 3: Image.Transpose.ROTATE_180}[orientation])
+    buffer = io.BytesIO()
+    stored.save(buffer, "PNG", exif=exif)
+    return buffer.getvalue()
+
+
+def test_pictures_are_turned_upright_and_that_is_said():
+    plain = [encode(picture(i)) for i in range(2)]
+    decoded = decode([Encoded(content, "x") for content in (*plain, turned(picture(2), 6))])
+    assert np.array_equal(decoded.images[2], pixels(picture(2)))
+    assert "1 turned upright by their EXIF orientation" in decoded.encoding
+    assert decode([Encoded(content, "x") for content in plain]).encoding == "PNG-encoded"
+
+
+def test_transparent_pixels_are_white_and_that_is_said():
+    image = picture(0).convert("RGBA")
+    image.putpixel((1, 2), (10, 20, 30, 0))
+    decoded = decode([Encoded(encode(image), "x")])
+    assert decoded.images[0, :, 2, 1].tolist() == [255, 255, 255]
+    assert "1 with transparent pixels, shown on white" in decoded.encoding
+    image.putalpha(255)
+    assert decode([Encoded(encode(image), "x")]).encoding == "PNG-encoded"
+
+
+def test_the_first_of_several_frames_is_taken_and_that_is_said():
+    buffer = io.BytesIO()
+    picture(0).save(buffer, "TIFF", save_all=True, append_images=[picture(1)])
+    decoded = decode([Encoded(buffer.getvalue(), "x")])
+    assert np.array_equal(decoded.images[0], pixels(picture(0)))
+    assert "1 of several frames" in decoded.encoding
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of what it reads nevertheless
+@given(st.data())
+@settings(max_examples=150)
+def test_a_picture_with_damaged_bytes_is_read_or_refused(data):
+    format = data.draw(st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000"]))
+    content = bytearray(encode(picture(0), format))
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(content)))
+    with suppress(DataError):
+        assert decode([Encoded(bytes(content[:cut]), "x")]).images.dtype == np.uint8
+
+
+def test_the_only_image_of_a_class_is_trained_on(tmp_path):
+    small_folder(tmp_path / "pets", count=9)
+    (tmp_path / "pets" / "emu").mkdir()
+    picture(99).save(tmp_path / "pets" / "emu" / "only.png")
+    data = load(f"folder:{tmp_path / 'pets'}")
+    assert set(data.train_labels) == {0, 1, 2}
+    assert 2 not in data.test_labels
+
+
 # Parquet
 
 
@@ -198,7 +276,14 @@ def damage_pages(tmp_path):
     path.write_bytes(content)
 
 
+def rewrite_metadata(tmp_path, features):
+    path = tmp_path / "tiny" / "train-00000-of-00001.parquet"
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    parquet.write_table(parquet.read_table(path).replace_schema_metadata(metadata), path)
+
+
 GOOD = [encode(picture(i)) for i in range(5)]
+PROGRAM = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 6 5\n%%EndComments\n{} loop\n"
 PARQUET_FAULTS = {
     "truncated file": (truncate, r"train-00000-of-00001\.parquet is not a sound Parquet file"),
     "damaged pages": (damage_pages, "not a sound Parquet file"),
@@ -216,7 +301,7 @@ PARQUET_FAULTS = {
     ),
     "truncated image": (
         lambda path: rewrite(path, images=[*GOOD, GOOD[0][:80]]),
-        "row 5 is a damaged image: .*; remove it",
+        "row 5 is not an image that can be read .*; remove it",
     ),
     "not an image": (
         lambda path: rewrite(path, images=[*GOOD, b"GIF89 is not here"]),
@@ -240,6 +325,22 @@ PARQUET_FAULTS = {
         "hold no rows; a split needs images",
     ),
     "one class": (lambda path: rewrite(path, labels=[1] * 6), "all of one class"),
+    "a label beyond all rows": (
+        lambda path: rewrite(path, labels=[0, 1, 0, 1, 0, 10**9], names=()),
+        "a label is 1000000000, but there are 6 images and no class names",
+    ),
+    "class names that are one text": (
+        lambda path: rewrite_metadata(path, {"label": {"names": "ab"}}),
+        "class names in its schema metadata are no list of text",
+    ),
+    "a picture that is a program": (
+        lambda path: rewrite(path, images=[*GOOD, PROGRAM]),
+        "row 5 is not an image that can be read",
+    ),
+    "a picture too large": (
+        lambda path: rewrite(path, images=[*GOOD, encode(Image.new("1", (5000, 5000)))]),
+        "row 5 has 5000×5000 pixels, more than 16,777,216; resize",
+    ),
 }
 
 
@@ -320,6 +421,23 @@ FOLDER_FAULTS = {
     "a folder in a class": (lambda pets: (pets / "cat" / "kittens").mkdir(), "kittens is a folder"),
     "only train/": (lambda pets: small_folder(pets / "train"), "test is missing"),
     "only test/": (lambda pets: small_folder(pets / "test"), "train is missing"),
+    "a pipe": (lambda pets: os.mkfifo(pets / "cat" / "pipe.png"), "pipe.png is no regular file"),
+    "a dangling link": (
+        lambda pets: (pets / "cat" / "gone.png").symlink_to(pets / "nowhere.png"),
+        "gone.png is no regular file",
+    ),
+    "a link to itself": (
+        lambda pets: (pets / "dog" / "loop.png").symlink_to(pets / "dog" / "loop.png"),
+        "loop.png is no regular file",
+    ),
+    "a picture that is a program": (
+        lambda pets: add(pets / "cat" / "page.png", PROGRAM),
+        "page.png is not an image",
+    ),
+    "a name with control characters": (
+        lambda pets: add(pets / "cat" / "\x1b[2J.png", b"hello"),
+        r"\\x1b\[2J\.png is not an image",
+    ),
     "a class only in test/": (
         lambda pets: (small_folder(pets / "train"), small_folder(pets / "test", ("cat", "emu"))),
         "has classes that .*train lacks: emu",
@@ -440,12 +558,21 @@ def flip_a_byte(path):
     path.write_bytes(content)
 
 
+def archive_in_place(path):
+    buffer = io.BytesIO()
+    np.savez(buffer, x=np.zeros(3))
+    path.write_bytes(buffer.getvalue())
+
+
 CACHE_DAMAGE = {
     "truncated": lambda entry: os.truncate(entry / "train_images.npy", 150),
     "bit flip": lambda entry: flip_a_byte(entry / "test_images.npy"),
     "missing array": lambda entry: (entry / "test_labels.npy").unlink(),
     "empty facts": lambda entry: (entry / "facts.json").write_text(""),
     "foreign facts": lambda entry: (entry / "facts.json").write_text("[1]"),
+    "empty array": lambda entry: (entry / "train_images.npy").write_bytes(b""),
+    "an archive in place of an array": lambda entry: archive_in_place(entry / "train_labels.npy"),
+    "deeply nested facts": lambda entry: (entry / "facts.json").write_text("[" * 100_000),
     "a pickle": lambda entry: np.save(entry / "test_labels.npy", np.array([{}, {}])),
 }
 

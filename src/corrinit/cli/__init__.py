@@ -9,8 +9,9 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
+from io import TextIOWrapper
 
-from corrinit.errors import CorrInitError, CorrInitWarning
+from corrinit.errors import CorrInitError, CorrInitWarning, one_line
 
 try:
     from cyclopts import App
@@ -89,12 +90,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: the words after `corrinit`; by default those of this process.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal of another encoding gets what it lacks escaped
+            stream.reconfigure(errors="backslashreplace")
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
             app(arguments)
         except (CorrInitError, OSError) as error:
-            _exit(2, f"error: {error}")
+            _exit(2, f"error: {one_line(error)}")
         except ImportError as error:
             if (library := _missing_library(error)) is None:
                 raise
@@ -119,4 +123,4 @@ def _exit(code: int, message: str) -> None:
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
     label = "warning" if issubclass(category, CorrInitWarning) else category.__name__
-    sys.stderr.write(f"{label}: {message}\n")
+    sys.stderr.write(f"{label}: {one_line(message)}\n")

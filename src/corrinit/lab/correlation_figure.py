@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from corrinit.atomic import replacing
 from corrinit.correlation import SpatialCorrelation, format_size
 from corrinit.errors import ConfigError
-from corrinit.lab.page import STYLE
+from corrinit.lab.page import STYLE, literal
 
 FORMATS = (".png", ".svg")
 
@@ -38,7 +38,7 @@ def correlation_figure(
     _draw_profiles(profiles, correlation, layers)
     _draw_matrix(matrix, correlation)
     if title:
-        figure.suptitle(title, fontsize=11)
+        figure.suptitle(literal(title), fontsize=11)
     return figure
 
 

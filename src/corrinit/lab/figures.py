@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from corrinit import kernels
 from corrinit.correlation import SpatialCorrelation, format_size
-from corrinit.lab.page import STYLE, Figure, figure_svg
+from corrinit.lab.page import STYLE, Figure, figure_svg, literal
 
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY = "#E69F00", "#56B4E9"
@@ -83,7 +83,7 @@ def curves(
     if log:
         axes.set_yscale("log")
     axes.set_xlabel("epoch")
-    axes.set_ylabel(label)
+    axes.set_ylabel(literal(label))
     _integer_ticks(axes)
     axes.legend()
     return Figure(title, figure_svg(figure), caption)
@@ -104,14 +104,14 @@ def small_multiples(
     for axes, arm in zip(grid, series[1:], strict=False):
         axes.plot(reference.epochs, reference.values.mean(axis=0), color=NEUTRAL, linestyle="--", linewidth=1)
         _band(axes, arm, BLUE)
-        axes.set_title(arm.style.name, fontsize=8)
+        axes.set_title(literal(arm.style.name), fontsize=8)
         if log:
             axes.set_yscale("log")
         _integer_ticks(axes)
     for axes in grid[len(series) - 1 :]:
         axes.set_visible(False)
     figure.supxlabel("epoch", fontsize=9)
-    figure.supylabel(label, fontsize=9)
+    figure.supylabel(literal(label), fontsize=9)
     return Figure(title, figure_svg(figure), f"Dashed: {reference.style.name}. {caption}".strip())
 
 
@@ -127,7 +127,7 @@ def paired_dots(title: str, label: str, arms: Sequence[Dots], *, caption: str = 
         face = colour if arm.style.line == "-" else "none"
         axes.scatter(values, np.full(len(values), y), s=22, edgecolor=colour, facecolor=face, zorder=2)
         axes.vlines(values.mean(), y - 0.25, y + 0.25, color=colour, linewidth=2, zorder=3)
-    axes.set_xlabel(label)
+    axes.set_xlabel(literal(label))
     return Figure(title, figure_svg(figure), caption)
 
 
@@ -141,7 +141,7 @@ def intervals(title: str, label: str, ranges: Sequence[Range], *, caption: str =
         if math.isfinite(each.low) and math.isfinite(each.high):
             axes.hlines(y, each.low, each.high, color=colour, linewidth=2)
         axes.plot(each.mean, y, "o", color=colour, markersize=5)
-    axes.set_xlabel(label)
+    axes.set_xlabel(literal(label))
     return Figure(title, figure_svg(figure), caption)
 
 
@@ -184,7 +184,7 @@ def distance_profile(title: str, correlation: SpatialCorrelation, *, caption: st
 
 def _band(axes: Axes, arm: Series, colour: str) -> None:
     mean = arm.values.mean(axis=0)
-    axes.plot(arm.epochs, mean, color=colour, linestyle=arm.style.line, label=arm.style.name)
+    axes.plot(arm.epochs, mean, color=colour, linestyle=arm.style.line, label=literal(arm.style.name))
     if len(arm.values) > 1:
         sd = arm.values.std(axis=0, ddof=1)
         axes.fill_between(arm.epochs, mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
@@ -194,7 +194,7 @@ def _rows(names: Sequence[str]) -> tuple[Plot, Axes]:
     """Axes with a named row for each arm, the first on top."""
     figure = Plot(figsize=(4.8, max(3.2, 0.8 + 0.28 * len(names))))
     axes = figure.subplots()
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), [literal(name) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
     return figure, axes

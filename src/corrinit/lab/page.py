@@ -109,6 +109,11 @@ class Section:
 _NUMBER = re.compile(r"(n = )?[-+−±<≥≤\[(\s]*\d[-+−±\d.,e%to\s\])]*$|[–—−-]?$")
 
 
+def literal(name: str) -> str:
+    """A name as matplotlib draws it letter by letter, although it may hold a $ and look like mathematics."""
+    return name.replace("$", r"\$")
+
+
 def figure_svg(figure: Plot) -> str:
     """Render a matplotlib figure as SVG to be placed inside a page.
 

@@ -29,8 +29,8 @@ class Splits:
         test_labels: int64, shape (N',).
 
     Raises:
-        DataError: if the splits differ in image size, a label has no class, or the training images are
-            all of one class.
+        DataError: if the splits differ in image size, a label has no class, the training images are all of
+            one class, or there are no test images.
     """
 
     classes: tuple[str, ...]
@@ -53,6 +53,8 @@ class Splits:
                     f"{split} image {wrong[0]} has label {labels[wrong[0]]}; the {len(self.classes)} classes "
                     f"are numbered 0 to {len(self.classes) - 1}: correct the labels or the class names"
                 )
+        if not len(self.test_labels):
+            raise DataError("no image is left to test on; a class needs two images, one of them for testing")
         if len(np.unique(self.train_labels)) < 2:
             raise DataError("the training images are all of one class; a classifier needs two or more")
 
@@ -75,7 +77,8 @@ class Source:
 def stratified_sample(labels: NDArray[np.int64], size: int, seed: int) -> NDArray[np.intp]:
     """Indices, ascending, of `size` random labels that hold the classes in the proportions of all labels.
 
-    Each class gets the integer part of its share, and the classes with the largest remainders one more.
+    Each class gets the integer part of its share, but one at least where `size` allows it, and the classes
+    with the largest remainders one more.
 
     >>> stratified_sample(np.array([0, 0, 0, 0, 1, 1]), 3, seed=0).tolist()
     [0, 2, 5]
@@ -83,8 +86,12 @@ def stratified_sample(labels: NDArray[np.int64], size: int, seed: int) -> NDArra
     classes, counts = np.unique(labels, return_counts=True)
     shares = size * counts / len(labels)
     quotas = shares.astype(np.intp)
+    if size >= len(classes):
+        quotas = np.maximum(quotas, 1)
+    while (left := size - quotas.sum()) < 0:  # what rare classes were given, frequent ones give up
+        quotas[np.argmax(np.where(quotas > 1, quotas - shares, -np.inf))] -= 1
     largest_remainders = np.argsort(quotas - shares, kind="stable")
-    quotas[largest_remainders[: size - quotas.sum()]] += 1
+    quotas[largest_remainders[:left]] += 1
     generator = np.random.default_rng(seed)
     chosen = [
         generator.permutation(np.flatnonzero(labels == label))[:quota]
@@ -96,8 +103,12 @@ def stratified_sample(labels: NDArray[np.int64], size: int, seed: int) -> NDArra
 def split_fifth(
     classes: tuple[str, ...], origin: str, images: NDArray[np.uint8], labels: NDArray[np.int64]
 ) -> Splits:
-    """Split a data set that has no split of its own: a fifth of every class becomes the test set."""
-    test = stratified_sample(labels, round(len(labels) / 5), SPLIT_SEED)
+    """Split a data set that has no split of its own: a fifth of every class becomes the test set.
+
+    The only image of a class is kept for training.
+    """
+    divisible = np.flatnonzero(np.bincount(labels, minlength=len(classes))[labels] > 1)
+    test = divisible[stratified_sample(labels[divisible], round(len(divisible) / 5), SPLIT_SEED)]
     train = np.setdiff1d(np.arange(len(labels)), test)
     origin = f"{origin}, split 80/20 by class (fixed seed {SPLIT_SEED})"
     return Splits(classes, origin, images[train], labels[train], images[test], labels[test])

@@ -21,7 +21,7 @@ from corrinit.errors import CorrInitError
 from corrinit.lab.sources.base import Source, Splits
 from corrinit.lab.sources.images import Progress
 
-FORMAT = 1
+FORMAT = 2
 """Part of every key: raise it when the decoded bytes of an unchanged source would differ."""
 
 ARRAYS = tuple(field.name for field in fields(Splits) if field.name not in ("classes", "origin"))
@@ -54,7 +54,7 @@ def _read(entry: Path) -> Splits | None:
         if any(zlib.crc32(array.data) != facts["crc32"][name] for name, array in arrays.items()):
             return None
         return Splits(tuple(facts["classes"]), facts["origin"], **arrays)
-    except (OSError, ValueError, KeyError, TypeError):
+    except Exception:  # there are as many as there are ways to damage a file, and one remedy: decode again
         return None
 
 

@@ -78,7 +78,9 @@ def source(name: str, directory: Path | None) -> Source:
                 raise DataError(f"{path} is not the published archive: its md5 differs; download it again")
             with tarfile.open(path) as tar:
                 return _read(archive, tar)
-        except (OSError, EOFError, KeyError, ValueError, tarfile.TarError) as error:
+        except DataError:
+            raise
+        except Exception as error:  # whatever tarfile does with bytes that lie
             raise DataError(f"{path} cannot be read: {error}; download it again") from error
 
     return Source(name, (path,), read)

@@ -53,8 +53,8 @@ def _files(directory: Path) -> dict[str, list[Path]]:
     """Image files by class name, both in the order of their names."""
     if not directory.is_dir():
         raise DataError(f"{directory} is not a directory; give one that holds a sub-folder per class")
-    classes = [path for path in sorted(directory.iterdir()) if path.is_dir() and not _hidden(path)]
-    files = {path.name: [file for file in sorted(path.iterdir()) if not _hidden(file)] for path in classes}
+    classes = [path for path in _entries(directory) if path.is_dir()]
+    files = {path.name: _entries(path) for path in classes}
     if not files:
         raise DataError(f"{directory} has no sub-folders; put the images of each class into one of its own")
     for name, found in files.items():
@@ -62,11 +62,17 @@ def _files(directory: Path) -> dict[str, list[Path]]:
             raise DataError(f"{directory / name} is empty; put images into it, or remove it")
         if folder := next((file for file in found if file.is_dir()), None):
             raise DataError(f"{folder} is a folder; the images of a class lie directly in the class's folder")
+        if odd := next((file for file in found if not file.is_file()), None):
+            raise DataError(f"{odd} is no regular file; remove it, or put an image in its place")
     return files
 
 
-def _hidden(path: Path) -> bool:
-    return path.name.startswith(".")
+def _entries(directory: Path) -> list[Path]:
+    """What lies in a folder, in the order of the names, without hidden files."""
+    try:
+        return sorted(path for path in directory.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{directory} cannot be read: {error.strerror or error}") from error
 
 
 def _all(files: dict[str, list[Path]]) -> tuple[Path, ...]:

@@ -34,7 +34,7 @@ def source(directory: Path) -> Source:
 
     def read(progress: Progress | None) -> Splits:
         train_rows, test_rows = _read(train), _read(test)
-        class_names = train_rows.class_names or tuple(map(str, range(train_rows.labels.max() + 1)))
+        class_names = train_rows.class_names or _numbers(train[0], train_rows.labels)
         train_decoded, test_decoded = decode(train_rows.images, progress), decode(test_rows.images, progress)
         return Splits(
             class_names,
@@ -63,23 +63,42 @@ def _files(directory: Path, split: str) -> tuple[Path, ...]:
 
 
 def _read(files: Sequence[Path]) -> _Rows:
-    images: list[Encoded] = []
-    labels: list[NDArray[np.int64]] = []
-    class_names: tuple[str, ...] = ()
-    for file in files:
-        try:
-            schema = parquet.read_schema(file)
-            image_column = _column(file, schema, IMAGE_COLUMNS)
-            label_column = _column(file, schema, LABEL_COLUMNS)
-            table = parquet.read_table(file, columns=[image_column, label_column])
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{file} is not a sound Parquet file: {error}; get it again") from error
-        images += _images(file, table[image_column])
-        labels.append(_labels(file, table[label_column]))
-        class_names = class_names or _class_names(file, schema, label_column)
+    parts = [_read_file(file) for file in files]
+    images = [image for part in parts for image in part.images]
     if not images:
         raise DataError(f"{', '.join(map(str, files))} hold no rows; a split needs images")
-    return _Rows(images, np.concatenate(labels), class_names)
+    class_names = next((part.class_names for part in parts if part.class_names), ())
+    return _Rows(images, np.concatenate([part.labels for part in parts]), class_names)
+
+
+def _read_file(file: Path) -> _Rows:
+    """The rows of one file; whatever Arrow does with bytes that lie is one error of ours."""
+    if not file.is_file():  # opening a pipe would wait for ever
+        raise DataError(f"{file} is no regular file; put a Parquet file in its place")
+    try:
+        schema = parquet.read_schema(file)
+        image_column = _column(file, schema, IMAGE_COLUMNS)
+        label_column = _column(file, schema, LABEL_COLUMNS)
+        table = parquet.read_table(file, columns=[image_column, label_column])
+        return _Rows(
+            _images(file, table[image_column]),
+            _labels(file, table[label_column]),
+            _class_names(file, schema, label_column),
+        )
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"{file} is not a sound Parquet file: {error}; get it again") from error
+
+
+def _numbers(file: Path, labels: NDArray[np.int64]) -> tuple[str, ...]:
+    """Classes named by their numbers; no more of them than there are images, whatever a label says."""
+    if (largest := int(labels.max())) >= len(labels):
+        raise DataError(
+            f"{file}: a label is {largest}, but there are {len(labels):,} images and no class names; number "
+            "the classes from 0"
+        )
+    return tuple(map(str, range(largest + 1)))
 
 
 def _column(file: Path, schema: pa.Schema, candidates: tuple[str, ...]) -> str:
@@ -114,6 +133,9 @@ def _class_names(file: Path, schema: pa.Schema, label_column: str) -> tuple[str,
     if text is None:
         return ()
     try:
-        return tuple(json.loads(text)["info"]["features"][label_column].get("names", ()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        names = json.loads(text)["info"]["features"][label_column].get("names") or []
+    except Exception as error:
         raise DataError(f"{file}: its schema metadata cannot be read ({error!r}); write it again") from error
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{file}: the class names in its schema metadata are no list of text; write it again")
+    return tuple(names)
