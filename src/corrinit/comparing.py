@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,6 +121,7 @@ def compare(
             f"corrinit.compare needs {str(error.name).partition('.')[0]}, which is not installed; "
             'pip install "corrinit[lab]"'
         ) from error
+    _check_arguments(train_fn, methods, model, images)
     arms = _arms([*methods, *([] if baseline is None else [baseline])], images)
     reference = _default_baseline(arms) if baseline is None else baseline
     first, further = _seeds(seeds, max_seeds)
@@ -167,11 +169,41 @@ def compare(
     )
 
 
+def _check_arguments(train_fn: object, methods: object, model: object, images: object) -> None:
+    """Refuse what would fail, or mean something else, only later."""
+    from torch import Tensor, nn
+
+    if not callable(train_fn) or isinstance(train_fn, nn.Module):
+        raise ConfigError(f"train_fn is {_shown(train_fn)}; it is a function of a model and a seed")
+    if isinstance(methods, str) or not isinstance(methods, Iterable):
+        raise ConfigError(
+            f"methods is {_shown(methods)}; it is a list of names: ['kaiming_normal', 'correlated']"
+        )
+    if isinstance(model, nn.Module) or not callable(model):
+        raise ConfigError(
+            f"model is {_shown(model)}; it is a function that builds one, such as lambda: Net(), as every run "
+            "needs one of its own"
+        )
+    if images is not None and not (isinstance(images, Tensor) and images.dim() == 4):
+        raise ConfigError(f"images is {_shown(images)}; it is a tensor of shape (N, C, H, W)")
+
+
+def _shown(value: object) -> str:
+    """A value as an error shows it: plain ones as they are, others by their type."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return repr(value)[:80]
+    shape = getattr(value, "shape", None)
+    return f"a {type(value).__name__}" + (f" of shape {tuple(shape)}" if isinstance(shape, tuple) else "")
+
+
 def _arms(names: Sequence[str], images: Tensor | None) -> dict[str, Initialization]:
     from corrinit.lab.arms import parse_initialization
     from corrinit.methods import needs_images
 
     arms: dict[str, Initialization] = {}
+    for name in names:
+        if not isinstance(name, str):
+            raise ConfigError(f"methods holds {_shown(name)}; it is a list of names")
     for name in dict.fromkeys(names):
         initialization = parse_initialization(name)
         if needs_images(initialization.method, initialization.scale) and images is None:
@@ -195,9 +227,18 @@ def _default_baseline(arms: Mapping[str, Initialization]) -> str:
 
 def _seeds(seeds: int | Sequence[int], max_seeds: int | None) -> tuple[Sequence[int], Sequence[int]]:
     """The seeds that every method gets, and those that may follow."""
-    first = range(seeds) if isinstance(seeds, int) else tuple(dict.fromkeys(seeds))
+    if isinstance(seeds, Integral) and not isinstance(seeds, bool):
+        first = range(int(seeds))
+    elif isinstance(seeds, Iterable) and all(
+        isinstance(each, Integral) and not isinstance(each, bool) for each in seeds
+    ):
+        first = tuple(dict.fromkeys(map(int, seeds)))
+    else:
+        raise ConfigError(f"seeds is {_shown(seeds)}; it is a number of seeds, or a list of whole numbers")
     if not first or min(first) < 0:
         raise ConfigError(f"seeds is {seeds!r}; it is a number of seeds, or seeds from 0 upwards")
+    if max_seeds is not None and (isinstance(max_seeds, bool) or not isinstance(max_seeds, Integral)):
+        raise ConfigError(f"max_seeds is {max_seeds!r}; it is a number of seeds")
     if max_seeds is None:
         return first, ()
     if max_seeds < len(first):
