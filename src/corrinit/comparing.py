@@ -181,8 +181,8 @@ def _check_arguments(train_fn: object, methods: object, model: object, images: o
         )
     if isinstance(model, nn.Module) or not callable(model):
         raise ConfigError(
-            f"model is {_shown(model)}; it is a function that builds one, such as lambda: Net(), as every run "
-            "needs one of its own"
+            f"model is {_shown(model)}; it is a function that builds one, such as lambda: Net(), as every "
+            "run needs one of its own"
         )
     if images is not None and not (isinstance(images, Tensor) and images.dim() == 4):
         raise ConfigError(f"images is {_shown(images)}; it is a tensor of shape (N, C, H, W)")

@@ -108,13 +108,12 @@ class Faulty(nn.Module):
 
 
 def test_a_fault_of_the_users_code_is_told_in_a_line_that_names_its_place(tmp_path):
-    (tmp_path / "faulty.py").write_text(FAULTY_MODEL)
-    faulty = replace(TINY, model=f"{tmp_path / 'faulty.py'}:Faulty")
+    code = tmp_path / "faulty.py"
+    code.write_text(FAULTY_MODEL)
+    faulty = replace(TINY, model=f"{code}:Faulty")
     ((config, reason),) = sweep([faulty], tmp_path / "runs", jobs=2).failures
     file = tmp_path / "runs" / config.run_id / records.ERROR
-    assert reason == (
-        f"RuntimeError: the second batch is too much ({tmp_path / 'faulty.py'}:12); the traceback is in {file}"
-    )
+    assert reason == f"RuntimeError: the second batch is too much ({code}:12); the traceback is in {file}"
     assert "Traceback (most recent call last)" in file.read_text()
     with claimed(tmp_path / "runs", config) as path:
         records.start(path, config)  # the next attempt
