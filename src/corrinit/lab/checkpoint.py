@@ -7,7 +7,6 @@ plain values.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import math
 from collections.abc import Mapping, Sequence
@@ -19,11 +18,8 @@ from torch import Tensor
 
 from corrinit.atomic import replacing
 from corrinit.errors import one_line
-from corrinit.lab.reading import RecordError, read_bytes
+from corrinit.lab.reading import RecordError, read_sealed, sealed
 from corrinit.lab.record_fields import Metrics, checked_metrics
-
-_LARGEST = 2**40
-_DIGEST = hashlib.sha256().digest_size
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -37,7 +33,7 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     content = buffer.getbuffer()
     with replacing(path) as file:
         file.write(content)
-        file.write(hashlib.sha256(content).digest())
+        file.write(sealed(content))
 
 
 def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
@@ -46,10 +42,7 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     Raises:
         RecordError: if any bit of the file is not as it was written, or an earlier version wrote it.
     """
-    data = memoryview(read_bytes(path, largest=_LARGEST))
-    content, digest = data[:-_DIGEST], data[-_DIGEST:]
-    if hashlib.sha256(content).digest() != digest:
-        raise RecordError(f"{path} is damaged, or of an earlier version: its digest is not that of its bytes")
+    content = read_sealed(path)
     try:
         state = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
     except Exception as error:  # somebody made the digest fit; there is no end of what torch may make of it

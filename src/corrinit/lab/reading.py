@@ -6,6 +6,7 @@ its size is sensible, and no size that it declares is believed before it is comp
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
@@ -83,6 +84,24 @@ def parse_object(text: str, file: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RecordError(f"{file} is damaged: it holds {type(value).__name__}, no JSON object")
     return value
+
+
+def sealed(content: bytes | memoryview) -> bytes:
+    """The seal that follows the content of a file: its SHA-256."""
+    return hashlib.sha256(content).digest()
+
+
+def read_sealed(file: Path) -> memoryview:
+    """The content of a file of any size that ends with its seal.
+
+    Raises:
+        RecordError: as `read_bytes` does, or if a bit is not as it was written.
+    """
+    data = memoryview(read_bytes(file, largest=2**40))
+    size = len(sealed(b""))
+    if sealed(data[:-size]) != data[-size:]:
+        raise RecordError(f"{file} is damaged, or of an earlier version: its digest is not that of its bytes")
+    return data[:-size]
 
 
 def read_arrays(file: Path) -> dict[str, NDArray[Any]]:
