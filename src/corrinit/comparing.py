@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from corrinit.errors import ConfigError, CorrInitError
 
+MOST_SEEDS = 100_000
+"""More of them no comparison gets through."""
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -133,7 +136,14 @@ def compare(
         nonlocal key
         for name in names:
             metrics, kept = loop.run(arms[name], seed)
-            key = choose_metric(metrics, key)
+            found = choose_metric(metrics, key)
+            if found != key and any(runs.values()):
+                where = "kept in the folder" if kept else "returned by train_fn"
+                raise ConfigError(
+                    f"the metrics {', '.join(metrics)}, {where} for {name} and seed {seed}, lack {key!r}, "
+                    "which the runs before have; every run has the same metrics"
+                )
+            key = found
             runs[name][seed] = metrics
             if progress is not None:
                 progress(FinishedRun(name, seed, metrics, kept))
@@ -227,24 +237,34 @@ def _default_baseline(arms: Mapping[str, Initialization]) -> str:
 
 def _seeds(seeds: int | Sequence[int], max_seeds: int | None) -> tuple[Sequence[int], Sequence[int]]:
     """The seeds that every method gets, and those that may follow."""
-    if isinstance(seeds, Integral) and not isinstance(seeds, bool):
-        first = range(int(seeds))
-    elif isinstance(seeds, Iterable) and all(
-        isinstance(each, Integral) and not isinstance(each, bool) for each in seeds
-    ):
+    if max_seeds is not None and not _is_count(max_seeds):
+        raise ConfigError(
+            f"max_seeds is {_shown(max_seeds)}; it is a number of seeds, at most {MOST_SEEDS:,}"
+        )
+    if _is_count(seeds):
+        first: Sequence[int] = range(int(seeds))  # pyright: ignore[reportArgumentType]
+    elif isinstance(seeds, Iterable) and all(_is_whole(each) for each in seeds):
         first = tuple(dict.fromkeys(map(int, seeds)))
     else:
-        raise ConfigError(f"seeds is {_shown(seeds)}; it is a number of seeds, or a list of whole numbers")
-    if not first or min(first) < 0:
+        raise ConfigError(
+            f"seeds is {_shown(seeds)}; it is a number of seeds, at most {MOST_SEEDS:,}, or a list of them"
+        )
+    if not first or min(first) < 0 or max(first) >= 2**63:
         raise ConfigError(f"seeds is {seeds!r}; it is a number of seeds, or seeds from 0 upwards")
-    if max_seeds is not None and (isinstance(max_seeds, bool) or not isinstance(max_seeds, Integral)):
-        raise ConfigError(f"max_seeds is {max_seeds!r}; it is a number of seeds")
     if max_seeds is None:
         return first, ()
     if max_seeds < len(first):
         raise ConfigError(f"max_seeds is {max_seeds}; it is at least the number of seeds, {len(first)}")
     following = max(first) + 1
     return first, range(following, following + max_seeds - len(first))
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_count(value: object) -> bool:
+    return _is_whole(value) and value <= MOST_SEEDS  # pyright: ignore[reportOperatorIssue]
 
 
 def _final(runs: Mapping[str, Mapping[int, Metrics]], metric: str) -> dict[str, dict[int, float]]:
