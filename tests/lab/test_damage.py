@@ -329,3 +329,23 @@ def test_an_experiment_file_that_is_none_is_refused_in_one_line(tmp_path, conten
 def test_what_cannot_be_written_is_one_error(tmp_path):
     with pytest.raises(CorrInitError, match="no name of a file"):
         export([], tmp_path / "a\0b.csv")
+
+
+def test_the_checkpoint_stays_until_the_result_stands(tmp_path, unfinished, monkeypatch):
+    path = lay(tmp_path, unfinished)
+    write = records.write_json
+
+    def full(file, value):
+        if file.name == "result.json":
+            raise CorrInitError("no space left")
+        write(file, value)
+
+    monkeypatch.setattr(records, "write_json", full)
+    with pytest.raises(CorrInitError, match="no space left"):
+        run(TINY, tmp_path)
+    assert (path / "checkpoint.pt").exists()
+    monkeypatch.undo()
+    seen = []
+    run(TINY, tmp_path, on_epoch=seen.append)
+    assert len(seen) <= 1
+    assert not (path / "checkpoint.pt").exists()
