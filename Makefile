@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test lint bench documents clean
+.PHONY: demo test fuzz lint bench documents clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -19,6 +19,11 @@ demo: $(READY)
 ## test: run all tests
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --quiet
+
+## fuzz: damaged files of all kinds and careless calls from a seed that is printed, and every failing call
+fuzz: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.drills --files 20000
+	OMP_NUM_THREADS=1 CORRINIT_DRILLS=all $(BIN)/python -m pytest --quiet tests/drills/test_disk.py
 
 ## lint: style, types and the direction of imports
 lint: $(READY)

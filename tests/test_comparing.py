@@ -363,3 +363,42 @@ except corrinit.CorrInitError as error:
     assert found.stderr.strip() == (
         'corrinit.compare needs scipy, which is not installed; pip install "corrinit[lab]"'
     )
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"methods": "correlated"}, "methods is 'correlated'; it is a list of names"),
+        ({"methods": 3}, "methods is 3; it is a list"),
+        ({"methods": ["kaiming_normal", 3]}, "methods holds 3"),
+        ({"seeds": 2.5}, "seeds is 2.5; it is a number of seeds, at most"),
+        ({"seeds": "2"}, "seeds is '2'"),
+        ({"seeds": True}, "seeds is True"),
+        ({"seeds": 10**30}, r"seeds is 1000000000.*; it is a number of seeds, at most 100,000"),
+        ({"seeds": [0, 10**30]}, "seeds is"),
+        ({"max_seeds": 10**30}, "max_seeds is 1000"),
+        ({"seeds": [0, 1.5]}, "seeds is a list"),
+        ({"seeds": None}, "seeds is None"),
+        ({"max_seeds": 3.5}, "max_seeds is 3.5"),
+        ({"model": nn.Linear(2, 2)}, "model is a Linear; it is a function that builds one, such as lambda"),
+        ({"model": None}, "model is None"),
+        ({"train_fn": 3}, "train_fn is 3; it is a function of a model and a seed"),
+        ({"images": [1, 2]}, "images is a list; it is a tensor of shape"),
+        ({"images": torch.zeros(2, 3)}, r"images is a Tensor of shape \(2, 3\)"),
+    ],
+)
+def test_a_misused_argument_is_named_before_anything_is_run(changed, complaint):
+    def never(model, seed):
+        raise AssertionError("trained")
+
+    arguments = {"train_fn": never, "methods": METHODS, "seeds": 2, "model": build} | changed
+    with pytest.raises(ConfigError, match=complaint):
+        corrinit.compare(**arguments)  # pyright: ignore[reportArgumentType]
+
+
+def test_runs_with_other_metrics_than_those_before_are_named():
+    def train(model, seed):
+        return {"accuracy": 0.5} if seed == 0 else 0.5
+
+    with pytest.raises(ConfigError, match=r"result, returned by train_fn .* and seed 1, lack 'accuracy'"):
+        corrinit.compare(train, METHODS, 2, model=build)

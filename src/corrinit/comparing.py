@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from corrinit.errors import ConfigError, CorrInitError
+
+MOST_SEEDS = 100_000
+"""More of them no comparison gets through."""
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -130,6 +134,7 @@ def compare(
             f"corrinit.compare needs {str(error.name).partition('.')[0]}, which is not installed; "
             'pip install "corrinit[lab]"'
         ) from error
+    _check_arguments(train_fn, methods, model, images)
     arms = _arms([*methods, *([] if baseline is None else [baseline])], images)
     reference = _default_baseline(arms) if baseline is None else baseline
     first, further = _seeds(seeds, max_seeds)
@@ -149,7 +154,14 @@ def compare(
         nonlocal key
         for name in names:
             metrics, kept = loop.run(arms[name], seed)
-            key = choose_metric(metrics, key)
+            found = choose_metric(metrics, key)
+            if found != key and any(runs.values()):
+                where = "kept in the folder" if kept else "returned by train_fn"
+                raise ConfigError(
+                    f"the metrics {', '.join(metrics)}, {where} for {name} and seed {seed}, lack {key!r}, "
+                    "which the runs before have; every run has the same metrics"
+                )
+            key = found
             runs[name][seed] = metrics
             if progress is not None:
                 progress(FinishedRun(name, seed, metrics, kept))
@@ -188,11 +200,41 @@ def compare(
     )
 
 
+def _check_arguments(train_fn: object, methods: object, model: object, images: object) -> None:
+    """Refuse what would fail, or mean something else, only later."""
+    from torch import Tensor, nn
+
+    if not callable(train_fn) or isinstance(train_fn, nn.Module):
+        raise ConfigError(f"train_fn is {_shown(train_fn)}; it is a function of a model and a seed")
+    if isinstance(methods, str) or not isinstance(methods, Iterable):
+        raise ConfigError(
+            f"methods is {_shown(methods)}; it is a list of names: ['kaiming_normal', 'correlated']"
+        )
+    if isinstance(model, nn.Module) or not callable(model):
+        raise ConfigError(
+            f"model is {_shown(model)}; it is a function that builds one, such as lambda: Net(), as every "
+            "run needs one of its own"
+        )
+    if images is not None and not (isinstance(images, Tensor) and images.dim() == 4):
+        raise ConfigError(f"images is {_shown(images)}; it is a tensor of shape (N, C, H, W)")
+
+
+def _shown(value: object) -> str:
+    """A value as an error shows it: plain ones as they are, others by their type."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return repr(value)[:80]
+    shape = getattr(value, "shape", None)
+    return f"a {type(value).__name__}" + (f" of shape {tuple(shape)}" if isinstance(shape, tuple) else "")
+
+
 def _arms(names: Sequence[str], images: Tensor | None) -> dict[str, Initialization]:
     from corrinit.lab.arms import parse_initialization
     from corrinit.methods import needs_images
 
     arms: dict[str, Initialization] = {}
+    for name in names:
+        if not isinstance(name, str):
+            raise ConfigError(f"methods holds {_shown(name)}; it is a list of names")
     for name in dict.fromkeys(names):
         initialization = parse_initialization(name)
         if needs_images(initialization.method, initialization.scale) and images is None:
@@ -216,8 +258,19 @@ def _default_baseline(arms: Mapping[str, Initialization]) -> str:
 
 def _seeds(seeds: int | Sequence[int], max_seeds: int | None) -> tuple[Sequence[int], Sequence[int]]:
     """The seeds that every method gets, and those that may follow."""
-    first = range(seeds) if isinstance(seeds, int) else tuple(dict.fromkeys(seeds))
-    if not first or min(first) < 0:
+    if max_seeds is not None and not _is_count(max_seeds):
+        raise ConfigError(
+            f"max_seeds is {_shown(max_seeds)}; it is a number of seeds, at most {MOST_SEEDS:,}"
+        )
+    if _is_count(seeds):
+        first: Sequence[int] = range(int(seeds))  # pyright: ignore[reportArgumentType]
+    elif isinstance(seeds, Iterable) and all(_is_whole(each) for each in seeds):
+        first = tuple(dict.fromkeys(map(int, seeds)))
+    else:
+        raise ConfigError(
+            f"seeds is {_shown(seeds)}; it is a number of seeds, at most {MOST_SEEDS:,}, or a list of them"
+        )
+    if not first or min(first) < 0 or max(first) >= 2**63:
         raise ConfigError(f"seeds is {seeds!r}; it is a number of seeds, or seeds from 0 upwards")
     if max_seeds is None:
         return first, ()
@@ -225,6 +278,14 @@ def _seeds(seeds: int | Sequence[int], max_seeds: int | None) -> tuple[Sequence[
         raise ConfigError(f"max_seeds is {max_seeds}; it is at least the number of seeds, {len(first)}")
     following = max(first) + 1
     return first, range(following, following + max_seeds - len(first))
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_count(value: object) -> bool:
+    return _is_whole(value) and value <= MOST_SEEDS  # pyright: ignore[reportOperatorIssue]
 
 
 def _final(runs: Mapping[str, Mapping[int, Metrics]], metric: str) -> dict[str, dict[int, float]]:

@@ -13,6 +13,7 @@ import pytest
 from corrinit.errors import CorrInitError, CorrInitWarning
 from corrinit.lab import records
 from corrinit.lab.config import Initialization, RunConfig
+from corrinit.lab.record_fields import METRICS
 from corrinit.lab.records import RecordError, RunBusyError, claimed, finished_run, read_run, read_runs
 
 UPDATES = {"sign_changes": np.array([np.nan, 0.25, 0.5]), "gradient_l2": np.arange(3.0)}
@@ -23,9 +24,8 @@ def config(seed=0, epochs=2):
 
 
 def rows(epochs=2, **values):
-    return [
-        {"epoch": epoch, "train_loss": 1 / epoch, "seconds": 0.1, **values} for epoch in range(1, epochs + 1)
-    ]
+    measured = dict.fromkeys(METRICS, 0.5) | {"seconds": 0.1}
+    return [{**measured, "epoch": epoch, "train_loss": 1 / epoch, **values} for epoch in range(1, epochs + 1)]
 
 
 def write(root, config, **result):

@@ -329,3 +329,13 @@ write_report(records, {str(tmp_path / "report.html")!r}, command="c")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "2 paired seeds" in Path(tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_runs_of_a_comparison_that_was_stopped_while_rates_were_chosen_make_a_report(tmp_path):
+    runs = [
+        record(tmp_path / "runs", INDEPENDENT_HE, 10**6, accuracy, lr=lr, tested_on="held_out")
+        for lr, accuracy in ((0.1, 0.5), (0.01, 0.6))
+    ]
+    page = write_report(runs, tmp_path / "r.html", command="corrinit report runs").read_text()
+    assert "Correlated initialization: the choice of learning rates" in page
+    assert "Learning rates" in page

@@ -39,7 +39,8 @@ def snapshot(runs):
         timeless = {key: value for key, value in record.result.items() if key not in passing}
         weights = path / records.WEIGHTS
         seen[path.name] = {
-            "files": sorted(file.name for file in path.iterdir() if file.name != records.LOCK),
+            # A lock and a checkpoint may be left by a process that is killed once its result stands.
+            "files": sorted({file.name for file in path.iterdir()} - {records.LOCK, records.CHECKPOINT}),
             "config": record.config,
             "metrics": [{**row, "seconds": 0} for row in record.metrics],
             "updates": {name: values.tobytes() for name, values in record.updates().items()},
@@ -90,10 +91,40 @@ def test_a_run_that_fails_is_reported_and_the_others_go_on(tmp_path, jobs):
     assert [record.config for record in outcome.records] == [GRID[0]]
 
 
-def test_a_fault_of_the_program_in_a_worker_is_reported_with_its_trace(tmp_path):
+FAULTY_MODEL = """
+from torch import nn
+
+class Faulty(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head, self.calls = nn.Conv2d(1, 4, 3), nn.Linear(4, 10), 0
+
+    def forward(self, x):
+        self.calls += 1
+        if self.calls > 1:
+            raise RuntimeError("the second batch\\nis too much")
+        return self.head(self.conv(x).mean((2, 3)))
+"""
+
+
+def test_a_fault_of_the_users_code_is_told_in_a_line_that_names_its_place(tmp_path):
+    code = tmp_path / "faulty.py"
+    code.write_text(FAULTY_MODEL)
+    faulty = replace(TINY, model=f"{code}:Faulty")
+    ((config, reason),) = sweep([faulty], tmp_path / "runs", jobs=2).failures
+    file = tmp_path / "runs" / config.run_id / records.ERROR
+    assert reason == f"RuntimeError: the second batch is too much ({code}:12); the traceback is in {file}"
+    assert "Traceback (most recent call last)" in file.read_text()
+    with claimed(tmp_path / "runs", config) as path:
+        records.start(path, config)  # the next attempt
+    assert not file.exists()
+
+
+def test_a_fault_of_the_program_in_a_worker_is_told_in_a_line_too(tmp_path):
     outcome = sweep(GRID[:1], tmp_path, jobs=2, checkpoint_every="x")  # pyright: ignore[reportArgumentType]
-    assert "Traceback" in outcome.failures[0][1]
-    assert "TypeError" in outcome.failures[0][1]
+    ((_, reason),) = outcome.failures
+    assert reason.startswith("TypeError: '<' not supported")
+    assert "\n" not in reason
 
 
 def test_a_worker_that_is_killed_takes_nothing_along(tmp_path):

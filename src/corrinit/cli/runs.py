@@ -12,11 +12,13 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from corrinit.errors import ConfigError
+from corrinit.errors import ConfigError, one_line
 from corrinit.lab.comparison import label
 from corrinit.lab.config import to_toml
 from corrinit.lab.query import export, select
+from corrinit.lab.record_check import check_records
 from corrinit.lab.records import RunRecord, read_runs
+from corrinit.lab.verdict import count
 
 COLUMNS = ("run", "data", "model", "initialization", "seed", "lr", "L2", "epochs", "accuracy", "protocol")
 OBSERVED = {
@@ -33,6 +35,7 @@ def runs(
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     by_epoch: bool = False,
     toml: bool = False,
+    check: bool = False,
 ) -> None:
     """List recorded runs.
 
@@ -46,9 +49,14 @@ def runs(
         output: Write all settings and results to this .csv or .parquet file, instead of listing.
         by_epoch: In that file, a row for each epoch instead of one for each run.
         toml: Print the runs as experiment files, instead of listing.
+        check: Instead of listing, name what is damaged, misnamed, orphaned, left over or of an older
+            protocol, and how to mend it. Nothing is changed. Exit code 1: a record is not as it should be.
     """
     if not folder.is_dir():
         raise ConfigError(f"there is no folder {folder}; name that of the records with --folder")
+    if check:
+        _check(folder)
+        return
     records, faults = read_runs(folder)
     chosen = select(records, conditions)
     for fault in faults:
@@ -60,6 +68,16 @@ def runs(
         sys.stdout.write("\n".join(to_toml(record.config) for record in chosen))
     else:
         _list(chosen)
+
+
+def _check(folder: Path) -> None:
+    found = check_records(folder)
+    for finding in found:
+        sys.stdout.write(f"{one_line(finding)}\n")
+    wrong = sum(not finding.harmless for finding in found)
+    sys.stdout.write(f"{count(len(found), 'finding')}; {count(wrong, 'record')} not as it should be\n")
+    if wrong:
+        raise SystemExit(1)
 
 
 def _list(records: Sequence[RunRecord]) -> None:

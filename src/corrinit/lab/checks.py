@@ -9,6 +9,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from corrinit.errors import ConfigError
 
+LARGEST = 2**63
+"""Whole numbers are smaller: neither tables nor generators take others."""
+
 _TYPES = {int: "a whole number", float: "a number", str: "text", bool: "true or false", NoneType: "nothing"}
 
 
@@ -30,6 +33,8 @@ def check_types(config: Any) -> None:
                 raise ConfigError(f"{name} is {value!r}; it is one of {', '.join(get_args(hint))}")
             continue
         kinds = get_args(hint) or (hint,)
+        if type(value) is int and abs(value) >= LARGEST:
+            raise ConfigError(f"{name} is a whole number of {value.bit_length()} bits; it has at most 63")
         if float in kinds and type(value) is int:
             object.__setattr__(config, name, float(value))
         elif type(value) not in kinds:

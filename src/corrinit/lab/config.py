@@ -19,25 +19,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from itertools import product
-from math import inf
+from math import inf, prod
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import tomlkit
-from tomlkit.exceptions import TOMLKitError
 
 from corrinit.errors import ConfigError
 from corrinit.lab.arms import TWO_BY_TWO as TWO_BY_TWO
 from corrinit.lab.arms import Initialization
 from corrinit.lab.checks import check_keys, check_types, require
 from corrinit.lab.identity import run_id
+from corrinit.lab.reading import read_text
 from corrinit.lab.schedule import Schedule
 
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 TestedOn: TypeAlias = Literal["test", "held_out"]
 Augmentation: TypeAlias = Literal["none", "crop_flip"]
 Optimizer: TypeAlias = Literal["sgd", "adamw"]
+
+MOST_RUNS = 10_000
+"""Runs of an experiment file at most: a few short lists cross to more than can be counted in a life."""
+
+LARGEST_FILE = 2**18
+"""Bytes of an experiment file at most."""
 
 
 @dataclass(frozen=True)
@@ -173,9 +179,10 @@ def read_experiment(path: str | PathLike[str]) -> tuple[RunConfig, ...]:
         ConfigError: if it is missing, no TOML, or `expand` refuses it; the message names the file.
     """
     try:
-        document = tomlkit.parse(Path(path).read_text(encoding="utf-8")).unwrap()
-    except (OSError, UnicodeDecodeError, TOMLKitError) as error:
-        raise ConfigError(f"{path} cannot be read as an experiment file (TOML): {error}") from error
+        document = tomlkit.parse(read_text(Path(path), largest=LARGEST_FILE)).unwrap()
+    except Exception as error:  # whatever the parser makes of bytes that are no TOML
+        reason = str(error) or type(error).__name__
+        raise ConfigError(f"{path} cannot be read as an experiment file (TOML): {reason}") from error
     try:
         return expand(document)
     except ConfigError as error:
@@ -202,15 +209,24 @@ def expand(document: Mapping[str, Any]) -> tuple[RunConfig, ...]:
     crosses = document.get("cross", [{}])
     if not isinstance(crosses, list):
         raise ConfigError("cross is one table; write [[cross]], with two brackets, as there may be several")
-    runs = [run for cross in crosses for run in _combinations(base, _table(cross, "[[cross]]"))]
+    tables = [_lists(cross) for cross in crosses]
+    number = sum(prod(len(values) for values in table.values()) for table in tables)
+    if number > MOST_RUNS:
+        raise ConfigError(f"the lists cross to {number:,} runs, more than {MOST_RUNS:,}; write several files")
+    runs = [run for table in tables for run in _combinations(base, table)]
     return tuple({run.run_id: run for run in runs}.values())
 
 
-def _combinations(base: RunConfig, cross: Mapping[str, Any]) -> list[RunConfig]:
-    check_keys(cross, _names(RunConfig), "[[cross]]")
-    for key, values in cross.items():
+def _lists(cross: object) -> Mapping[str, list[Any]]:
+    table = _table(cross, "[[cross]]")
+    check_keys(table, _names(RunConfig), "[[cross]]")
+    for key, values in table.items():
         if not isinstance(values, list) or not values:
             raise ConfigError(f"{key} is {values!r} in [[cross]]; it needs a list of values to cross")
+    return table
+
+
+def _combinations(base: RunConfig, cross: Mapping[str, list[Any]]) -> list[RunConfig]:
     shared = to_dict(base)
     return [
         from_dict({**shared, **dict(zip(cross, values, strict=True))}) for values in product(*cross.values())

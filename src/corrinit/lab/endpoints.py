@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import zipfile
-import zlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from numpy.typing import NDArray
 from corrinit.atomic import replacing
 from corrinit.errors import ConfigError
 from corrinit.lab.config import RunConfig
+from corrinit.lab.reading import RecordError, read_arrays
 
 ENDPOINTS = (
     *("test_accuracy", "test_loss", "averaged_test_accuracy", "averaged_test_loss"),
@@ -108,17 +107,14 @@ def read_correct(path: Path) -> dict[str, NDArray[np.bool_]] | None:
     """What `write_correct` kept, by kind of weights; None if nothing was.
 
     Raises:
-        OSError: if it cannot be read; or ValueError, KeyError, if it is damaged.
+        RecordError: if it cannot be read, or is damaged.
     """
-    try:
-        with np.load(path / FILE) as arrays:
-            count = int(arrays["images"])
-            return {
-                name: np.unpackbits(arrays[name], count=count).astype(bool)
-                for name in arrays.files
-                if name != "images"
-            }
-    except FileNotFoundError:
+    file = path / FILE
+    if not file.exists():
         return None
-    except (EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(str(error)) from error
+    arrays = read_arrays(file)
+    images = arrays.pop("images", np.empty(0))
+    count = int(images) if images.shape == () and images.dtype == np.int64 else -1
+    if any(bits.shape != (-(-count // 8),) or bits.dtype != np.uint8 for bits in arrays.values()):
+        raise RecordError(f"{file} is damaged: it does not hold a bit for each test image")
+    return {name: np.unpackbits(bits, count=count).astype(bool) for name, bits in arrays.items()}

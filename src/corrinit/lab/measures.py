@@ -38,7 +38,7 @@ class Pair:
     def name(self) -> str:
         """What the setting is called."""
         config, record = self.comparison.config, next(iter(self.correlated.runs.values()))
-        data = str(record.result["data"]).partition(":")[0]
+        data = str(record.result.get("data")).partition(":")[0]
         width = "" if config.width == 0.5 else f", width {config.width:g}"
         protocol = self.comparison.protocol
         older = "" if protocol is None else f", protocol {protocol}"

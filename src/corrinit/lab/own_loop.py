@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from corrinit.lab.arms import Initialization
 from corrinit.lab.config import RunConfig
 from corrinit.lab.identity import frozen_arm, protocol_of
 from corrinit.lab.isolation import Lineage, isolated, reseed
+from corrinit.lab.reading import RecordError, parse_object, read_text
 from corrinit.methods import needs_images
 from corrinit.planning import initialize
 
@@ -188,17 +190,28 @@ def _curve(value: Any, name: str) -> tuple[float, ...]:
 
 def _read(file: Path) -> Metrics | None:
     """Metrics that were kept; a damaged file is warned of and counts as missing."""
+    if not os.path.lexists(file):
+        return None
     try:
-        metrics = json.loads(file.read_text(encoding="utf-8"))["metrics"]
-        return {
-            name: tuple(math.nan if value is None else float(value) for value in curve)
-            for name, curve in metrics.items()
-        }
-    except FileNotFoundError:
+        metrics = parse_object(read_text(file), file).get("metrics")
+        if not isinstance(metrics, dict) or not all(map(_is_curve, metrics.values())) or not metrics:
+            raise RecordError(f"{file} is damaged: it does not hold a number for each epoch")
+    except RecordError as error:
+        warnings.warn(f"{error}; the run is made again", CorrInitWarning, stacklevel=2)
         return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        warnings.warn(f"{file} is damaged ({error}); the run is made again", CorrInitWarning, stacklevel=2)
-        return None
+    return {
+        name: tuple(math.nan if value is None else float(value) for value in curve)
+        for name, curve in metrics.items()
+    }
+
+
+def _is_curve(values: object) -> bool:
+    """Whether values are what `_write` keeps: floats, and null for what is not finite."""
+    return (
+        isinstance(values, list)
+        and values != []
+        and all(value is None or (type(value) is float and math.isfinite(value)) for value in values)
+    )
 
 
 def _write(file: Path, initialization: Initialization, seed: int, metrics: Metrics) -> None:

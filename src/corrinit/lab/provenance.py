@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from corrinit.lab.records import RunRecord
 from corrinit.lab.verdict import count
 
+NOT_RECORDED = "not recorded"
+
 
 def provenance(records: Sequence[RunRecord], command: str) -> Mapping[str, str]:
     """Command, data, code, machine and time of finished runs; where they differ, every value."""
@@ -14,12 +16,13 @@ def provenance(records: Sequence[RunRecord], command: str) -> Mapping[str, str]:
     if records:
         names = ("data", "version", "commit", "hardware", "device", "threads", "torch")
         facts |= {name: "; ".join(distinct(records, name)) for name in names}
-        seconds = sum(record.result["seconds"] for record in records)
+        seconds = sum(record.result.get("seconds") or 0.0 for record in records)
         facts["training"] = f"{count(len(records), 'run')}, {seconds:,.0f} seconds in all"
-        facts["date"] = max(record.result["finished"] for record in records)
+        facts["date"] = max(str(record.result.get("finished") or NOT_RECORDED) for record in records)
     return facts
 
 
 def distinct(records: Sequence[RunRecord], key: str) -> list[str]:
     """The values of a result that occur among runs, in order."""
-    return sorted({str(record.result[key]) for record in records})
+    found = {record.result.get(key) for record in records}
+    return sorted(NOT_RECORDED if value is None else str(value) for value in found)

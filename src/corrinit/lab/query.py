@@ -62,7 +62,7 @@ def table(records: Iterable[RunRecord], *, by_epoch: bool = False) -> pa.Table:
             provenance = {"provenance": record.result.get("data")}
             rows.append({**record.result, **shared, **provenance})
     names = dict.fromkeys(name for row in rows for name in row)
-    return pa.table({name: [row.get(name) for row in rows] for name in names})
+    return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
 
 
 def export(records: Iterable[RunRecord], path: Path, *, by_epoch: bool = False) -> None:
@@ -77,6 +77,14 @@ def export(records: Iterable[RunRecord], path: Path, *, by_epoch: bool = False) 
         raise ConfigError(f"the export is {str(path)!r}; its name ends in {' or '.join(writers)}")
     with replacing(path) as file:
         writers[path.suffix](table(records, by_epoch=by_epoch), file)
+
+
+def _column(values: list[Any]) -> pa.Array:
+    """Values of one type as they are; of several, which only later versions may record, as text."""
+    try:
+        return pa.array(values)
+    except pa.ArrowException:
+        return pa.array([None if value is None else str(value) for value in values])
 
 
 def _settings_of(record: RunRecord) -> Row:

@@ -12,11 +12,10 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import warnings
-import zipfile
-import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,21 +24,20 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from corrinit.atomic import replacing
+from corrinit.atomic import replacing, writing
 from corrinit.errors import ConfigError, CorrInitError, CorrInitWarning
 from corrinit.lab import identity
 from corrinit.lab.config import RunConfig, from_dict, to_dict
 from corrinit.lab.endpoints import CORRECT, ENDPOINTS, PSNR, endpoints_of, read_correct, reserve_name
-
-Metrics = Mapping[str, float]
+from corrinit.lab.reading import RecordError as RecordError
+from corrinit.lab.reading import UnreadableError, parse_object, read_arrays, read_text
+from corrinit.lab.record_fields import Metrics, checked_metrics, checked_result
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"
 LOCK = ".lock"
-
-
-class RecordError(CorrInitError):
-    """A run record cannot be read."""
+ERROR = "error.txt"
+"""What is known of a fault of the program in the last attempt at a run that is not finished."""
 
 
 class RunBusyError(CorrInitError):
@@ -117,10 +115,8 @@ class RunRecord:
         Raises:
             RecordError: if the file is damaged.
         """
-        try:
+        with _reading(self.path):
             return read_correct(self.path)
-        except (OSError, ValueError, LookupError) as error:
-            raise RecordError(f"{self.path} has a damaged {CORRECT}.npz: {error}") from error
 
     def updates(self) -> dict[str, NDArray[np.float32]]:
         """Totals per update by name, each of shape (number of updates,).
@@ -129,11 +125,13 @@ class RunRecord:
             RecordError: if the run is not finished, or the file is damaged.
         """
         file = self.path / "updates.npz"
-        try:
-            with np.load(file) as arrays:
-                return {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise RecordError(f"{file} cannot be read: {error}") from error
+        arrays = read_arrays(file)
+        if (
+            any(each.dtype != np.float32 or each.ndim != 1 for each in arrays.values())
+            or len({len(each) for each in arrays.values()}) > 1
+        ):
+            raise RecordError(f"{file} is damaged: it does not hold a number for each update")
+        return arrays
 
 
 def read_run(path: Path) -> RunRecord:
@@ -142,20 +140,29 @@ def read_run(path: Path) -> RunRecord:
     Raises:
         RecordError: if a file is missing or damaged, naming it.
     """
-    config, protocol = _read_config(path / "config.json")
-    metrics = _read_metrics(path / "metrics.jsonl") if (path / "metrics.jsonl").exists() else ()
-    result = _read_json(path / "result.json") if (path / "result.json").exists() else {}
-    if result and not result.get("diverged") and len(metrics) != config.epochs:
+    with _reading(path):
+        config, protocol = _read_config(path / "config.json")
+        metrics = _read_metrics(path / "metrics.jsonl", config) if (path / "metrics.jsonl").exists() else ()
+        result = _read_result(path / "result.json", config) if (path / "result.json").exists() else {}
+    ended = bool(metrics) if result.get("diverged") else len(metrics) == config.epochs
+    if not ended if result else len(metrics) > config.epochs:
         raise RecordError(f"{path / 'metrics.jsonl'} holds {len(metrics)} of {config.epochs} epochs")
     return RunRecord(path, config, metrics, result, protocol)
 
 
 def read_runs(root: Path) -> tuple[list[RunRecord], list[RecordError]]:
     """All records below a folder, ordered by path, and what is wrong with those that cannot be read."""
-    records, faults = [], []
-    for config in sorted(root.glob("**/config.json")):
+    records: list[RunRecord] = []
+    faults: list[RecordError] = []
+
+    def unreadable(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            faults.append(UnreadableError(f"{error.filename} cannot be read: {error.strerror}"))
+
+    found = os.walk(root, onerror=unreadable)
+    for folder in sorted(Path(folder) for folder, _, files in found if "config.json" in files):
         try:
-            records.append(read_run(config.parent))
+            records.append(read_run(folder))
         except RecordError as error:
             faults.append(error)
     return records, faults
@@ -210,15 +217,21 @@ def finished_run(
 
     Raises:
         ConfigError: if the correlation file of the configuration cannot be read.
+        UnreadableError: if the operating system refuses to read the record. It may be sound, so it is left.
     """
     path = root / config.run_id
-    if not (path / "result.json").exists() or (with_weights and not (path / WEIGHTS).exists()):
-        return None
+    with _reading(path):
+        if not (path / "result.json").exists() or (with_weights and not (path / WEIGHTS).exists()):
+            return None
     try:
         record = read_run(path)
+        if identity.run_id(record.config, protocol=record.protocol) != path.name:
+            raise RecordError(f"{path} holds another run than the one that it is named by")
         record.updates()
         if any(_lacks(record, name, reserve_name(reserve)) for name in needs):
             return None
+    except UnreadableError:
+        raise
     except RecordError as error:
         warnings.warn(f"{error}; the run is made again", CorrInitWarning, stacklevel=2)
         return None
@@ -255,32 +268,40 @@ def claimed(root: Path, config: RunConfig, *, wait: bool = False) -> Iterator[Pa
         CorrInitError: if the folder cannot be made.
     """
     path = root / config.run_id
+    lock = FileLock(path / LOCK, timeout=-1 if wait else 0)
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path / LOCK, timeout=-1 if wait else 0)
-        lock.acquire()
-    except Timeout as error:
-        raise RunBusyError(f"run {config.run_id} is being made by another process") from error
-    except OSError as error:
-        raise CorrInitError(f"{path} cannot be written: {error.strerror or error}") from error
+        with writing(path):
+            path.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire()
+            except Timeout as error:  # an OSError itself
+                raise RunBusyError(f"run {config.run_id} is being made by another process") from error
+    except NotImplementedError as error:
+        raise CorrInitError(f"{root} lies on a file system without locks; choose another place") from error
     try:
         yield path
     finally:
-        if (path / "result.json").exists():  # nobody writes here any more, so nobody needs the lock
-            (path / LOCK).unlink(missing_ok=True)
-        lock.release()
+        with suppress(OSError):  # what is left then costs nothing: the claim is void once the process ends
+            if (path / "result.json").exists():  # nobody writes here any more, so nobody needs the lock
+                (path / LOCK).unlink(missing_ok=True)
+            lock.release()
 
 
 def start(path: Path, config: RunConfig) -> None:
-    """Begin a record, or go on with an unfinished one; whatever else is there is cleared away.
+    """Begin a record, or go on with an unfinished one; whatever other files are there are cleared away.
 
-    That is what a killed process was writing, or what is left of a damaged record.
+    That is what a killed process was writing, or what is left of a damaged record. Folders are not ours, and
+    are left alone.
+
+    Raises:
+        CorrInitError: if that cannot be done.
     """
-    finished = (path / "result.json").exists()
-    kept = {LOCK} if finished else {LOCK, CHECKPOINT, "metrics.jsonl"}
-    for file in path.iterdir():
-        if file.name not in kept:
-            file.unlink()
+    with writing(path):
+        finished = (path / "result.json").exists()
+        kept = {LOCK} if finished else {LOCK, CHECKPOINT, "metrics.jsonl"}
+        for file in path.iterdir():
+            if file.name not in kept and (file.is_symlink() or not file.is_dir()):
+                file.unlink()
     write_json(path / "config.json", {"protocol": identity.protocol_of(config), **to_dict(config)})
 
 
@@ -298,8 +319,9 @@ def finish(path: Path, updates: Mapping[str, NDArray[np.floating]], result: Mapp
     np.savez_compressed(buffer, **arrays)
     with replacing(path / "updates.npz") as file:
         file.write(buffer.getvalue())
-    (path / CHECKPOINT).unlink(missing_ok=True)
     write_json(path / "result.json", {name: _finite(value) for name, value in result.items()})
+    with suppress(OSError):  # it is superseded; as long as there is no result, it is all that there is
+        (path / CHECKPOINT).unlink(missing_ok=True)
 
 
 def _finite(value: Any) -> Any:
@@ -314,13 +336,14 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def _read_config(file: Path) -> tuple[RunConfig, int]:
     """The configuration of a run, and the protocol by which it was made."""
-    recorded = _read_json(file)
+    recorded = parse_object(read_text(file), file)
     protocol = recorded.pop("protocol", RunRecord.protocol)
     try:
         config = from_dict(identity.today(recorded))
     except ConfigError as error:
         raise RecordError(f"{file} holds no configuration: {error}") from error
-    if protocol not in {identity.protocol_of(config, at=change.number) for change in identity.CHANGES}:
+    known = {identity.protocol_of(config, at=change.number) for change in identity.CHANGES}
+    if type(protocol) is not int or protocol not in known:
         raise RecordError(
             f"{file} has the protocol {protocol!r}, which this version of corrinit does not have for such a "
             f"run (its newest is {identity.protocol_of(config)}); read it by the version that made it"
@@ -328,27 +351,18 @@ def _read_config(file: Path) -> tuple[RunConfig, int]:
     return config, protocol
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    return _parse(_read_text(path), path)
+def _read_metrics(file: Path, config: RunConfig) -> tuple[Metrics, ...]:
+    return checked_metrics([parse_object(line, file) for line in read_text(file).splitlines()], config, file)
 
 
-def _read_metrics(path: Path) -> tuple[Metrics, ...]:
-    rows = [_parse(line, path) for line in _read_text(path).splitlines()]
-    return tuple({name: math.nan if v is None else v for name, v in row.items()} for row in rows)
+def _read_result(file: Path, config: RunConfig) -> dict[str, Any]:
+    return checked_result(parse_object(read_text(file), file), config, file)
 
 
-def _parse(text: str, path: Path) -> dict[str, Any]:
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Where a look at a folder fails, its record is unreadable."""
     try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise RecordError(f"{path} is damaged: {error}") from error
-    if not isinstance(value, dict):
-        raise RecordError(f"{path} is damaged: it holds {type(value).__name__}, no JSON object")
-    return value
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecordError(f"{path} cannot be read: {error}") from error
+        yield
+    except OSError as error:
+        raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error

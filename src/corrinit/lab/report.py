@@ -76,12 +76,15 @@ def write_report(
         *(_results(comparison, name) for name, comparison in named.items()),
         *_correlations(comparisons),
         *_left_out(comparisons),
-        _configuration(named),
+        *_configuration(named),
         _runs(named),
     ]
     counted = list({record.run_id: record for c in comparisons for record in c.records}.values())
     names = list(named)
     title = f"Correlated initialization: {names[0] if len(names) == 1 else f'{len(names)} settings'}"
+    if not named:  # a comparison that was stopped while its learning rates were chosen
+        title = "Correlated initialization: the choice of learning rates"
+        counted = [record for record in records if record.finished]
     foot = provenance(counted, command)
     if markdown is not None:
         write_markdown(markdown, title, summary, provenance=foot)
@@ -208,15 +211,17 @@ def _left_out(comparisons: Sequence[Comparison]) -> list[Section]:
     ]
 
 
-def _configuration(named: Mapping[str, Comparison]) -> Section:
+def _configuration(named: Mapping[str, Comparison]) -> list[Section]:
     """What the runs of a setting share, a column per setting."""
+    if not named:
+        return []
     configs = [asdict(comparison.config) for comparison in named.values()]
     rows = tuple(
         (field, *("–" if config[field] is None else str(config[field]) for config in configs))
         for field in configs[0]
         if field not in ("initialization", "seed")
     )
-    return Section("Configuration", items=(Table("What runs share", ("", *named), rows),))
+    return [Section("Configuration", items=(Table("What runs share", ("", *named), rows),))]
 
 
 def _runs(named: Mapping[str, Comparison]) -> Section:
@@ -230,11 +235,16 @@ def _run_table(comparison: Comparison, name: str) -> Table:
             arm.label,
             str(seed),
             f"{100 * record.result['test_accuracy']:.2f}",
-            f"{record.result['seconds']:.1f}",
-            f"{record.result['images_per_second']:,.0f}",
+            _fact(record, "seconds", ".1f"),
+            _fact(record, "images_per_second", ",.0f"),
             record.run_id,
         )
         for arm in comparison.arms
         for seed, record in sorted(arm.runs.items())
     )
     return Table(name, ("initialization", "seed", "accuracy (%)", "seconds", "images/s", "run"), rows)
+
+
+def _fact(record: RunRecord, name: str, form: str) -> str:
+    value = record.result.get(name)
+    return "–" if value is None else format(value, form)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Collection
 from functools import partial
@@ -17,7 +18,8 @@ from corrinit.lab.data import Dataset, hold_out, load, set_apart
 from corrinit.lab.endpoints import check_needs, write_correct
 from corrinit.lab.isolation import isolated
 from corrinit.lab.observation import EVERYTHING, Observation
-from corrinit.lab.records import Metrics, RecordError, RunRecord
+from corrinit.lab.reading import RecordError, UnreadableError
+from corrinit.lab.records import Metrics, RunRecord
 from corrinit.lab.train import Training
 
 
@@ -54,6 +56,7 @@ def run(
             positive, or the factory of the model does not build it anew.
         DataError: if the data cannot be read.
         RunBusyError: if another process is working on the run, and `wait` is not set.
+        CorrInitError: if a file of the record can be neither written nor, though it is there, read.
     """
     if checkpoint_every < 1:
         raise ConfigError(f"checkpoint_every is {checkpoint_every}; it is a number of epochs, at least 1")
@@ -71,9 +74,11 @@ def run(
                 return record
             records.start(path, config)
             checkpoint = path / records.CHECKPOINT
-            if checkpoint.exists():
+            if os.path.lexists(checkpoint):
                 try:
                     training.restore(checkpoint)
+                except UnreadableError:  # it may be sound, so it is left for the next attempt
+                    raise
                 except RecordError as error:
                     warnings.warn(f"{error}; the run starts anew", CorrInitWarning, stacklevel=2)
                     training = Training(config, dataset, observation=observation)

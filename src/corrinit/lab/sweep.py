@@ -26,12 +26,13 @@ from typing import TypedDict
 import torch
 from typing_extensions import Unpack
 
-from corrinit.errors import ConfigError, CorrInitError
+from corrinit.atomic import replacing
+from corrinit.errors import ConfigError, CorrInitError, one_line
 from corrinit.lab.config import RunConfig
 from corrinit.lab.data import load
 from corrinit.lab.endpoints import check_needs
 from corrinit.lab.observation import Observation
-from corrinit.lab.records import Metrics, RunBusyError, RunRecord, finished_run
+from corrinit.lab.records import ERROR, Metrics, RunBusyError, RunRecord, finished_run
 from corrinit.lab.run import run
 
 OnEpoch = Callable[[RunConfig, Metrics], object]
@@ -99,14 +100,22 @@ def sweep(
         reserve=options.get("reserve", ()),
     )
     wanted = list({config.run_id: config for config in configs}.values())
-    left = [config for config in wanted if finished(config) is None]
+    left = [config for config in wanted if _found(finished, config) is None]
     report = on_epoch or (lambda config, metrics: None)
     if jobs == 1:
         failures = tuple(_make_here(left, runs, report, options, start_another))
     else:
         failures = tuple(_make_in_workers(left, runs, report, options, jobs, start_another))
-    records = (finished(config) for config in wanted)
+    records = (_found(finished, config) for config in wanted)
     return Sweep(tuple(record for record in records if record is not None), failures)
+
+
+def _found(finished: Callable[[RunConfig], RunRecord | None], config: RunConfig) -> RunRecord | None:
+    """The finished record; None if there is none, or it cannot be read, as the run then says itself."""
+    try:
+        return finished(config)
+    except CorrInitError:
+        return None
 
 
 def _make_here(
@@ -210,8 +219,26 @@ def _work(
         messages.send(error)
     except CorrInitError as error:
         messages.send(str(error))
-    except Exception:
-        messages.send(traceback.format_exc())
+    except Exception as error:
+        messages.send(_fault(error, runs / config.run_id / ERROR))
+
+
+def _fault(error: Exception, file: Path) -> str:
+    """What a fault of the program was, and where, in a line; its traceback is kept in a file."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not any(part in frame.filename for part in _NOT_THE_USERS)]
+    where = (own or frames)[-1]
+    line = f"{type(error).__name__}: {one_line(error)} ({where.filename}:{where.lineno})"
+    try:
+        with replacing(file) as opened:
+            opened.write("".join(traceback.format_exception(error)).encode(errors="backslashreplace"))
+    except CorrInitError:
+        return line
+    return f"{line}; the traceback is in {file}"
+
+
+_NOT_THE_USERS = ("site-packages", str(Path(os.__file__).parent), str(Path(__file__).parents[1]))
+"""Parts of the paths of code that is not the user's: of installed packages, of Python and of corrinit."""
 
 
 def _end_with_parent() -> None:

@@ -11,9 +11,7 @@ often a run is scored (`corrinit.lab.observation`) changes anything in the train
 
 from __future__ import annotations
 
-import io
 import math
-import pickle
 import time
 import warnings
 from collections.abc import Iterable, Iterator
@@ -28,18 +26,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from corrinit.atomic import replacing
 from corrinit.errors import CorrInitWarning, WeightsError
 from corrinit.lab import environment
 from corrinit.lab.augmentation import CropFlip
 from corrinit.lab.averaging import WeightAverage
+from corrinit.lab.checkpoint import read_checkpoint, require_fit, write_checkpoint
 from corrinit.lab.config import RunConfig
 from corrinit.lab.data import Dataset, Unused
 from corrinit.lab.endpoints import averaging_window, endpoints_of, reserve_name
 from corrinit.lab.initialized import channel_moments, initialized_model
 from corrinit.lab.isolation import seeded
 from corrinit.lab.observation import EVERYTHING, Observation
-from corrinit.lab.records import Metrics, RecordError
+from corrinit.lab.record_fields import Metrics
 from corrinit.lab.schedule import rate_factor
 from corrinit.lab.sources.base import stratified_sample
 from corrinit.lab.tasks import Classification, Denoising, Task
@@ -111,7 +109,8 @@ class Training:
         self.average = WeightAverage(self.model, self.window)
         self.metrics: list[Metrics] = []
         self.updates: list[dict[str, Tensor]] = []
-        self.correct = torch.zeros(len(self.test_labels[self.looked_at]), dtype=torch.bool)
+        judged = torch.float32 if config.noise else torch.bool
+        self.correct = torch.zeros(len(self.test_labels[self.looked_at]), dtype=judged)
 
     @property
     def epoch(self) -> int:
@@ -251,7 +250,28 @@ class Training:
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, replacing the one before."""
-        state = {
+        write_checkpoint(path, self._state())
+
+    def restore(self, path: Path) -> None:
+        """Continue from a checkpoint, of which nothing is taken before all of it is seen to fit.
+
+        Raises:
+            RecordError: if it is damaged, of an earlier version or of another run.
+        """
+        state = read_checkpoint(path, self.device)
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        metrics = require_fit(state, self._state(), parameters=parameters, config=self.config, path=path)
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.average.load_state_dict(state["average"])
+        if self.monitor is not None:
+            self.monitor.load_state_dict(state["monitor"])
+        self.metrics, self.updates = metrics, state["updates"]
+        self.correct = state["correct"].cpu()
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "run": self.config.run_id,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.state_dict(),
@@ -260,34 +280,6 @@ class Training:
             "updates": self.updates,
             "correct": self.correct,
         }
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        with replacing(path) as file:
-            file.write(buffer.getbuffer())
-
-    def restore(self, path: Path) -> None:
-        """Continue from a checkpoint.
-
-        Raises:
-            RecordError: if it is damaged, or of a version that averaged no weights; nothing can be said of
-                the state of the training then.
-        """
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-            if state.keys() >= {"model", "metrics"} and "average" not in state:
-                raise RecordError(f"{path} is of an earlier version, which averaged no weights")
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.average.load_state_dict(state["average"])
-            if self.monitor is not None:
-                self.monitor.load_state_dict(state["monitor"])
-            self.metrics, self.updates = state["metrics"], state["updates"]
-            self.correct = state["correct"].cpu()
-        except (OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError) as error:
-            reason = str(error).partition("\n")[0] or type(error).__name__
-            raise RecordError(f"{path} is damaged: {reason}") from error
-        except pickle.UnpicklingError as error:
-            raise RecordError(f"{path} is no checkpoint") from error
 
     def weights(self) -> dict[str, Tensor]:
         """The state of the model, contiguous, on the CPU."""

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pooch
 
-from corrinit.errors import CorrInitError
+from corrinit.errors import CorrInitError, DataError
 from corrinit.lab.sources.base import Source, Splits
 from corrinit.lab.sources.images import Progress
 
@@ -40,9 +40,13 @@ def cached(source: Source, progress: Progress | None = None) -> Splits:
 
 
 def _key(source: Source) -> str:
-    facts = [
-        (str(file.resolve()), (status := file.stat()).st_size, status.st_mtime_ns) for file in source.files
-    ]
+    try:
+        facts = [
+            (str(file.resolve()), (status := file.stat()).st_size, status.st_mtime_ns)
+            for file in source.files
+        ]
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read: {error.strerror}; see to the disk") from error
     return hashlib.sha256(json.dumps([FORMAT, source.name, facts]).encode()).hexdigest()[:20]
 
 

@@ -1,0 +1,1 @@
+"""Drills: what disks, damaged files and careless calls do, done on purpose."""
