@@ -141,7 +141,7 @@ def to_toml(config: RunConfig) -> str:
     """The experiment file of one run: `read_experiment` gives it back.
 
     >>> to_toml(RunConfig(seed=3)).splitlines()[:3]
-    ['[base]', 'data = "digits"', 'tested_on = "test"']
+    ['[base]', 'data = "digits"', 'resample = false']
     """
     return tomlkit.dumps({"base": {k: v for k, v in to_dict(config).items() if v is not None}})
 
