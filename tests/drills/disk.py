@@ -103,15 +103,15 @@ class Calls:
                 each.stop()
 
 
-def crash_states(log):
+def crash_states(log, since=0):
     """What may lie on the disk after a power cut, from the calls that were made: files by path, each once.
 
-    The cut comes after any number of calls. Names (creations, replacements, removals) are on the disk up to
-    some call, which is not before the last synchronization of a folder; of the bytes that are not
-    synchronized, none, half or all are.
+    The cut comes after any number of calls, `since` at least. Names (creations, replacements, removals) are
+    on the disk up to some call, which is not before the last synchronization of a folder; of the bytes that
+    are not synchronized, none, half or all are.
     """
     seen = set()
-    for cut in range(len(log) + 1):
+    for cut in range(since, len(log) + 1):
         done = log[:cut]
         written = {call[1] for call in done if call[0] == "write"}
         folders = [i for i, call in enumerate(done) if call[0] == "fsync" and call[1] not in written]

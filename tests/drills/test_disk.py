@@ -15,6 +15,7 @@ from torch import nn
 
 import corrinit
 from corrinit import SpatialCorrelation, kernels, load_correlation, save_correlation
+from corrinit.atomic import replacing
 from corrinit.errors import CorrInitError
 from corrinit.lab.arms import Initialization
 from corrinit.lab.config import RunConfig, read_experiment, to_toml
@@ -181,3 +182,25 @@ def test_a_power_cut_may_come_at_each_call(tmp_path, task):
         prepared(root)
         lay(state)
         assert LOOKS[task](task(root)) == right, f"state {number} of {len(states)}: {sorted(state)}"
+
+
+def test_after_a_power_cut_a_file_that_is_replaced_is_the_old_one_or_the_new_one(tmp_path):
+    file, calls = tmp_path / "file", Calls(tmp_path)
+    with calls.counted():
+        with replacing(file) as opened:
+            opened.write(b"the old one")
+        first = len(calls.log)
+        with replacing(file) as opened:
+            opened.write(b"the new one")
+    since = [state.get(str(file)) for state in crash_states(calls.log, since=first)]
+    assert {b"the old one", b"the new one"} == set(since)
+
+
+def test_a_disk_that_lets_nothing_be_removed_either_is_one_error(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "unlink", full)
+    with pytest.raises(CorrInitError, match="No space left on device"), replacing(tmp_path / "file") as file:
+        file.write(b"x")

@@ -349,3 +349,16 @@ def test_the_checkpoint_stays_until_the_result_stands(tmp_path, unfinished, monk
     run(TINY, tmp_path, on_epoch=seen.append)
     assert len(seen) <= 1
     assert not (path / "checkpoint.pt").exists()
+
+
+def test_a_checkpoint_that_cannot_be_read_is_left_for_the_next_attempt(tmp_path, unfinished, monkeypatch):
+    path = lay(tmp_path, unfinished)
+
+    def refuse(file):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(type(path), "read_bytes", refuse)
+    with pytest.raises(UnreadableError, match=r"checkpoint\.pt cannot be read: Input/output error"):
+        run(TINY, tmp_path)
+    monkeypatch.undo()
+    assert (path / "checkpoint.pt").read_bytes() == unfinished["checkpoint.pt"]
