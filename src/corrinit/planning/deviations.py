@@ -126,11 +126,10 @@ class _NaturalLaw:
 
     def __call__(self, arriving: LayerInput) -> LayerLaw:
         self._reached.append(arriving.name)
-        taps = len(arriving.moments)
         choice = self.choices.get(arriving.name)
         if choice is None:
             return kept_law(self.graph.modules[arriving.name], arriving)
-        covariance = np.eye(taps) if choice.taps is None else choice.taps.covariance
+        covariance = arriving.standing_for(None if choice.taps is None else choice.taps.covariance)
         if choice.standardized:
             return LayerLaw(covariance, effective_deviation(choice.layer.module))
         if choice.scale_name == "natural":

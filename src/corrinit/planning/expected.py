@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from torch import nn
 
 from corrinit.layers.weight_standardization import effective_deviation, is_weight_standardized
@@ -36,7 +35,7 @@ def expected_signal(
         module, row = graph.modules[arriving.name], rows.get(arriving.name)
         if row is None or row.std is None:
             return kept_law(module, arriving)
-        taps = np.eye(len(arriving.moments)) if row.correlation is None else row.correlation.covariance
+        taps = arriving.standing_for(None if row.correlation is None else row.correlation.covariance)
         return LayerLaw(taps, effective_deviation(module) if is_weight_standardized(module) else row.std)
 
     return propagate(graph, law, borders=input_size is not None)

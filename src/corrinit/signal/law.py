@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import TypeAlias
 
 import numpy as np
@@ -13,11 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
+from corrinit.errors import PlanError
 from corrinit.layers.weight_storage import stored_weight
 from corrinit.moments import tap_moments
 from corrinit.signal.graph import Step
 
 Array: TypeAlias = NDArray[np.float64]
+Index: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +34,9 @@ class LayerInput:
         mean_square: E[x²] over the positions of the map, padding not included.
         moments: M, second moments of the taps over E[x²], mean over the output positions, zeros of the
             padding included, shape (taps, taps): E[y²] = n s² ⟨D R D, M⟩ E[x²]. In a transposed convolution
-            taps that meet no input at an output count as zeros there.
+            taps that meet no input at an output count as zeros there. In a kernel of more than
+            `windows.MOST_TAPS` taps these are of taps that stand for others, too: see `standing_for`.
+        members: per axis, the number of the tap in M that stands for each tap of the kernel.
     """
 
     name: str
@@ -39,6 +44,34 @@ class LayerInput:
     channels: int
     mean_square: float
     moments: Array
+    members: tuple[Index, ...] = (np.zeros(1, np.int64),)
+
+    @property
+    def taps(self) -> int:
+        """Number of taps of the kernel."""
+        return prod(map(len, self.members))
+
+    def standing_for(self, covariance: Array | None) -> Array:
+        """D R D of the kernel, None for independent taps, summed over the taps that each in M stands for.
+
+        Its inner product with M is ⟨D R D, M⟩, but for what M differs between taps that stand together.
+        """
+        counts = tuple(int(member[-1]) + 1 for member in self.members)
+        grid = np.meshgrid(*self.members, indexing="ij")
+        member = np.ravel_multi_index(tuple(axis.ravel() for axis in grid), counts)
+        if covariance is None:
+            return np.diag(np.bincount(member).astype(np.float64))
+        if len(covariance) != len(member):
+            raise PlanError(
+                f"layer {self.name}: its law is for {len(covariance)} taps; its kernel has {len(member)}"
+            )
+        if len(self.moments) == len(member):
+            return covariance
+        rows = np.zeros((len(self.moments), len(member)))
+        np.add.at(rows, member, covariance)
+        total = np.zeros_like(self.moments)
+        np.add.at(total, member, rows.T)
+        return total
 
     @property
     def kernel_size(self) -> tuple[int, ...]:
@@ -51,7 +84,7 @@ class LayerLaw:
     """What the weights of a layer are drawn from.
 
     Args:
-        covariance: D R D, of the taps of a filter relative to s², shape (taps, taps).
+        covariance: D R D, of the taps of a filter relative to s², as `LayerInput.standing_for` gives it.
         std: s.
         bias: mean square of the biases.
     """
@@ -89,10 +122,10 @@ def present_law(module: nn.Module, taps: int = 0) -> LayerLaw:
 
 def kept_law(module: nn.Module, arriving: LayerInput) -> LayerLaw:
     """The law of the weights that a layer keeps; of He's scale where they do not fit what arrives."""
-    taps = len(arriving.moments)
-    law = present_law(module, taps)
-    fits = law.covariance.shape == arriving.moments.shape
-    return law if fits else LayerLaw(np.eye(taps), math.sqrt(2 / (taps * arriving.channels)))
+    law = present_law(module, arriving.taps)
+    if len(law.covariance) == arriving.taps:
+        return LayerLaw(arriving.standing_for(law.covariance), law.std, law.bias)
+    return LayerLaw(arriving.standing_for(None), math.sqrt(2 / (arriving.taps * arriving.channels)))
 
 
 def _relative(second: Array, bias: float) -> LayerLaw:

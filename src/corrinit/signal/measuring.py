@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from corrinit.errors import PlanError
 from corrinit.signal.graph import WEIGHTED, Graph, Step
-from corrinit.signal.law import present_law
+from corrinit.signal.law import LayerInput, kept_law
 from corrinit.signal.report import LayerSignal, SignalReport, StepSignal
 from corrinit.signal.tracing import read_graph
 from corrinit.signal.windows import Array, Windows, convolution_windows
@@ -116,12 +115,13 @@ def _layer(step: Step, module: nn.Module, inputs: Tensor, output: float) -> Laye
     size = arguments.get("kernel_size", (1,))
     if step.kind == "linear":
         moments, channels = np.ones((1, 1)), arguments["in_features"]
+        members = (np.zeros(1, np.int64),)
     else:
         channels = arguments["in_channels"] // arguments["groups"]
         transposed = step.kind == "transposed_conv"
-        windows = convolution_windows(arguments, inputs.shape[2:], transposed=transposed)
+        windows, members = convolution_windows(arguments, inputs.shape[2:], transposed=transposed).thinned()
         moments = patch_moments(inputs, windows)
-    law = present_law(module, prod(size))
+    law = kept_law(module, LayerInput(step.name, step, channels, mean_square, moments, members))
     return LayerSignal(step.name, size, channels, mean_square, moments, law.covariance, law.std, output)
 
 

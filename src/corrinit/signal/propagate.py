@@ -145,7 +145,7 @@ def _layer(run: _Run, step: Step, given: list[Signal]) -> Signal:
     arguments = step.arguments
     if not run.graph.is_layer(step):
         return run.passed_on(step, given)
-    windows = None
+    windows, members = None, (np.zeros(1, np.int64),)
     if step.kind == "linear":
         signal = _features(run, step, signal)
         channels, outputs = arguments["in_features"], arguments["out_features"]
@@ -161,9 +161,9 @@ def _layer(run: _Run, step: Step, given: list[Signal]) -> Signal:
             one = one_position((1,) * len(arguments["kernel_size"]))
             signal = replace(signal, field=one.times(signal.mean_square), broad=one)
         try:
-            windows = convolution_windows(
+            windows, members = convolution_windows(
                 arguments, signal.field.size, transposed=transposed, borders=run.borders
-            )
+            ).thinned()
         except ValueError as error:
             run.note(step, f"{error}; the signal is passed on unchanged")
             return signal
@@ -171,7 +171,8 @@ def _layer(run: _Run, step: Step, given: list[Signal]) -> Signal:
         power = signal.mean_square
         moments = moments / power if power > 0 else np.eye(len(moments))
     if step.name not in run.laws:
-        run.laws[step.name] = run.law(LayerInput(step.name, step, channels, signal.mean_square, moments))
+        arriving = LayerInput(step.name, step, channels, signal.mean_square, moments, members)
+        run.laws[step.name] = run.law(arriving)
     law = run.laws[step.name]
     if law.covariance.shape != moments.shape:
         raise PlanError(

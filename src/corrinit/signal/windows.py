@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
 from math import prod
 from typing import Any, TypeAlias
 
@@ -16,6 +15,9 @@ from corrinit.signal.operations import per_axis
 
 Array: TypeAlias = NDArray[np.float64]
 Index: TypeAlias = NDArray[np.int64]
+
+MOST_TAPS = 343
+"""Of a kernel that is looked at tap by tap, 18×18 or 7×7×7: its moments have that many rows and columns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +32,7 @@ class Windows:
         dilation: δ per axis.
         transposed: whether the layer spreads its inputs: σ and δ then have their meaning of a transposed
             convolution.
+        standing: per axis, which tap of the kernel each of these is; None where they are all of them.
     """
 
     axes: tuple[Index, ...]
@@ -37,6 +40,25 @@ class Windows:
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
     transposed: bool = False
+    standing: tuple[Index, ...] | None = None
+
+    def thinned(self) -> tuple[Windows, tuple[Index, ...]]:
+        """Windows of at most `MOST_TAPS` taps, each standing for those around it; and per axis, of which.
+
+        Neighbouring pixels are alike, so a large kernel is summed up by fewer taps. Kernels that are small
+        enough, and transposed ones, of which few taps meet at an output, are left as they are.
+        """
+        everything = tuple(np.arange(k) for k in self.taps)
+        if self.transposed or prod(self.taps) <= MOST_TAPS:
+            return self, everything
+        most = int(MOST_TAPS ** (1 / len(self.taps)))
+        members = tuple(np.arange(k) * min(k, most) // k for k in self.taps)
+        standing = tuple(
+            np.array([int(np.median(np.flatnonzero(member == block))) for block in range(member[-1] + 1)])
+            for member in members
+        )
+        axes = tuple(axis[:, taps] for axis, taps in zip(self.axes, standing, strict=True))
+        return replace(self, axes=axes, standing=standing), members
 
     @property
     def output_size(self) -> tuple[int, ...]:
@@ -65,8 +87,13 @@ class Windows:
     @cached_property
     def tap_lags(self) -> Index:
         """T − t′ for all pairs of taps, row-major, shape (taps, taps, axes)."""
-        offsets = np.indices(self.taps).reshape(len(self.taps), -1).T
+        grid = np.meshgrid(*self._places, indexing="ij")
+        offsets = np.stack([axis.ravel() for axis in grid], axis=1)
         return offsets[:, None] - offsets[None, :]
+
+    @property
+    def _places(self) -> tuple[Index, ...]:
+        return self.standing or tuple(np.arange(k) for k in self.taps)
 
     def input_lags(self) -> tuple[Index, NDArray[np.bool_]]:
         """How far apart the inputs of two taps lie, shape (taps, taps, axes), and whether they ever meet."""
@@ -83,12 +110,11 @@ class Windows:
             coefficients: C, shape (taps, taps).
             lags: of the outputs, per axis.
         """
-        by_lag = np.zeros(tuple(2 * k - 1 for k in self.taps))
-        np.add.at(by_lag, tuple(np.moveaxis(self.tap_lags + np.asarray(self.taps) - 1, -1, 0)), coefficients)
-        for lag in product(*(range(1 - k, k) for k in self.taps)):
-            weight = by_lag[tuple(step + k - 1 for step, k in zip(lag, self.taps, strict=True))]
-            if weight == 0:
-                continue
+        far = np.array([places[-1] for places in self._places])
+        by_lag = np.zeros(tuple(2 * far + 1))
+        np.add.at(by_lag, tuple(np.moveaxis(self.tap_lags + far, -1, 0)), coefficients)
+        for place in np.argwhere(by_lag):
+            weight, lag = float(by_lag[tuple(place)]), place - far
             if not self.transposed:
                 pairs = zip(lags, self.stride, self.dilation, lag, strict=True)
                 yield weight, [at * s + d * step for at, s, d, step in pairs]
