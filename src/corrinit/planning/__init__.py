@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
+from numbers import Real
 from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict, get_args
 
 import torch
@@ -188,8 +189,10 @@ def plan(
     ):
         if value not in get_args(allowed):
             raise PlanError(f"{argument} is {value!r}; it is {one_of(get_args(allowed))}")
-    if not (isfinite(strength) and strength >= 0):
-        raise PlanError(f"strength is {strength}; it is a factor of at least 0")
+    if not isinstance(model, nn.Module):
+        raise PlanError(f"the model is {type(model).__name__}; give a torch.nn.Module")
+    if not (isinstance(strength, Real) and isfinite(strength) and strength >= 0):
+        raise PlanError(f"strength is {strength!r}; it is a factor of at least 0")
     named = Rule(method, correlation, scale=scale, nonlinearity=nonlinearity, bias=bias).checked()
     own_rules = read_rules(rules or {})
     base = base_recipe(recipe, method, DEFAULT)
