@@ -565,11 +565,16 @@ def archive_in_place(path):
     path.write_bytes(buffer.getvalue())
 
 
+def rename_class(path):
+    path.write_text(path.read_text().replace('"a"', '"c"', 1))
+
+
 CACHE_DAMAGE = {
     "truncated": lambda entry: os.truncate(entry / "train_images.npy", 150),
     "bit flip": lambda entry: flip_a_byte(entry / "test_images.npy"),
     "missing array": lambda entry: (entry / "test_labels.npy").unlink(),
     "empty facts": lambda entry: (entry / "facts.json").write_text(""),
+    "a letter of a class name": lambda entry: rename_class(entry / "facts.json"),
     "foreign facts": lambda entry: (entry / "facts.json").write_text("[1]"),
     "empty array": lambda entry: (entry / "train_images.npy").write_bytes(b""),
     "an archive in place of an array": lambda entry: archive_in_place(entry / "train_labels.npy"),
@@ -583,7 +588,9 @@ def test_a_damaged_cache_is_rebuilt(tmp_path, monkeypatch, damage):
     spec = small_parquet(tmp_path / "tiny")
     sound = np.array(load(spec).train_images)
     CACHE_DAMAGE[damage](cache_entry(tmp_path))
-    assert np.array_equal(load(spec).train_images, sound)
+    again = load(spec)
+    assert np.array_equal(again.train_images, sound)
+    assert again.classes == ("a", "b")
     forbid_decoding(monkeypatch)
     load(spec)
 

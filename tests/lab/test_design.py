@@ -85,6 +85,8 @@ def test_comparisons_that_start_at_once_are_all_kept(tmp_path):
         "{",
         "[]",
         "{}",
+        "[" * 100_000,
+        '{"comparisons": ' + "[" * 5_000 + "]" * 5_000 + "}",
         '{"comparisons": [{"setting": {}}]}',
         '{"comparisons": [{"setting": {}, "seeds": ["3"], "sequential": false}]}',
         '{"comparisons": [{"setting": {}, "seeds": [3], "sequential": 0}]}',

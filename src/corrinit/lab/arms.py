@@ -46,7 +46,8 @@ class Initialization:
     strength: float = 1.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "scale", _FORMER_SCALES.get(self.scale, self.scale))
+        if isinstance(self.scale, str):
+            object.__setattr__(self, "scale", _FORMER_SCALES.get(self.scale, self.scale))
         check_types(self)
         require(0 <= self.strength < inf, "strength", self.strength, "a factor of at least 0")
 

@@ -9,6 +9,7 @@ inference has to hold whenever one looks. A setting without an entry counts as p
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,9 @@ from filelock import FileLock
 
 from corrinit.atomic import replacing
 from corrinit.errors import CorrInitError
+from corrinit.lab import identity
 from corrinit.lab.config import Initialization, RunConfig, from_dict, to_dict
+from corrinit.lab.reading import RecordError, UnreadableError, parse_object, read_text
 
 FILE = "design.json"
 LOCK = ".design.lock"
@@ -89,7 +92,7 @@ def designs(folders: Iterable[Path]) -> dict[RunConfig, Design]:
         for file in sorted(folder.glob(f"**/{FILE}")):
             for shared, design in entries(file.parent):
                 try:
-                    setting = setting_of(from_dict(shared))
+                    setting = setting_of(from_dict(identity.today(shared)))
                 except CorrInitError as error:
                     raise _damaged(file, error) from error
                 found[setting] = found.get(setting, Design()) | design
@@ -129,11 +132,13 @@ def entries(folder: Path) -> list[Entry]:
         CorrInitError: if the file is damaged.
     """
     file = folder / FILE
-    try:
-        return [_entry(each) for each in json.loads(file.read_text(encoding="utf-8"))["comparisons"]]
-    except FileNotFoundError:
+    if not os.path.lexists(file):
         return []
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    try:
+        return [_entry(each) for each in parse_object(read_text(file), file)["comparisons"]]
+    except UnreadableError:
+        raise
+    except (RecordError, ValueError, TypeError, KeyError) as error:
         raise _damaged(file, error) from error
 
 

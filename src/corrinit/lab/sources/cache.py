@@ -11,6 +11,7 @@ import json
 import shutil
 import tempfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from corrinit.errors import CorrInitError, DataError
 from corrinit.lab.sources.base import Source, Splits
 from corrinit.lab.sources.images import Progress
 
-FORMAT = 2
+FORMAT = 3
 """Part of every key: raise it when the decoded bytes of an unchanged source would differ."""
 
 ARRAYS = tuple(field.name for field in fields(Splits) if field.name not in ("classes", "origin"))
@@ -54,12 +55,18 @@ def _read(entry: Path) -> Splits | None:
     """The entry, or None if it is missing or damaged in any way."""
     try:
         facts = json.loads((entry / "facts.json").read_text(encoding="utf-8"))
+        if facts["words"] != _checksum(facts["classes"], facts["origin"]):
+            return None
         arrays = {name: np.load(entry / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
         if any(zlib.crc32(array.data) != facts["crc32"][name] for name, array in arrays.items()):
             return None
         return Splits(tuple(facts["classes"]), facts["origin"], **arrays)
     except Exception:  # there are as many as there are ways to damage a file, and one remedy: decode again
         return None
+
+
+def _checksum(classes: Sequence[str], origin: str) -> int:
+    return zlib.crc32(json.dumps([*classes, origin]).encode())
 
 
 def _write(entry: Path, splits: Splits) -> None:
@@ -74,6 +81,7 @@ def _write(entry: Path, splits: Splits) -> None:
         facts = {
             "classes": splits.classes,
             "origin": splits.origin,
+            "words": _checksum(splits.classes, splits.origin),
             "crc32": {name: zlib.crc32(array.data) for name, array in arrays.items()},
         }
         (temporary / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
