@@ -119,7 +119,7 @@ class Comparison:
         seeds: dict[Initialization, set[int]] = {}
         for record in [*self.records, *(out.record for out in self.left_out if has_diverged(out.record))]:
             seeds.setdefault(record.config.initialization.canonical, set()).add(record.config.seed)
-        return self.design.anytime(max(map(len, seeds.values()), default=0))
+        return any(self.design.anytime(len(present)) for present in seeds.values())
 
     @property
     def estimate(self) -> Difference:
