@@ -25,6 +25,9 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 import corrinit
 from corrinit.correlation import default_correlation
 from corrinit.drawing import Draw, draw_all
+from corrinit.lab.models import build
+from corrinit.planning import deviations
+from corrinit.planning.remembered import Remembered
 
 REPEATS = 15
 RANKS = 4
@@ -110,6 +113,13 @@ def large_depthwise_layer() -> None:
     draw_all([(torch.empty(shape), Draw("depthwise", shape, 0.02, default_correlation(shape[2:])))], 0, 1)
 
 
+def planning(model: nn.Module, *, anew: bool) -> float:
+    """Seconds of a plan, with the signal computed anew or kept from a model of equal structure."""
+    if anew:
+        deviations._SIGNALS = Remembered()
+    return seconds(lambda: corrinit.plan(model, input_size=224)).wall
+
+
 def resident_bytes() -> dict[str, int]:
     """Resident memory of this process now, and at its peak since the last reset (Linux)."""
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
@@ -148,6 +158,8 @@ def main() -> None:
     kaiming = times["kaiming"]
     orthogonal = [seconds(lambda: initialize_with(nn.init.orthogonal_, model))]
     large = [seconds(large_depthwise_layer).wall for _ in range(REPEATS)]
+    residual = build("resnet18", classes=1000, in_channels=3, image_size=224, width=1.0)
+    anew, again = ([planning(residual, anew=each) for _ in range(REPEATS)] for each in (True, False))
     for what, values, target in (
         ("one thread / kaiming_normal_", cpu_ratios(times["one"], kaiming), "≤ 1.15"),
         ("two threads / kaiming_normal_, wall", wall_ratios(times["two"], kaiming), "≤ 0.7"),
@@ -156,6 +168,8 @@ def main() -> None:
         ("initialize / kaiming_normal_, wall", wall_ratios(times["initialize"], kaiming), ""),
         ("orthogonal_ / initialize", cpu_ratios(orthogonal, times["initialize"][:1]), "≥ 10"),
         ("a 51×51 depthwise layer, wall, s", large, "≤ 0.2"),
+        ("planning a ResNet-18, 224 pixels, s", anew, "≤ 0.5"),
+        ("planning one of equal structure, s", again, ""),
     ):
         rows.append((what, min(values), statistics.median(values), target))
     print("drawing the weights of a ResNet-50")

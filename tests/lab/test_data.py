@@ -612,17 +612,16 @@ def test_a_full_disk_leaves_no_part_of_an_entry(tmp_path, monkeypatch):
 # real images
 
 
-@pytest.fixture
-def cifar10_directory() -> Path:
+def directory_of(name: str) -> Path:
     beside = Path(__file__).parents[2].parent / "shared" / "data"
-    directory = Path(DATA_DIRECTORY or beside) / "cifar10-jpeg"
+    directory = Path(DATA_DIRECTORY or beside) / name
     if not directory.is_dir():
-        pytest.skip(f"{directory} is missing; CORRINIT_DATA names the directory that holds cifar10-jpeg")
+        pytest.skip(f"{directory} is missing; CORRINIT_DATA names the directory that holds {name}")
     return directory
 
 
-def test_real_cifar10_has_balanced_classes_and_correlated_neighbours(cifar10_directory):
-    data = load(f"parquet:{cifar10_directory}")
+def test_real_cifar10_has_balanced_classes_and_correlated_neighbours():
+    data = load(f"parquet:{directory_of('cifar10-jpeg')}")
     assert data.train_images.shape == (50_000, 3, 32, 32)
     assert np.bincount(data.train_labels).tolist() == [5_000] * 10
     assert np.bincount(data.test_labels).tolist() == [1_000] * 10
@@ -688,11 +687,8 @@ def test_a_reserve_is_known_by_its_labels_and_their_order():
     assert known.images == 10_000
 
 
-@pytest.mark.skipif(
-    not DATA_DIRECTORY or not (Path(DATA_DIRECTORY) / "tinyimagenet100-32").is_dir(), reason="not at hand"
-)
 def test_the_last_10_000_images_of_tiny_imagenet_are_a_reserve():
-    spec = f"parquet:{DATA_DIRECTORY}/tinyimagenet100-32"
+    spec = f"parquet:{directory_of('tinyimagenet100-32')}"
     kept, all_of_them = load(spec, train_subset=5000), load(spec, reserve="include")
     assert (kept.available, kept.kept_out, len(all_of_them.train_images)) == (40_000, 10_000, 50_000)
     assert kept.unused is not None

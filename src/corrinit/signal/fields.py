@@ -353,8 +353,13 @@ def _both_sides(moments: Array, windows: Windows, coefficients: Array) -> Array:
     padded = np.pad(moments, (0, 1))
     if index.shape[1] == 1:
         return coefficients[0, 0] * padded[index, index.T]
-    rows = np.tensordot(coefficients, padded[index.T], axes=(0, 0))  # (taps, outputs, inputs + 1)
     total = np.zeros((len(index), len(index)))
+    weights = coefficients.diagonal()
+    if np.count_nonzero(coefficients) == np.count_nonzero(weights):  # independent taps meet only themselves
+        for weight, tap in zip(weights, index.T, strict=True):
+            total += weight * padded[np.ix_(tap, tap)]
+        return total
+    rows = np.tensordot(coefficients, padded[index.T], axes=(0, 0))  # (taps, outputs, inputs + 1)
     for tap, row in enumerate(rows):
         total += row[:, index[:, tap]]
     return total
