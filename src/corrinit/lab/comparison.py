@@ -1,9 +1,8 @@
 """Runs put side by side: settings, their arms, and what pairing by seed says about them.
 
 A setting is all that runs share but the initialization and the seed, and the protocol by which they were
-made. An arm is one initialization in it. The
-arms of the 2×2, {independent, correlated} taps × {He, small} scale, tell what correlation does from what a
-smaller scale does.
+made. An arm is one initialization in it. The arms of the 2×2, {independent, correlated} taps × {He, small}
+scale, tell what correlation does from what a smaller scale does.
 """
 
 from __future__ import annotations
