@@ -91,6 +91,12 @@ def test_later_reports_obey_the_seeds_that_were_added(run):
     assert "anytime-valid" in Path("report.html").read_text()
 
 
+def test_runs_that_are_named_one_by_one_keep_their_design(run):
+    assert run("compare", "--methods", "orthogonal", "--seeds", "2", "--max-seeds", "3", *FAST).code == 0
+    assert run("report", *sorted(Path("runs").glob("*/")), "-o", "named.html").code == 0
+    assert "anytime-valid" in Path("named.html").read_text()
+
+
 def test_looking_again_with_more_seeds_is_not_a_fixed_design(run):
     arguments = ("compare", "--methods", "orthogonal", *FAST)
     assert "anytime" not in run(*arguments, "--seeds", "2").out

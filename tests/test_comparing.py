@@ -13,6 +13,7 @@ import corrinit
 from corrinit.errors import ConfigError
 from corrinit.lab import identity
 from corrinit.lab.identity import Change
+from corrinit.lab.stats import paired_difference
 
 METHODS = ["kaiming_normal", "correlated"]
 
@@ -402,3 +403,17 @@ def test_runs_with_other_metrics_than_those_before_are_named():
 
     with pytest.raises(ConfigError, match=r"result, returned by train_fn .* and seed 1, lack 'accuracy'"):
         corrinit.compare(train, METHODS, 2, model=build)
+
+
+def test_an_accuracy_in_percent_is_one_in_points():
+    result = corrinit.compare(lambda model, seed: {"accuracy": 10.0 + 60 * seed}, METHODS, 2, model=build)
+    assert "2 seeds are too few to tell" in result.verdict
+    images = 36  # of which 35, 34 are right, and 34, 33: differences of one step, equal by chance
+    right = {True: (35, 34), False: (34, 33)}
+    result = corrinit.compare(
+        lambda model, seed: {"accuracy": 100 * right[is_correlated(model)][seed] / images},
+        METHODS,
+        2,
+        model=build,
+    )
+    assert result.table[1].p == pytest.approx(paired_difference([35 / 36, 34 / 36], [34 / 36, 33 / 36]).p)

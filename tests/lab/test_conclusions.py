@@ -92,6 +92,13 @@ def test_seeds_that_were_not_fixed_have_wider_intervals():
     assert section.paragraphs[0].startswith("Planned with 3, then 5 seeds: intervals and p-values")
 
 
+def test_an_arm_that_lacks_planned_seeds_is_looked_at_before_its_end():
+    records = runs({BASELINE: 0}) + runs({ORTHOGONAL: 0.01}, seeds=range(3))
+    planned = {setting_of(BASE): Design(frozenset({5}))}
+    (section,) = conclusions(records, planned)
+    assert section.paragraphs[0].startswith("Planned with 5 seeds: intervals and p-values")
+
+
 def test_the_two_by_two_obeys_seeds_that_were_not_fixed():
     records = runs({BASELINE: 0, SMALL: 0.01, AT_HE: 0.01, CORRELATED: 0.03})
     planned = {setting_of(BASE): Design(frozenset({2}), sequential=True)}

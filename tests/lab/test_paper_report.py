@@ -13,7 +13,7 @@ from handmade import handmade
 
 from corrinit.cli import main
 from corrinit.lab import identity
-from corrinit.lab.design import Design, setting_of
+from corrinit.lab.design import Design, designs, setting_of
 from corrinit.lab.identity import Change
 from corrinit.lab.measured import measure
 from corrinit.lab.paper import CORRELATED, INDEPENDENT, Column, experiments
@@ -247,6 +247,7 @@ def test_reproduce_end_to_end(tmp_path, monkeypatch, capsys):
     assert ended.value.code in (0, None), capsys.readouterr().err
     text = text_of(Path("reproduction.html"))
     assert "24 of 24 planned runs finished" in text
+    assert set(designs([Path("runs")]).values()) == {Design(frozenset({2}))}
     for row in TABLE_3.rows:
         assert row.label in text
     capsys.readouterr()

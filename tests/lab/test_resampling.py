@@ -10,7 +10,7 @@ from handmade import handmade
 
 from corrinit.errors import ConfigError
 from corrinit.lab.config import TWO_BY_TWO, RunConfig
-from corrinit.lab.coverage import coverage, coverages
+from corrinit.lab.coverage import CHOSEN_RATES, coverage, coverages
 from corrinit.lab.data import hold_out, load
 from corrinit.lab.paper import experiments
 from corrinit.lab.protocol import Protocol
@@ -153,6 +153,14 @@ def test_what_seeds_vary_is_covered_and_the_rest_is_a_condition():
     assert "conditional on the training images and the test images" in coverage(RunConfig())
 
 
+def test_all_that_is_drawn_in_training_is_covered():
+    recipe = RunConfig(augmentation="crop_flip", dropout=0.1, train_subset=5000, resample=True)
+    assert coverage(recipe).startswith(
+        "Intervals cover the draw of the weights, the order of the images, their augmentation, what dropout "
+        "leaves out and the draw of 5,000 training images. They"
+    )
+
+
 def test_a_report_begins_with_it(tmp_path):
     config = RunConfig(train_subset=5000, epochs=1)
     records = [handmade(replace(config, initialization=arm), 0.5) for arm in TWO_BY_TWO]
@@ -161,6 +169,13 @@ def test_a_report_begins_with_it(tmp_path):
     write_report(records, tmp_path / "r.html", command="", markdown=tmp_path / "r.md")
     beginning = (tmp_path / "r.md").read_text().splitlines()[4]
     assert beginning == coverage(config, 50_000)
+
+
+def test_chosen_learning_rates_are_a_condition_too():
+    config = RunConfig(epochs=1)
+    records = [handmade(config, 0.5), handmade(replace(config, tested_on="held_out"), 0.5)]
+    assert coverages(records[:1]) == (coverage(config),)
+    assert coverages(records) == (coverage(config), CHOSEN_RATES)
 
 
 def test_a_record_that_does_not_tell_how_many_images_there_were_is_no_trouble():
@@ -173,7 +188,8 @@ def test_reports_of_several_kinds_tell_which_is_which():
         for resample, model in ((True, "small"), (False, "vgg8"), (False, "small"))
     ]
     held_out = handmade(replace(TINY, train_subset=None, tested_on="held_out"), 0.5)
-    told = coverages([*records, held_out])
+    told = coverages(records)
+    assert coverages([*records, held_out]) == (*told, CHOSEN_RATES)
     assert [sentence.partition(": ")[0] for sentence in told] == [
         "digits, small; digits, vgg8",
         "digits, small",

@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import t as student
 from scipy.stats import ttest_rel
 
+from corrinit.lab.sequential import sequential
 from corrinit.lab.stats import factorial, holm, paired_difference, resolution, summary, t_test
 
 scores = arrays(np.float64, (4, 5), elements=st.integers(0, 1000).map(lambda n: n / 1000))
@@ -89,7 +90,18 @@ def test_the_resolution_is_found_of_accuracies_in_double_and_single_precision(im
 
 def test_values_that_lie_on_no_grid_are_resolved_to_single_precision():
     assert resolution(np.random.default_rng(0).normal(size=12)) < 1e-6
-    assert resolution([0.7, 0.7, 0.7]) < 1e-6
+
+
+@pytest.mark.parametrize("estimate", [paired_difference, sequential])
+def test_values_that_are_all_equal_exclude_no_difference(estimate):
+    # Every run right on all of, say, 10 images: nothing tells how many there were.
+    same = estimate([1.0, 1.0, 1.0], [1.0, 1.0, 1.0])
+    assert (same.mean, same.p) == (0, 1)
+    assert same.low < -0.01 < 0.01 < same.high
+
+
+def test_opposite_values_are_not_taken_for_certain():
+    assert paired_difference([0.5, 0.5], [-0.5, -0.5]).p > 0.05
 
 
 def test_many_samples_at_once_are_the_same_as_one_by_one():

@@ -122,7 +122,7 @@ def compare(
     if outcome.records:
         command = shlex.join(["corrinit", *sys.argv[1:]])
         planned = designs([runs])
-        sys.stdout.write("\n".join(coverages(outcome.records)) + "\n\n")
+        sys.stdout.write("\n".join(coverages(records)) + "\n\n")
         _print(conclusions(records, planned, target=target))
         report = write_report(records, output, command=command, designs=planned, target=target)
         sys.stdout.write(f"{report}\n")

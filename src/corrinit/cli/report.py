@@ -52,7 +52,9 @@ def report(
     if not folders:
         raise ConfigError("no folder of run records is named; write, for example, corrinit report runs")
     command = shlex.join(["corrinit", *sys.argv[1:]])
-    records, planned = _read(folders), designs(folders)
+    records = _read(folders)
+    # The design lies beside the folders of the runs, which may be named one by one.
+    planned = designs({*folders, *(record.path.parent for record in records)})
     if paper is None:
         written = write_report(
             records, output, command=command, designs=planned, target=target, markdown=markdown

@@ -19,6 +19,7 @@ from corrinit.lab.claims import judge
 from corrinit.lab.comparison import compare
 from corrinit.lab.config import RunConfig
 from corrinit.lab.design import designs
+from corrinit.lab.design import plan as note_design
 from corrinit.lab.duration import durations, total
 from corrinit.lab.paper import CORRELATED, experiments
 from corrinit.lab.paper_report import write_paper_report
@@ -101,6 +102,8 @@ def carry_out_and_report(
         scale, data_sources(cifar10=cifar10, cifar100=cifar100), models, correlation, resample
     )
     configs = protocol.runs(experiments(name))
+    if configs:
+        note_design(runs, configs, seeds=SCALES[scale].seeds)
     if configs and (seconds is not None or scale != "smoke"):  # which takes less time than to say how long
         plan = Plan(protocol, configs, runs, jobs)
         sys.stderr.write(f"{plan.progress()}\n")

@@ -1,9 +1,8 @@
 """Runs put side by side: settings, their arms, and what pairing by seed says about them.
 
 A setting is all that runs share but the initialization and the seed, and the protocol by which they were
-made. An arm is one initialization in it. The
-arms of the 2×2, {independent, correlated} taps × {He, small} scale, tell what correlation does from what a
-smaller scale does.
+made. An arm is one initialization in it. The arms of the 2×2, {independent, correlated} taps × {He, small}
+scale, tell what correlation does from what a smaller scale does.
 """
 
 from __future__ import annotations
@@ -119,7 +118,7 @@ class Comparison:
         seeds: dict[Initialization, set[int]] = {}
         for record in [*self.records, *(out.record for out in self.left_out if has_diverged(out.record))]:
             seeds.setdefault(record.config.initialization.canonical, set()).add(record.config.seed)
-        return self.design.anytime(max(map(len, seeds.values()), default=0))
+        return any(self.design.anytime(len(present)) for present in seeds.values())
 
     @property
     def estimate(self) -> Difference:

@@ -182,7 +182,9 @@ def hold_out(dataset: Dataset) -> Dataset:
     """The training images alone, a fifth of each class taken from training and put in the place of the test.
 
     Settings are chosen on it, so that the test images decide nothing. The split of given images is always the
-    same; where a run's seed draws its training images, it is that draw which is split.
+    same; where a run's seed draws its training images, it is that draw which is split. Seeds that are
+    compared may then train on images held out here, as one does on all once a setting is chosen, or count
+    them among their unused ones, of which the choice has seen a small part.
     """
     labels = dataset.train_labels
     kept = stratified_sample(labels, round(0.8 * len(labels)), seed=0)

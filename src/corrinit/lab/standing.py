@@ -21,8 +21,8 @@ from corrinit.lab.gains import (
     scale_share,
 )
 from corrinit.lab.sequential import Sequential
-from corrinit.lab.stats import Difference, Estimate, Summary, holm, resolution, summary
-from corrinit.lab.verdict import POINTS, UNSTABLE, Unit, divergence, verdict
+from corrinit.lab.stats import Difference, Estimate, Summary, holm, summary
+from corrinit.lab.verdict import PERCENT, POINTS, UNSTABLE, Unit, divergence, verdict
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def standings(values: Mapping[str, BySeed], setting: Setting) -> tuple[Standing,
         setting: how they are compared.
     """
     finite, baseline = _finite(values), setting.baseline
-    step = resolution([each for own in finite.values() for each in own.values()] or [0.0])
+    step = setting.unit.resolution([each for own in finite.values() for each in own.values()] or [0.0])
     rows, tested = [], {}
     for arm, by_seed in values.items():
         own, fair = finite[arm], _all_finite(by_seed) and _all_finite(values[baseline])
@@ -280,7 +280,7 @@ def _finite(values: Mapping[str, BySeed]) -> dict[str, dict[int, float]]:
 
 
 def _cells(row: Standing, unit: Unit) -> tuple[str, ...]:
-    digits = ".2f" if unit == POINTS else ".4g"
+    digits = ".2f" if unit in (POINTS, PERCENT) else ".4g"
     value = "diverged"
     if row.values is not None:
         value = f"{unit.factor * row.values.mean:{digits}}"

@@ -177,7 +177,7 @@ def resolution(values: ArrayLike) -> float:
     """The step of the grid on which values lie: 1/N for accuracies on N images.
 
     N is the smallest number up to `FINEST` for which all values are multiples of 1/N, to single precision.
-    Of values that are on no such grid, or all equal, the step is what single precision resolves.
+    Of values that are on no such grid the step is what single precision resolves.
 
     >>> resolution([0.52, 0.5, 0.74, 0.66])
     0.02
@@ -185,8 +185,6 @@ def resolution(values: ArrayLike) -> float:
     sizes = np.unique(np.abs(_vector(values)))
     tolerance = PRECISION * sizes[-1]
     candidates = _counts()
-    if len(sizes) == 1:
-        return float(tolerance)
     for size in sizes:
         steps = candidates * size
         candidates = candidates[np.abs(steps - np.rint(steps)) <= candidates * tolerance]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from corrinit.lab.decision import INDIFFERENCE, Answer, is_decided
 from corrinit.lab.gains import EpochsSaved, ScaleShare
-from corrinit.lab.stats import Estimate
+from corrinit.lab.stats import Estimate, resolution
 
 TELLING = 0.1
 """Largest difference of accuracy, 10 points, that is worth excluding; a wider interval tells too little."""
@@ -16,6 +16,11 @@ TELLING = 0.1
 
 UNSTABLE = 0.1
 """Standard deviation of the final accuracies of an arm above which its learning rate counts as unstable."""
+
+
+STEADY = 5
+"""Seeds from which on tests hold even where half of the runs collapse: of fewer, those of an arm may all end
+alike, as if it were certain (`benchmarks/bench_calibration.py`)."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,15 @@ class Unit:
         ends = (f"{self.factor * end:.{decimals}f}" for end in possible)
         return " to ".join(ends).replace("-", "−")
 
+    def resolution(self, values: Sequence[float]) -> float:
+        """The step of the grid on which values lie: a share 1/N of the limit, if there is one.
+
+        >>> round(PERCENT.resolution([100 * 35 / 36, 100 * 34.5 / 36, 50.0]), 4)
+        1.3889
+        """
+        scale = self.limit if math.isfinite(self.limit) else 1.0
+        return scale * resolution([value / scale for value in values])
+
     def decimals(self, estimate: Estimate) -> int:
         """As many as show the first digit of half the width of the interval; at least 1."""
         width = self.factor * (estimate.high - estimate.low) / 2
@@ -57,10 +71,21 @@ class Unit:
 POINTS = Unit(100.0, "points", limit=1.0)
 """Percentage points of an accuracy in [0, 1]."""
 
+PERCENT = Unit(1.0, "points", limit=100.0)
+"""Percentage points of an accuracy in [0, 100]."""
+
 
 def unit_of(metric: str, values: Iterable[float]) -> Unit:
-    """Percentage points for an accuracy with values in [0, 1], else the unit of the metric itself."""
-    return POINTS if "accuracy" in metric.lower() and not any(v < 0 or v > 1 for v in values) else Unit()
+    """Percentage points for an accuracy in [0, 1] or [0, 100], else the unit of the metric itself.
+
+    >>> unit_of("accuracy", [0.7]) == POINTS, unit_of("Accuracy", [70.0]) == PERCENT, unit_of("loss", [0.7])
+    (True, True, Unit(factor=1.0, name='', limit=inf))
+    """
+    finite = [value for value in values if math.isfinite(value)]
+    if "accuracy" not in metric.lower() or min(finite, default=0.0) < 0:
+        return Unit()
+    largest = max(finite, default=0.0)
+    return next((unit for unit in (POINTS, PERCENT) if largest <= unit.limit), Unit())
 
 
 def verdict(
@@ -142,7 +167,8 @@ def unstable_in_words(found: Mapping[str, tuple[float, float]], remedy: str) -> 
     )
     return (
         f"The learning rate is unstable: depending on the seed, training ends for {told} (a standard "
-        f"deviation above {100 * UNSTABLE:g} points). Differences say little there; {remedy}."
+        f"deviation above {100 * UNSTABLE:g} points). Differences say little there, and with fewer than "
+        f"{STEADY} seeds a test calls them real too often; {remedy}."
     )
 
 
@@ -228,7 +254,7 @@ def _gain(
     if bound <= indifference:
         return f"no difference in final {metric} that matters: {change} {spread}"
     found = f"no difference in final {metric} was found: {change} {spread}"
-    if bound > TELLING and unit == POINTS:
+    if bound > TELLING * unit.limit:
         return f"{found}; {gain.n} seeds are too few to tell"
     limit = unit.signed(bound, decimals).removeprefix("+")
     return f"{found}, and differences beyond ±{limit} are excluded by the interval"
