@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import isfinite
+from math import isfinite, sqrt
 from numbers import Real
 from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict, get_args
 
@@ -33,7 +33,7 @@ from corrinit.planning.choices import (
     rule_for,
 )
 from corrinit.planning.deviations import standard_deviations
-from corrinit.planning.gains import gain_of
+from corrinit.planning.gains import Powers, gain_of
 from corrinit.planning.layer_plan import LayerPlan
 from corrinit.planning.model_graph import model_graph
 from corrinit.planning.plans import Plan
@@ -222,6 +222,7 @@ def plan(
         places({name: c.module for name, c in drawn.items()}, graph),
         _Words(base, named, own_rules, NamedCorrelations(strength, missing), mode, a),
         select(model, independent, "independent"),
+        graph,
     )
     known_size = input_size is not None or images is not None
     stds, signal = standard_deviations(choices, graph, borders=known_size)
@@ -255,9 +256,11 @@ def _choices(
     roles: Mapping[str, Place],
     words: _Words,
     independent: frozenset[str],
+    graph: Graph | None,
 ) -> dict[str, Choice]:
     """What each layer gets that is drawn; its standard deviation is still open."""
     depths = relative_depths(list(drawn), {name: c.taps for name, c in drawn.items()})
+    powers = None if graph is None else Powers(graph)
     choices = {}
     for name, candidate in drawn.items():
         rule = rule_for(
@@ -272,7 +275,9 @@ def _choices(
         if rule.method == "keep":
             continue
         layer = candidate.layer(
-            depth=depths[name], gain=gain_of(rule.nonlinearity, words.slope), backward=words.mode == "fan_out"
+            depth=depths[name],
+            gain=_gain(rule, roles[name], powers, words.slope),
+            backward=words.mode == "fan_out",
         )
         try:
             choices[name] = choose(
@@ -287,6 +292,18 @@ def _choices(
         except CorrelationError as error:
             raise _of_layer(candidate.row, error) from error
     return choices
+
+
+def _gain(rule: Rule, place: Place, powers: Powers | None, slope: float) -> float:
+    """The gain g of a layer: that of a named activation, or of the one that follows.
+
+    The scale `"natural"` looks at the strength that arrives, and needs none: `standard_deviations`.
+    """
+    step = place.activation
+    follows = rule.nonlinearity == "follows" and not rule.scale_is("natural")
+    if follows and step is not None and powers is not None and (power := powers.of(step)) is not None:
+        return sqrt(power.before(1.0))
+    return gain_of(rule.nonlinearity, slope)
 
 
 def _kept(candidate: Candidate) -> LayerPlan:
