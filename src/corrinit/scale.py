@@ -199,6 +199,7 @@ def _second_moments(correlation: SpatialCorrelation, inputs: SpatialCorrelation 
 
 def _require_named(inputs: object) -> None:
     if not isinstance(inputs, str) or inputs not in get_args(NamedInputs):
+        given = repr(inputs) if isinstance(inputs, (str, int, float)) else f"of type {type(inputs).__name__}"
         raise CorrelationError(
-            f"inputs is {inputs!r}; it is 'independent', 'identical', or M as a SpatialCorrelation or array"
+            f"the scale is {given}; it is 'he', 'paper', or M as a SpatialCorrelation or array"
         )
