@@ -45,7 +45,10 @@ def renamed_inputs(scale: Any, inputs: Any) -> Any:
         raise CorrelationError("both scale and inputs are given; give scale alone, inputs is its older name")
     new = inputs
     if isinstance(inputs, str):
-        _require_named(inputs)
+        if inputs not in _INPUTS_OF.values():
+            raise CorrelationError(
+                f"inputs is {inputs!r}; it is 'independent', 'identical', or M, and scale= says it now"
+            )
         new = next(name for name, old in _INPUTS_OF.items() if inputs == old)
     said = f"inputs={f'{inputs!r}' if isinstance(inputs, str) else 'M'}"
     named = f'"{new}"' if isinstance(new, str) else "M"
