@@ -354,3 +354,11 @@ def test_activations_of_the_same_text_are_told_apart():
     drawn = [layer for layer in made.layers if layer.is_drawn][:2]
     for layer, slope in zip(drawn, slopes, strict=True):
         assert layer.std == pytest.approx((2 / (1 + slope**2) / 4) ** 0.5, rel=0.01)
+
+
+def test_what_is_tied_is_counted_once():
+    model = nn.Sequential(nn.Linear(8, 8, bias=False), nn.ReLU(), nn.Linear(8, 8, bias=False))
+    model[2].weight = model[0].weight
+    model[0].weight.requires_grad = False
+    with pytest.warns(CorrInitWarning, match="0 of 2"):
+        assert "most are elsewhere: kept 100 %" in str(corrinit.plan(model))
