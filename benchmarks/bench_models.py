@@ -7,10 +7,10 @@ torchvision, timm, segmentation-models-pytorch and transformers where they are i
 weights.
 
 Targets: ratios between ½ and 2 (2.5 for plain nets of 20 layers, 4 for residual ones without normalization),
-loss within 5 %. Where normalized branches of γ = 1 are added one after the other, the sum grows whatever the
-weights are.
+loss within 5 %. What leaves them is marked, with the reason where one is known.
 
     python benchmarks/bench_models.py [NAME ...] [--data parquet:DIR] [--recipe NAME] [--seeds N]
+        [--write docs/initialize.md]    # puts the table into the document, between its marks
 """
 
 import argparse
@@ -20,6 +20,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -38,6 +39,15 @@ class Case(NamedTuple):
     side: int = 32
     bound: float = 2.0
     batch: int = 40
+    known: str = ""
+    """Why it may leave the bound."""
+
+
+ADDED = "normalized branches of γ = 1 add up, whatever the weights"
+GATED = "a gate halves what passes, and a normalization follows"
+STRAYS = "SiLU multiplies what a draw strays by, layer by layer"
+STANDARDIZED = "weights are standardized: the model sets its own strength"
+NARROW = "16 channels in between: draws stray"
 
 
 def plain(activation: type[nn.Module], layers: int = 20, channels: int = 64) -> Callable[[], nn.Module]:
@@ -91,7 +101,9 @@ def own_models() -> dict[str, Case]:
     return {
         "plain-20 ReLU": Case(plain(nn.ReLU), bound=2.5),
         "plain-20 GELU": Case(plain(nn.GELU), bound=2.5),
-        "plain-20 SiLU": Case(plain(nn.SiLU), bound=2.5),
+        "plain-20 GELU, 256 channels": Case(plain(nn.GELU, channels=256), bound=2.5, batch=10),
+        "plain-20 SiLU": Case(plain(nn.SiLU), bound=2.5, known=STRAYS),
+        "plain-20 SiLU, 256 channels": Case(plain(nn.SiLU, channels=256), bound=2.5, batch=10, known=STRAYS),
         "plain-20 tanh": Case(plain(nn.Tanh), bound=2.5),
         "vgg8": Case(lab("vgg8")),
         "vgg8, no norm": Case(lab("vgg8", batch_norm=False)),
@@ -117,7 +129,8 @@ def foreign_models() -> Iterator[tuple[str, Case]]:
             side = {"vgg11": 64, "vit_b_16": 224}.get(name, 96)
             bound = 2.5 if name in ("vgg11", "squeezenet1_1") else 2.0
             make = lambda name=name: tv.get_model(name, weights=None, num_classes=CLASSES)  # noqa: E731
-            yield f"torchvision {name}", Case(make, side, bound, 10 if name == "vit_b_16" else 20)
+            known = NARROW if name == "squeezenet1_1" else ADDED
+            yield f"torchvision {name}", Case(make, side, bound, 10 if name == "vit_b_16" else 20, known)
     except Exception as error:  # an operator library that does not fit torch raises RuntimeError
         print(f"  torchvision cannot be imported: {error}")
     try:
@@ -130,7 +143,8 @@ def foreign_models() -> Iterator[tuple[str, Case]]:
             side = 224 if "vit" in name else 96
             bound = 4.0 if name.startswith("nf") else 2.0
             make = lambda name=name: timm.create_model(name, num_classes=CLASSES)  # noqa: E731
-            yield f"timm {name}", Case(make, side, bound, 10 if "vit" in name or "768" in name else 20)
+            known = {"nfnet_f0": STANDARDIZED, "efficientnet_b0": f"{ADDED}; {GATED}"}.get(name, "")
+            yield f"timm {name}", Case(make, side, bound, 10 if "vit" in name or "768" in name else 20, known)
     except Exception as error:
         print(f"  timm cannot be imported: {error}")
     try:
@@ -138,7 +152,7 @@ def foreign_models() -> Iterator[tuple[str, Case]]:
 
         for kind in (smp.Unet, smp.Linknet):
             make = lambda kind=kind: kind("resnet18", encoder_weights=None, classes=CLASSES)  # noqa: E731
-            yield f"smp {kind.__name__} resnet18", Case(make, 96, batch=20)
+            yield f"smp {kind.__name__} resnet18", Case(make, 96, batch=20, known=ADDED)
     except Exception as error:
         print(f"  segmentation_models_pytorch cannot be imported: {error}")
     try:
@@ -227,11 +241,13 @@ def main() -> None:
     parser.add_argument("--data", default="parquet:cifar10-jpeg")
     parser.add_argument("--recipe", default=None)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--write", type=Path)
     arguments = parser.parse_args()
     cases = own_models() | dict(foreign_models())
     images = load_images(arguments.data, 40)
     heads = ("model", "blocks", "over images", "over input", "bound", "loss / ln C", "plan")
     print("{:42}{:>7}{:>14}{:>14}{:>7}{:>22}{:>8}".format(*heads))
+    table: list[tuple[str, ...]] = []
     for name, case in cases.items():
         if arguments.names and not any(wanted in name for wanted in arguments.names):
             continue
@@ -251,12 +267,29 @@ def main() -> None:
                 seen.append(measure(model, batch))
         outputs, growth = (sorted(value for each in seen for value in each[index]) for index in (0, 1))
         losses = sorted(each.loss / math.log(CLASSES) for each in seen)
-        verdict = "".join("  !" for v in (outputs, growth) if v[0] < 1 / case.bound or v[-1] > case.bound)
-        verdict += "" if losses[-1] <= 1.05 else "  loss!"
-        middle = f"{statistics.mean(losses):.3f} ({losses[0]:.3f}-{losses[-1]:.3f})"
+        left = [v for v in (outputs, growth) if v[0] < 1 / case.bound or v[-1] > case.bound]
+        mean = statistics.mean(losses)
+        reasons = [case.known or "no reason known"] * bool(left) + ["the loss"] * (abs(mean - 1) > 0.05)
+        middle = f"{mean:.3f} ({losses[0]:.3f}-{losses[-1]:.3f})"
         pairs = [f"{values[0]:.2f} {values[-1]:.2f}" for values in (outputs, growth)]
         row = (name, len(seen[0].outputs), *pairs, case.bound, middle, f"{seconds:.2f}s")
-        print("{:42}{:7}{:>14}{:>14}{:7}{:>22}{:>8}".format(*row) + verdict, flush=True)
+        print("{:42}{:7}{:>14}{:>14}{:7}{:>22}{:>8}".format(*row), *reasons, sep="  ", flush=True)
+        spans = [" to ".join(pair.split()) for pair in pairs]
+        table.append((name, *spans, f"{case.bound:g}", f"{mean:.3f}", "; ".join(reasons)))
+    if arguments.write is not None:
+        put_into(arguments.write, table)
+
+
+def put_into(document: Path, table: list[tuple[str, ...]]) -> None:
+    """Replace what stands between the marks of a document by the table."""
+    heads = ("model", "over the images", "over the input", "bound", "loss / ln C", "what leaves the bound")
+    lines = ["| " + " | ".join(row) + " |" for row in (heads, (":--", *["--:"] * 4, ":--"), *table)]
+    text = document.read_text(encoding="utf-8")
+    before, mark, rest = text.partition("<!-- table: models -->\n")
+    _, end, after = rest.partition("<!-- end -->")
+    if not (mark and end):
+        raise SystemExit(f"{document} has no marks for the table")
+    document.write_text("".join((before, mark, "\n".join(lines), "\n", end, after)), encoding="utf-8")
 
 
 if __name__ == "__main__":

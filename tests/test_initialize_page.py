@@ -1,10 +1,13 @@
 """The page on `initialize` says what the recipes say, and shows what its command draws."""
 
+import math
 import shlex
 from pathlib import Path
 
 import pytest
+from torch import nn
 
+from corrinit.planning.gains import Power
 from corrinit.planning.recipes import RECIPES, score_deviation
 
 ROOT = Path(__file__).parents[1]
@@ -40,3 +43,17 @@ def test_the_figure_is_what_its_command_draws(run):
     drawn, committed = Path("drawn.svg").read_text(), (ROOT / "docs" / "signal.svg").read_text()
     assert drawn.count("<path") == committed.count("<path")
     assert "recipe 2026.1" in committed
+
+
+def test_what_the_page_says_of_draws_that_stray():
+    """By d log E f(y)² / d log v, where the signal keeps unit strength, what it strays by is multiplied."""
+
+    def factor(activation, step=0.05):
+        low, high = (Power(activation).before(math.exp(shift)) for shift in (-step, step))
+        return 2 * step / math.log(high / low)
+
+    text = PAGE.read_text(encoding="utf-8")
+    relu, gelu, silu = map(factor, (nn.ReLU(), nn.GELU(), nn.SiLU()))
+    assert relu == pytest.approx(1, abs=1e-3)
+    assert f"with GELU multiplied by {gelu:.2f} per layer, with SiLU by {silu:.2f}" in text
+    assert f"that is {silu**20:.0f}-fold over twenty layers" in text

@@ -70,7 +70,7 @@ def test_older_name_of_a_scale_is_taken_with_a_warning_that_shows_the_new_line(i
         ({"scale": "measured"}, r"'measured' is one of a model, .*corrinit\.estimate_inputs"),
         ({"scale": "small"}, "scale is 'small'; it is 'he', 'paper', or M"),
         ({"scale": "he", "inputs": "independent"}, "both scale and inputs are given"),
-        ({"scale": 3}, "inputs is 3"),
+        ({"scale": 3}, "the scale is 3"),
         ({"scale": np.eye(4)}, "needs 9×9 finite numbers"),
         ({"scale": SpatialCorrelation.identity((2, 2))}, "a 2×2 kernel needs"),
     ],

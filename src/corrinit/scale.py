@@ -45,7 +45,10 @@ def renamed_inputs(scale: Any, inputs: Any) -> Any:
         raise CorrelationError("both scale and inputs are given; give scale alone, inputs is its older name")
     new = inputs
     if isinstance(inputs, str):
-        _require_named(inputs)
+        if inputs not in _INPUTS_OF.values():
+            raise CorrelationError(
+                f"inputs is {inputs!r}; it is 'independent', 'identical', or M, and scale= says it now"
+            )
         new = next(name for name, old in _INPUTS_OF.items() if inputs == old)
     said = f"inputs={f'{inputs!r}' if isinstance(inputs, str) else 'M'}"
     named = f'"{new}"' if isinstance(new, str) else "M"
@@ -199,6 +202,7 @@ def _second_moments(correlation: SpatialCorrelation, inputs: SpatialCorrelation 
 
 def _require_named(inputs: object) -> None:
     if not isinstance(inputs, str) or inputs not in get_args(NamedInputs):
+        given = repr(inputs) if isinstance(inputs, (str, int, float)) else f"of type {type(inputs).__name__}"
         raise CorrelationError(
-            f"inputs is {inputs!r}; it is 'independent', 'identical', or M as a SpatialCorrelation or array"
+            f"the scale is {given}; it is 'he', 'paper', or M as a SpatialCorrelation or array"
         )

@@ -14,6 +14,7 @@ from corrinit import CorrInitWarning, SpatialCorrelation, kernels
 from corrinit.errors import ConfigError, PlanError
 from corrinit.lab.models import build
 from corrinit.methods import METHODS
+from corrinit.planning.gains import Power
 from corrinit.planning.recipes import RECIPES, Rule, score_deviation
 from corrinit.signal import gain, natural
 from recipe_models import FILE, MODELS, Decoder, Depthwise, weights
@@ -324,3 +325,40 @@ def test_looking_for_the_signal_leaves_no_trace():
         corrinit.plan(model)
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("scale", ["he", "paper", "measured"])
+def test_a_scale_that_is_named_leaves_the_gain_to_the_activation_that_follows(scale):
+    def made(activation):
+        model = nn.Sequential(nn.Conv2d(3, 8, 3), activation, nn.Conv2d(8, 8, 3))
+        return corrinit.plan(model, scale=scale, images=torch.randn(2, 3, 8, 8)).layers[0]
+
+    relu, gelu = made(nn.ReLU()), made(nn.GELU())
+    assert relu.gain == pytest.approx(2**0.5)
+    assert gelu.gain == pytest.approx(Power(nn.GELU()).before(1.0) ** 0.5)
+    assert gelu.std / relu.std == pytest.approx(gelu.gain / relu.gain)
+
+
+def test_activations_of_the_same_text_are_told_apart():
+    class Leaky(nn.Module):
+        def __init__(self, slope):
+            super().__init__()
+            self.slope = slope
+
+        def forward(self, x):
+            return torch.maximum(x, self.slope * x)
+
+    slopes = (0.0, 0.9)
+    layers = [each for slope in slopes for each in (nn.Conv2d(4, 4, 1), Leaky(slope))]
+    made = corrinit.plan(nn.Sequential(*layers, nn.Conv2d(4, 4, 1)))
+    drawn = [layer for layer in made.layers if layer.is_drawn][:2]
+    for layer, slope in zip(drawn, slopes, strict=True):
+        assert layer.std == pytest.approx((2 / (1 + slope**2) / 4) ** 0.5, rel=0.01)
+
+
+def test_what_is_tied_is_counted_once():
+    model = nn.Sequential(nn.Linear(8, 8, bias=False), nn.ReLU(), nn.Linear(8, 8, bias=False))
+    model[2].weight = model[0].weight
+    model[0].weight.requires_grad = False
+    with pytest.warns(CorrInitWarning, match="0 of 2"):
+        assert "most are elsewhere: kept 100 %" in str(corrinit.plan(model))

@@ -68,6 +68,15 @@ def test_a_branch_joins_where_the_next_block_normalizes_its_sum():
     assert found["0"].role == "stem"
 
 
+def test_a_sum_that_is_normalized_later_is_not_strengthened_for_the_activation_beyond():
+    found = placed(
+        nn.Sequential(nn.Conv2d(3, 8, 3), Block(8), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 1))
+    )
+    assert found["0"].normalized
+    assert found["0"].activation is None
+    assert found["1.first"].activation is not None
+
+
 def test_kinds_of_convolutions_and_attention():
     model = nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1),

@@ -9,6 +9,8 @@ from torch.nn.modules.conv import _ConvTransposeNd
 from corrinit.kernels import exponential
 from corrinit.signal import natural, white
 from corrinit.signal.fields import MOST_PAIRS, LagField, PairField, stationary
+from corrinit.signal.graph import Step
+from corrinit.signal.law import LayerInput
 from corrinit.signal.operations import module_arguments
 from corrinit.signal.windows import convolution_windows
 
@@ -143,3 +145,36 @@ def test_both_kinds_of_field_agree():
         assert first.between() == pytest.approx(second.between(), rel=0.02, abs=1e-9)
         assert first.within() == pytest.approx(second.within(), rel=0.05)
         assert first.neighbours() == pytest.approx(second.neighbours(), abs=0.02)
+
+
+@pytest.mark.parametrize("kernel", [((9, 5), (1, 1), (1, 1)), ((7, 7), (2, 3), (2, 1)), ((13,), (2,), (3,))])
+def test_a_large_kernel_does_to_correlations_what_its_taps_do_one_lag_after_the_other(kernel, monkeypatch):
+    size, stride, dilation = kernel
+    arguments = {
+        "kernel_size": size, "stride": stride, "dilation": dilation, "padding": [(3, 3)] * len(size),
+        "padding_mode": "zeros",
+    }  # fmt: skip
+    pixels = (41, 37)[: len(size)]
+    windows = convolution_windows(arguments, pixels, transposed=False)
+    field = stationary(natural(pixels), pixels)
+    factor = np.random.default_rng(0).standard_normal((int(np.prod(size)),) * 2)
+    found = []
+    for most in (0, len(factor)):
+        monkeypatch.setattr("corrinit.signal.fields._FEW_TAPS", most)
+        found.append(field.convolved(windows, factor @ factor.T))
+    np.testing.assert_allclose(found[0].power, found[1].power, rtol=1e-12)
+    by_lag = [each.correlation if isinstance(each, LagField) else each.same for each in found]
+    np.testing.assert_allclose(*by_lag, rtol=0, atol=1e-12 * abs(by_lag[1]).max())
+
+
+def test_what_stands_for_several_taps_has_the_sum_of_their_covariances():
+    members = (np.array([0, 0, 1, 1, 1]), np.array([0, 1, 2]))
+    covariance = np.arange(15.0 * 15).reshape(15, 15)
+    arriving = LayerInput("layer", Step(0, "conv", "Conv2d"), 1, 1.0, np.eye(6), members)
+    rows = np.array([[3 * first + second for second in range(3)] for first in members[0]]).ravel()
+    total = np.zeros((6, 6))
+    for t, row in enumerate(rows):
+        for u, column in enumerate(rows):
+            total[row, column] += covariance[t, u]
+    np.testing.assert_array_equal(arriving.standing_for(covariance), total)
+    np.testing.assert_array_equal(arriving.standing_for(None).diagonal(), [2, 2, 2, 3, 3, 3])

@@ -6,12 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from math import isfinite
+from math import isfinite, sqrt
 from numbers import Real
 from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict, get_args
 
-import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
@@ -19,7 +17,6 @@ from corrinit.correlation import format_size
 from corrinit.correlation_source import CorrelationSource, MissingSize
 from corrinit.errors import CorrelationError, PlanError
 from corrinit.init import FanMode
-from corrinit.kernels import mean_off_diagonal
 from corrinit.layers.selectors import Selectors, select
 from corrinit.layers.unknown_layers import Modules, like_convolutions
 from corrinit.planning.candidates import Candidate, read_candidates, warn_of_layers_left_alone
@@ -33,14 +30,15 @@ from corrinit.planning.choices import (
     rule_for,
 )
 from corrinit.planning.deviations import standard_deviations
-from corrinit.planning.gains import gain_of
+from corrinit.planning.gains import Powers, gain_of
 from corrinit.planning.layer_plan import LayerPlan
 from corrinit.planning.model_graph import model_graph
 from corrinit.planning.plans import Plan
 from corrinit.planning.recipes import DEFAULT, Recipe, Rule, Scale, is_role, one_of, read_rules
 from corrinit.planning.roles import Place, places
+from corrinit.planning.rows import drawn_row, kept_row, model_notes, signal_notes
 from corrinit.scale import renamed_inputs
-from corrinit.signal import Graph, SignalReport
+from corrinit.signal import Graph
 from corrinit.signal.activations import Activation
 
 Bias: TypeAlias = Literal["zeros", "keep"]
@@ -222,17 +220,20 @@ def plan(
         places({name: c.module for name, c in drawn.items()}, graph),
         _Words(base, named, own_rules, NamedCorrelations(strength, missing), mode, a),
         select(model, independent, "independent"),
+        graph,
     )
     known_size = input_size is not None or images is not None
     stds, signal = standard_deviations(choices, graph, borders=known_size)
     warn_of_layers_left_alone(model, candidates, include)
     return Plan(
         tuple(
-            _row(c, choices[c.row.name], stds[c.row.name], mode) if c.row.name in choices else _kept(c)
+            drawn_row(c, choices[c.row.name], stds[c.row.name], mode)
+            if c.row.name in choices
+            else kept_row(c)
             for c in candidates
         ),
         recipe=base.name,
-        notes=(*_notes(model, keep_constants), *_signal_notes(signal, graph, known_size)),
+        notes=(*model_notes(model, keep_constants), *signal_notes(signal, graph, known_size)),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         images=images,
         signal=signal,
@@ -255,9 +256,11 @@ def _choices(
     roles: Mapping[str, Place],
     words: _Words,
     independent: frozenset[str],
+    graph: Graph | None,
 ) -> dict[str, Choice]:
     """What each layer gets that is drawn; its standard deviation is still open."""
     depths = relative_depths(list(drawn), {name: c.taps for name, c in drawn.items()})
+    powers = None if graph is None else Powers(graph)
     choices = {}
     for name, candidate in drawn.items():
         rule = rule_for(
@@ -272,7 +275,9 @@ def _choices(
         if rule.method == "keep":
             continue
         layer = candidate.layer(
-            depth=depths[name], gain=gain_of(rule.nonlinearity, words.slope), backward=words.mode == "fan_out"
+            depth=depths[name],
+            gain=_gain(rule, roles[name], powers, words.slope),
+            backward=words.mode == "fan_out",
         )
         try:
             choices[name] = choose(
@@ -289,51 +294,16 @@ def _choices(
     return choices
 
 
-def _kept(candidate: Candidate) -> LayerPlan:
-    """The row of a layer that is not drawn."""
-    row = candidate.row
-    return row if candidate.why is not None else replace(row, reason="kept by a rule")
+def _gain(rule: Rule, place: Place, powers: Powers | None, slope: float) -> float:
+    """The gain g of a layer: that of a named activation, or of the one that follows.
 
-
-def _row(candidate: Candidate, choice: Choice, std: float, mode: FanMode) -> LayerPlan:
-    """The row of the plan of a layer that is drawn."""
-    layer, row = choice.layer, candidate.row
-    reason = [f"n_{mode.removeprefix('fan_')} = {layer.channels}"]
-    if layer.groups > 1:
-        reason.append("depthwise" if choice.place.role == "depthwise" else f"{layer.groups} groups")
-    reason += [*choice.notes, *filter(None, [candidate.note, _rounding(choice, std, candidate.dtype)])]
-    if row.like is not None and row.like.std is not None:
-        std, reason = row.like.std, [*reason, "std as given"]
-    return replace(
-        row,
-        method=choice.name,
-        role=choice.place.role,
-        scale=choice.scale_name,
-        reason=", ".join(reason),
-        std=std,
-        correlation=choice.taps,
-        zero_bias=candidate.zero_bias and choice.rule.bias != "keep",
-        gain=layer.gain,
-        depth=layer.depth,
-    )
-
-
-_MOVED = 0.01
-"""By how much of itself rounding may move the mean correlation before the plan says so."""
-
-
-def _rounding(choice: Choice, std: float, dtype: torch.dtype) -> str:
-    """R as it is after rounding to a short type, where that differs; found on 4,096 filters."""
-    if choice.taps is None or dtype.itemsize > 2:
-        return ""
-    generator = torch.Generator(device="cpu").manual_seed(0)
-    factor = torch.tensor(choice.taps.factor, dtype=torch.float32)
-    filters = std * torch.randn(4096, len(factor), generator=generator) @ factor.T
-    before, after = (
-        mean_off_diagonal(torch.corrcoef(each.double().T).numpy()) for each in (filters, filters.to(dtype))
-    )
-    name = str(dtype).removeprefix("torch.")
-    return f"R mean {after:.3f} once rounded to {name}" if abs(after - before) > _MOVED * abs(before) else ""
+    The scale `"natural"` looks at the strength that arrives, and needs none: `standard_deviations`.
+    """
+    step = place.activation
+    follows = rule.nonlinearity == "follows" and not rule.scale_is("natural")
+    if follows and step is not None and powers is not None and (power := powers.of(step)) is not None:
+        return sqrt(power.before(1.0))
+    return gain_of(rule.nonlinearity, slope)
 
 
 def _of_layer(row: LayerPlan, error: CorrelationError) -> PlanError:
@@ -342,21 +312,3 @@ def _of_layer(row: LayerPlan, error: CorrelationError) -> PlanError:
 
 def _input_size(input_size: int | Sequence[int] | None, images: Tensor | None) -> int | Sequence[int] | None:
     return tuple(images.shape[1:]) if input_size is None and images is not None else input_size
-
-
-def _signal_notes(signal: SignalReport | None, graph: Graph | None, known_size: bool) -> tuple[str, ...]:
-    """What the scale of the signal that arrives was taken to be."""
-    if signal is None or graph is None:
-        return ()
-    if graph.source != "trace" or not signal.layers:
-        return signal.notes[:1]
-    if known_size or len(graph.input_shape) < 3:
-        return ()
-    size = format_size(graph.input_shape[1:])
-    return (f"signal of natural images of {size}, without zero padding; give input_size= for yours",)
-
-
-def _notes(model: nn.Module, keep_constants: bool) -> tuple[str, ...]:
-    if keep_constants and any(parameter.is_meta for parameter in model.parameters()):
-        return ("on the meta device: deliberate zeros and constants cannot be told, and are drawn",)
-    return ()

@@ -15,11 +15,11 @@ those of natural images, outputs of mean square v need s² = v / (n q ⟨DRD, M�
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
-import torch
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from corrinit.errors import CorrelationError, PlanError
@@ -27,10 +27,10 @@ from corrinit.kernels import tap_offsets
 from corrinit.layers.weight_standardization import effective_deviation
 from corrinit.methods import require_scale
 from corrinit.planning.choices import Choice
-from corrinit.planning.gains import Power
+from corrinit.planning.gains import Powers
 from corrinit.planning.recipes import score_deviation
 from corrinit.planning.remembered import Remembered, structure
-from corrinit.signal import Graph, LayerInput, LayerLaw, SignalReport, Step, kept_law, natural, propagate
+from corrinit.signal import Graph, LayerInput, LayerLaw, SignalReport, kept_law, natural, propagate
 
 _SIGNALS = Remembered()
 
@@ -124,8 +124,11 @@ class _NaturalLaw:
     choices: Mapping[str, Choice]
     graph: Graph
     stds: dict[str, float]
-    _powers: dict[str, Power | None] = field(default_factory=dict)
     _reached: list[str] = field(default_factory=list)
+
+    @cached_property
+    def _powers(self) -> Powers:
+        return Powers(self.graph)
 
     @property
     def last(self) -> str:
@@ -170,21 +173,10 @@ class _NaturalLaw:
             return choice.layer.gain**2 * wanted
         if place.joins:
             return wanted / self.branches if choice.rule.share else wanted
-        power = None if place.activation is None else self._power(place.activation)
+        power = None if place.activation is None else self._powers.of(place.activation)
         return wanted if power is None else power.before(wanted)
 
     @property
     def branches(self) -> int:
         """The number of residual branches that are added as they are."""
         return max(1, sum(choice.place.joins for choice in self.choices.values()))
-
-    def _power(self, step: Step) -> Power | None:
-        function: Callable[[torch.Tensor], torch.Tensor] | None
-        function = step.arguments.get("function") or self.graph.modules.get(step.name)
-        key = repr(function)
-        if key not in self._powers:
-            try:
-                self._powers[key] = None if function is None else Power(function)
-            except PlanError:  # it acts on more than each value alone
-                self._powers[key] = None
-        return self._powers[key]

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from corrinit.errors import PlanError
+from corrinit.signal import Graph, Step
 from corrinit.signal.activations import Activation, Array, evaluate, gain
 
 _TORCH = ("linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu")
@@ -99,6 +100,39 @@ class Power:
         found = float(np.exp(np.interp(math.log(wanted), np.log(rising + 1e-300), np.log(_POWERS))))
         saturates = rising[-1] < 10 * self.at_unit
         return min(found, wanted / self.at_unit) if saturates else found
+
+
+class Powers:
+    """What the activations of a model hand on, found once for those that are alike.
+
+    Args:
+        graph: the dataflow of the model.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._known: dict[object, Power | None] = {}
+
+    def of(self, step: Step) -> Power | None:
+        """What the activation of a step hands on; None where it acts on more than each value alone."""
+        function = step.arguments.get("function") or self._graph.modules.get(step.name)
+        if function is None:
+            return None
+        key = _alike(function)
+        if key not in self._known:
+            try:
+                self._known[key] = Power(function)
+            except PlanError:
+                self._known[key] = None
+        return self._known[key]
+
+
+def _alike(function: Activation) -> object:
+    """Equal for activations that are the same function; the text of others may hide what sets them apart."""
+    of_torch = type(function).__module__.startswith("torch.nn.")
+    if isinstance(function, nn.Module) and of_torch and next(function.parameters(), None) is None:
+        return repr(function)
+    return id(function)
 
 
 _POWERS = np.geomspace(1e-4, 1e4, 321)

@@ -142,11 +142,11 @@ def _share_in_words(plan: Plan) -> str:
     text = f"correlated taps in {100 * share:.3g} % of the {plan.parameters:,} parameters"
     if share >= _LITTLE:
         return text
-    sizes: dict[str, int] = {}
-    for layer in plan.layers:
-        kind = layer.role if layer.role is not None else "kept"
-        if layer.correlation is None:
-            sizes[kind] = sizes.get(kind, 0) + prod(layer.shape)
+    drawn = [layer for layer in plan.layers if layer.is_drawn]
+    sizes: dict[str, int] = {"kept": plan.parameters - sum(prod(layer.shape) for layer in drawn)}
+    for layer in drawn:
+        if layer.correlation is None and layer.role is not None:
+            sizes[layer.role] = sizes.get(layer.role, 0) + prod(layer.shape)
     largest = sorted(sizes, key=lambda kind: -sizes[kind])[:2]
     where = ", ".join(f"{kind} {100 * sizes[kind] / plan.parameters:.3g} %" for kind in largest)
     return f"{text}; most are elsewhere: {where}" if where else text

@@ -224,6 +224,11 @@ def read_rules(given: Mapping[str, Rule | Mapping[str, Any]]) -> dict[str, Rule]
     >>> read_rules({"stem.*": {"method": "orthogonal"}})["stem.*"].method
     'orthogonal'
     """
+    if not isinstance(given, Mapping):
+        raise PlanError(
+            f"rules is of type {type(given).__name__}; it gives each pattern its options, as in "
+            "{'stem.*': {'scale': 'he'}}"
+        )
     known = [field.name for field in fields(Rule) if field.name != "why"]
     rules = {}
     for pattern, options in given.items():

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from corrinit.correlation import SpatialCorrelation
 from corrinit.planning.choices import Choice
 from corrinit.signal import Graph, SignalReport, Step
 
@@ -122,8 +123,17 @@ def _choice(choice: Choice) -> tuple[object, ...]:
         (place.role, place.normalized, place.joins, place.classes),
         None if place.activation is None else place.activation.index,
         (layer.shape, layer.channels, layer.gain),
-        None if choice.taps is None else hashlib.sha256(choice.taps.covariance.tobytes()).hexdigest(),
+        None if choice.taps is None else _taps(choice.taps),
     )
+
+
+def _taps(correlation: SpatialCorrelation) -> str:
+    """R and d, by its axes where it is a product of them: a large kernel has a large matrix."""
+    parts = correlation.axes or (correlation.matrix,)
+    digest = hashlib.sha256(correlation.deviations.tobytes())
+    for part in parts:
+        digest.update(repr(part.shape).encode() + part.tobytes())
+    return digest.hexdigest()
 
 
 def _of_torch(function: Any) -> str:

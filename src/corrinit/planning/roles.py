@@ -25,7 +25,8 @@ class Place:
         role: what it is.
         normalized: whether normalization follows, before any activation or layer; through an addition too.
         joins: whether it is the last layer of a residual branch whose output is added as it is.
-        activation: the activation that its output passes next; None if there is none.
+        activation: the activation that its output passes next; None if there is none, or if it passes a
+            sum that is normalized first: the sum itself goes on past the activation, and shall not grow.
         classes: number of scores; 0 unless it is a head.
     """
 
@@ -87,11 +88,12 @@ def _place(name: str, module: nn.Module, graph: Graph | None) -> Place:
         role = "head"
     elif name in graph.stems and isinstance(module, _ConvNd) and not isinstance(module, _ConvTransposeNd):
         role = "stem"
+    in_a_sum = not normalized and graph.is_normalized(name, through_add=True)
     return Place(
         role,
-        normalized=graph.is_normalized(name, through_add=True),
+        normalized=normalized or in_a_sum,
         joins=joins,
-        activation=graph.activation_after(name),
+        activation=None if in_a_sum else graph.activation_after(name),
         classes=classes,
     )
 

@@ -17,12 +17,15 @@ from typing_extensions import override
 
 from corrinit.signal.field import Array, Field, Map
 from corrinit.signal.spectrum import resized
-from corrinit.signal.windows import Windows, never
+from corrinit.signal.windows import Index, Windows, never
 
 MOST_PAIRS = 256
 """Positions of the largest map that is held pair by pair."""
 
 _MOST_LAGS = 1 << 15
+
+_FEW_TAPS = 64
+"""Of a kernel whose pairs of taps are followed one lag at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -304,6 +307,8 @@ class LagField(Field):
     def _convolved_correlation(self, windows: Windows, coefficients: Array) -> Array:
         reach = lag_reach(windows.output_size)
         lags = [np.arange(-far, far + 1) for far in reach]
+        if not windows.transposed and prod(windows.taps) > _FEW_TAPS:
+            return _correlated(self.correlation, windows, windows.by_lag(coefficients), lags)
         total = np.zeros(tuple(2 * far + 1 for far in reach))
         far = [n // 2 for n in self.correlation.shape]
         for weight, at in windows.shifts(coefficients, lags):
@@ -345,6 +350,28 @@ def lag_reach(size: Sequence[int]) -> tuple[int, ...]:
     while prod(2 * far + 1 for far in reach) > _MOST_LAGS:
         reach = [min(far, max(1, max(reach) * 7 // 8)) for far in reach]
     return tuple(reach)
+
+
+def _correlated(correlation: Array, windows: Windows, weights: Array, lags: Sequence[Index]) -> Array:
+    """Σ_l W(l) ρ(σ δ + d l) for outputs δ apart, by the convolution theorem; ρ is constant beyond its edge.
+
+    Args:
+        correlation: ρ by displacement.
+        windows: of the layer, with its stride σ and dilation d.
+        weights: W by the lag l of two taps.
+        lags: δ per axis.
+    """
+    reach = [n // 2 for n in correlation.shape]
+    inner = [d * (n // 2) for d, n in zip(windows.dilation, weights.shape, strict=True)]
+    outer = [s * int(at[-1]) for s, at in zip(windows.stride, lags, strict=True)]
+    sides = [np.arange(-far - span, far + span + 1) for far, span in zip(outer, inner, strict=True)]
+    wide = correlation[np.ix_(*(np.clip(at, -far, far) + far for at, far in zip(sides, reach, strict=True)))]
+    spread = np.zeros([2 * span + 1 for span in inner])
+    spread[tuple(slice(None, None, d) for d in windows.dilation)] = weights
+    axes = tuple(range(wide.ndim))
+    product = np.fft.rfftn(wide, axes=axes) * np.fft.rfftn(spread, wide.shape, axes=axes).conj()
+    total = np.fft.irfftn(product, wide.shape, axes=axes)
+    return total[tuple(slice(0, 2 * far + 1, s) for far, s in zip(outer, windows.stride, strict=True))]
 
 
 def _both_sides(moments: Array, windows: Windows, coefficients: Array) -> Array:

@@ -143,15 +143,20 @@ class Graph:
 
     @cached_property
     def branch_ends(self) -> frozenset[str]:
-        """Last layers of the branches that a sum joins: of the longest, so that shortcuts do not count."""
+        """Last layers of the branches that a sum joins: of the longest, so that shortcuts do not count.
+
+        A branch that is normalized between its last layer and the sum, activated before or not, has the
+        strength of the normalization: none of its layers ends it.
+        """
         ends = set()
         for step in self.steps:
             if step.kind != "add":
                 continue
             longest = max(self._depth[i] for i in step.inputs)
-            for origin in (self._origin[i] for i in step.inputs if self._depth[i] == longest):
-                if self.steps[origin].kind in WEIGHTED:
-                    ends.add(self.steps[origin].name)
+            for index in (i for i in step.inputs if self._depth[i] == longest):
+                origin = self.steps[self._origin[index]]
+                if origin.kind in WEIGHTED and not self._renormalized[index]:
+                    ends.add(origin.name)
         return frozenset(ends - {""})
 
     @cached_property
@@ -226,6 +231,19 @@ class Graph:
             if step.kind in WEIGHTED or step.kind in ("add", "concat", "attention") or not step.inputs:
                 origin.append(step.index)
             else:
-                main = max(step.inputs, key=lambda i: prod(self.steps[i].shape))
-                origin.append(origin[main])
+                origin.append(origin[self._passed_on(step)])
         return origin
+
+    @cached_property
+    def _renormalized(self) -> list[bool]:
+        """Whether a normalization lies between each step and what made its signal, see `_origin`."""
+        renormalized: list[bool] = []
+        for step in self.steps:
+            made_here = self._origin[step.index] == step.index
+            before = not made_here and renormalized[self._passed_on(step)]
+            renormalized.append(before or (not made_here and step.kind in NORMALIZATIONS))
+        return renormalized
+
+    def _passed_on(self, step: Step) -> int:
+        """The input that a step hands on: through gates, the gated one, which is the larger."""
+        return max(step.inputs, key=lambda i: prod(self.steps[i].shape))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from math import prod
 from typing import TypeAlias
 
@@ -56,22 +57,19 @@ class LayerInput:
 
         Its inner product with M is ⟨D R D, M⟩, but for what M differs between taps that stand together.
         """
-        counts = tuple(int(member[-1]) + 1 for member in self.members)
-        grid = np.meshgrid(*self.members, indexing="ij")
-        member = np.ravel_multi_index(tuple(axis.ravel() for axis in grid), counts)
         if covariance is None:
-            return np.diag(np.bincount(member).astype(np.float64))
-        if len(covariance) != len(member):
+            counts = [np.bincount(member) for member in self.members]
+            return np.diag(reduce(np.multiply.outer, counts).ravel().astype(np.float64))
+        if len(covariance) != self.taps:
             raise PlanError(
-                f"layer {self.name}: its law is for {len(covariance)} taps; its kernel has {len(member)}"
+                f"layer {self.name}: its law is for {len(covariance)} taps; its kernel has {self.taps}"
             )
-        if len(self.moments) == len(member):
+        if len(self.moments) == self.taps:
             return covariance
-        rows = np.zeros((len(self.moments), len(member)))
-        np.add.at(rows, member, covariance)
-        total = np.zeros_like(self.moments)
-        np.add.at(total, member, rows.T)
-        return total
+        total = covariance.reshape([len(member) for member in self.members] * 2)
+        for axis, member in enumerate(self.members * 2):
+            total = np.add.reduceat(total, np.flatnonzero(np.diff(member, prepend=-1)), axis)
+        return total.reshape(self.moments.shape)
 
     @property
     def kernel_size(self) -> tuple[int, ...]:

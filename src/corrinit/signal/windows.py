@@ -103,6 +103,17 @@ class Windows:
         steps = np.asarray(self.stride)
         return lags // steps, (lags % steps == 0).all(axis=-1)
 
+    def by_lag(self, coefficients: Array) -> Array:
+        """Σ C over the pairs of taps at each t − t′, which is 0 in the middle."""
+        far = self._farthest
+        total = np.zeros(tuple(2 * far + 1))
+        np.add.at(total, tuple(np.moveaxis(self.tap_lags + far, -1, 0)), coefficients)
+        return total
+
+    @property
+    def _farthest(self) -> Index:
+        return np.array([places[-1] for places in self._places])
+
     def shifts(self, coefficients: Array, lags: Sequence[Index]) -> Iterator[tuple[float, list[Index]]]:
         """For outputs at some lags: the input lags per axis, and the weight of each way to get there.
 
@@ -110,11 +121,9 @@ class Windows:
             coefficients: C, shape (taps, taps).
             lags: of the outputs, per axis.
         """
-        far = np.array([places[-1] for places in self._places])
-        by_lag = np.zeros(tuple(2 * far + 1))
-        np.add.at(by_lag, tuple(np.moveaxis(self.tap_lags + far, -1, 0)), coefficients)
+        by_lag = self.by_lag(coefficients)
         for place in np.argwhere(by_lag):
-            weight, lag = float(by_lag[tuple(place)]), place - far
+            weight, lag = float(by_lag[tuple(place)]), place - self._farthest
             if not self.transposed:
                 pairs = zip(lags, self.stride, self.dilation, lag, strict=True)
                 yield weight, [at * s + d * step for at, s, d, step in pairs]
