@@ -44,6 +44,17 @@ def pilot_runs(protocol: Protocol, seeds: int) -> Iterator[tuple[str, RunConfig]
                 yield data, replace(config, train_subset=images, epochs=epochs)
 
 
+def scatter(record: RunRecord) -> float:
+    """Deviation of the test accuracy of one epoch about a smooth curve, in the last third of the epochs."""
+    curve = record.curve("test_accuracy")
+    return float(np.std(np.diff(curve[-max(3, len(curve) // 3) :]), ddof=1) / 2**0.5)
+
+
+def has_ended(record: RunRecord) -> bool:
+    """Whether training came to its end: 99 % of the training images are right, and epochs scatter little."""
+    return record.metrics[-1]["train_accuracy"] >= 0.99 and scatter(record) <= 0.01
+
+
 def described(data: str, record: RunRecord) -> tuple[str, ...]:
     curve = record.curve("test_accuracy")
     late = curve[-max(3, len(curve) // 3) :]
@@ -59,7 +70,7 @@ def described(data: str, record: RunRecord) -> tuple[str, ...]:
         f"{100 * averaged:.1f}",
         f"{100 * record.metrics[-1]['train_accuracy']:.1f}",
         f"{100 * (curve[-1] - late[0]):+.1f}".replace("-", "−"),
-        f"{100 * np.std(np.diff(late), ddof=1) / 2**0.5:.1f}",
+        f"{100 * scatter(record):.1f}",
         "yes" if averaged >= LEAST[data] else "no",
     )
 
@@ -99,7 +110,16 @@ def main() -> None:
         "their last epochs must not scatter by more than a point. Of the candidates of which that holds for "
         "both data sets, the one with the most images is taken."
     )
-    sections = [Section("The pilot", (chosen,), (Table("Candidates", header, rows, caption),))]
+    held = {
+        f"{images:,} images and {epochs} epochs in {sum(map(has_ended, alike))} of {len(alike)} runs"
+        for images, epochs in CANDIDATES
+        if (alike := [r for _, r in found if (r.config.train_subset, r.config.epochs) == (images, epochs)])
+    }
+    outcome = (
+        f"The choice was made on one seed. In the runs below, training has come to its end for "
+        f"{'; for '.join(sorted(held))}."
+    )
+    sections = [Section("The pilot", (chosen, outcome), (Table("Candidates", header, rows, caption),))]
     command = " ".join(["python", *sys.argv])
     facts = provenance([record for _, record in found], command)
     write_markdown(options.output, "How the scale “mini” was chosen", sections, provenance=facts)
