@@ -7,6 +7,15 @@ import inspect
 import warnings
 
 
+def printable(text: str) -> str:
+    r"""Text of a file with its control characters spelt out, so that none of them reaches the terminal.
+
+    >>> printable("conv\x1b[2J")
+    'conv\\x1b[2J'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def one_line(text: object) -> str:
     r"""A text in one line that does nothing to a terminal: what is not printable stands escaped.
 
@@ -15,8 +24,7 @@ def one_line(text: object) -> str:
     >>> one_line("two\nlines, \x1b[2J")
     'two lines, \\x1b[2J'
     """
-    words = " ".join(str(text).split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
+    return printable(" ".join(str(text).split()))
 
 
 class CorrInitError(Exception):

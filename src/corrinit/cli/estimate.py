@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from corrinit.correlation import format_size
-from corrinit.errors import CorrInitError
+from corrinit.errors import CorrInitError, printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -83,15 +83,6 @@ def summary(layers: LayerCorrelations, pooling: Literal["filters", "layers", "ra
     ]
     lines += [f"skipped, {text}" for text in layers.skipped_in_words()]
     return [Text(printable(line)) for line in lines]
-
-
-def printable(text: str) -> str:
-    r"""Text of a file with its control characters spelt out, so that none of them reaches the terminal.
-
-    >>> printable("conv\x1b[2J")
-    'conv\\x1b[2J'
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def parse_kernel_size(text: str | None) -> tuple[int, ...] | None:

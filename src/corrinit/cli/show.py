@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from corrinit.cli.estimate import decimal, parse_kernel_size, printable, summary
+from corrinit.cli.estimate import decimal, parse_kernel_size, summary
 from corrinit.correlation import SpatialCorrelation, format_size
-from corrinit.errors import CorrInitError
+from corrinit.errors import CorrInitError, printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -8,7 +8,6 @@ refused. What lies in files, in environment variables or in generators of the us
 
 from __future__ import annotations
 
-import hashlib
 import random
 import weakref
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.parameter import is_lazy
 
 from corrinit.errors import ConfigError
+from corrinit.layers.contents import content_digest
 
 
 @contextmanager
@@ -85,7 +85,7 @@ class Lineage:
         storages = {ref: content for ref, content in self._storages.items() if not ref.expired()}
         for name, tensor in _tensors(model):
             storage = StorageWeakRef(tensor.untyped_storage())
-            content = None if tensor.requires_grad else _content(tensor)
+            content = None if tensor.requires_grad else content_digest(tensor)
             if storage in self._storages and (content is None or self._storages[storage] != content):
                 raise ConfigError(
                     f"the model shares {name} with that of an earlier run, which has trained it; build every "
@@ -124,11 +124,6 @@ def _has_storage(tensor: Tensor) -> bool:
     """Whether a tensor has memory of its own: lazy, sparse and meta tensors have none."""
     dense = not is_lazy(tensor) and tensor.layout is torch.strided
     return dense and tensor.device.type != "meta" and tensor.numel() > 0
-
-
-def _content(tensor: Tensor) -> str:
-    data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    return hashlib.blake2b(data.numpy().tobytes(), digest_size=16).hexdigest()
 
 
 def _matmul_precision() -> str | None:

@@ -13,7 +13,6 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import torch
 from torch import Tensor, nn
 
 from corrinit.atomic import replacing
@@ -24,6 +23,7 @@ from corrinit.lab.config import RunConfig
 from corrinit.lab.identity import frozen_arm, protocol_of
 from corrinit.lab.isolation import Lineage, isolated, reseed
 from corrinit.lab.reading import RecordError, parse_object, read_text
+from corrinit.layers.contents import content_digest
 from corrinit.methods import needs_images
 from corrinit.planning import initialize
 
@@ -125,13 +125,10 @@ def require_different_weights(models: Iterable[tuple[str, Callable[[], nn.Module
     Raises:
         ConfigError: naming two that leave the same.
     """
-    seen: dict[str, str] = {}
+    seen: dict[tuple[str, ...], str] = {}
     for name, make in models:
         state = make().state_dict()
-        digest = hashlib.sha256()
-        for tensor in state.values():
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        twin = seen.setdefault(digest.hexdigest(), name)
+        twin = seen.setdefault(tuple(map(content_digest, state.values())), name)
         if twin != name:
             raise ConfigError(
                 f"initialization {name} left the weights as those of {twin}: 0 of {len(state)} tensors "

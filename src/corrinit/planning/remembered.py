@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from corrinit.correlation import SpatialCorrelation
+from corrinit.layers.contents import content_digest
 from corrinit.planning.choices import Choice
 from corrinit.signal import Graph, SignalReport, Step
 
@@ -162,5 +163,4 @@ def _digest(tensor: Tensor) -> str:
         return f"{tuple(tensor.shape)} without values"
     if hasattr(tensor, "device_mesh") or tensor.is_sparse:
         raise _UnknownError
-    plain = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    return f"{tuple(tensor.shape)} {hashlib.sha256(plain.numpy().tobytes()).hexdigest()}"
+    return f"{tuple(tensor.shape)} {content_digest(tensor)}"

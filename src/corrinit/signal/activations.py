@@ -127,11 +127,6 @@ def is_homogeneous(activation: Activation) -> bool:
     return np.allclose(evaluate(activation, 2 * values), 2 * evaluate(activation, values), rtol=1e-9)
 
 
-def is_monotone(activation: Activation) -> bool:
-    """Whether φ never falls: then the maximum of φ is φ of the maximum."""
-    return bool((np.diff(evaluate(activation, np.linspace(-6, 6, 121))) >= -1e-9).all())
-
-
 def _without_hooks(activation: Activation) -> Callable[[Tensor], Tensor]:
     if not isinstance(activation, nn.Module):
         return activation

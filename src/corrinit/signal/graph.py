@@ -61,12 +61,6 @@ class Step:
     shape: tuple[int, ...] = ()
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def depthwise(self) -> bool:
-        """Whether it is a convolution in which each output channel sees one input channel."""
-        groups = self.arguments.get("groups", 1)
-        return self.kind in WEIGHTED and groups > 1 and groups == self.arguments.get("in_channels")
-
 
 @dataclass(frozen=True)
 class Graph:
