@@ -49,13 +49,13 @@ class TestCell:
                 cells = [protocol.cell(each, column, lr) for each in part.rows for column in part.columns]
                 assert all(len(cell) == 3 and {run.run_id for run in cell} <= ids for cell in cells)
         assert {(run.train_subset, run.batch_size, run.precision) for run in runs} == {
-            (5000, 256, "bfloat16")
+            (3500, 256, "bfloat16")
         }
-        assert {(run.epochs, run.l2) for run in runs} == {(14, 0.0), (28, 0.001)}
+        assert {(run.epochs, run.l2) for run in runs} == {(20, 0.0), (40, 0.001)}
         assert {run.width for run in runs} == {0.25, 0.75}
         assert {run.model for run in runs} == set(MODELS)
         observation = SCALES["mini"].observation
-        assert [epoch for epoch in range(1, 15) if observation.scores(epoch, 14)] == [1, *range(2, 15, 2)]
+        assert [epoch for epoch in range(1, 21) if observation.scores(epoch, 20)] == [1, *range(2, 21, 2)]
 
     def test_smoke_needs_no_download_and_keeps_the_ratio_of_widths(self):
         protocol = Protocol("smoke")

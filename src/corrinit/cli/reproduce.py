@@ -41,7 +41,7 @@ reproduce = App(
 ScaleOption = Annotated[
     ScaleName,
     Parameter(
-        help="smoke: minutes, on digits; mini: 5,000 images, half the channels, 7 of 20 epochs, 3 seeds; "
+        help="smoke: minutes, on digits; mini: 3,500 images, half the channels, half the epochs, 3 seeds; "
         "cpu: 10,000 images, half the epochs, 3 seeds; paper: everything."
     ),
 ]

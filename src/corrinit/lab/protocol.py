@@ -65,9 +65,9 @@ SCALES: dict[ScaleName, Scale] = {
     ),
     "mini": Scale(
         seeds=3,
-        epochs=7 / 20,
+        epochs=1 / 2,
         width=1 / 2,
-        train_subset=5_000,
+        train_subset=3_500,
         precision="bfloat16",
         observation=Observation(test_images=2_000, test_every=2, unused_images=10_000),
     ),
