@@ -18,14 +18,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from corrinit.lab.config import RunConfig
-from corrinit.lab.markdown import write_markdown
-from corrinit.lab.page import Section, Table
-from corrinit.lab.paper import INDEPENDENT, Column, Row
-from corrinit.lab.protocol import SCALES, Protocol, data_sources
-from corrinit.lab.provenance import provenance
-from corrinit.lab.records import RunRecord
-from corrinit.lab.run import run
+from corrinit.lab.document.markdown import write_markdown
+from corrinit.lab.document.page import Section, Table
+from corrinit.lab.experiment.config import RunConfig
+from corrinit.lab.paper.experiments import INDEPENDENT, Column, Row
+from corrinit.lab.paper.protocol import SCALES, Protocol, data_sources
+from corrinit.lab.runs.provenance import provenance
+from corrinit.lab.runs.record import RunRecord
+from corrinit.lab.training.run import run
 
 CANDIDATES = ((3_500, 20), (5_000, 14), (10_000, 7))
 """Training images and epochs: 260, 266 and 273 updates of 256 images."""

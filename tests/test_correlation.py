@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corrinit import kernels, spd
-from corrinit.correlation import DEFAULT_MEAN, SpatialCorrelation, default_correlation, format_size
+from corrinit import _spd as spd
+from corrinit import kernels
+from corrinit._correlation import DEFAULT_MEAN, SpatialCorrelation, default_correlation, format_size
 from corrinit.errors import CorrelationError, CorrInitWarning
 
 sizes = (
