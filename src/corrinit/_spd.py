@@ -93,7 +93,7 @@ def validate_deviations(deviations: ArrayLike, taps: int) -> Vector:
     if abs(mean_square - 1) > TOLERANCE:
         raise CorrelationError(
             f"the deviations have mean square {mean_square:.4g}; relative ones have 1: "
-            "use corrinit._spd.relative_deviations(...) to scale them"
+            "divide them by the root of their mean square"
         )
     return deviations
 

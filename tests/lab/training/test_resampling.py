@@ -14,7 +14,7 @@ from corrinit.lab.comparison.report import write_report
 from corrinit.lab.comparison.tuning import tuning_runs
 from corrinit.lab.data.dataset import hold_out, load
 from corrinit.lab.experiment.config import TWO_BY_TWO, RunConfig
-from corrinit.lab.paper import experiments
+from corrinit.lab.paper.experiments import experiments
 from corrinit.lab.paper.protocol import Protocol
 from corrinit.lab.runs.record import read_runs
 from corrinit.lab.training.loop import Training

@@ -109,7 +109,7 @@ class Protocol:
     def cell(self, row: Row, column: Column, lr: float) -> tuple[RunConfig, ...]:
         """The runs behind one cell, a seed each; none if its network or data set is left out.
 
-        >>> from corrinit.lab.paper import experiments
+        >>> from corrinit.lab.paper.experiments import experiments
         >>> row = experiments("table3")[0].rows[0]
         >>> runs = Protocol("cpu").cell(row, Column("vgg8", "cifar10"), 0.1)
         >>> [(run.seed, run.epochs, run.train_subset) for run in runs]
@@ -145,7 +145,7 @@ class Protocol:
     def labelled(self, experiments: Iterable[Experiment]) -> tuple[Experiment, ...]:
         """Experiments whose columns are headed by the data that are run, where they are not the paper's.
 
-        >>> from corrinit.lab.paper import experiments
+        >>> from corrinit.lab.paper.experiments import experiments
         >>> protocol = Protocol("mini", {"cifar100": "parquet:tinyimagenet100-32"})
         >>> protocol.labelled(experiments("figure4"))[0].columns[0].label
         'VGG-8, 100 classes of Tiny-ImageNet at 32×32, in place of CIFAR-100'
