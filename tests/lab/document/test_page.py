@@ -10,7 +10,8 @@ from matplotlib.figure import Figure as Plot
 
 from corrinit import _atomic as atomic
 from corrinit.errors import CorrInitError
-from corrinit.lab.document.page import STYLE, Figure, Section, Table, figure_svg, write_page
+from corrinit.lab.document.blocks import STYLE, Figure, Section, Table, figure_svg
+from corrinit.lab.document.html import write_page
 
 
 def draw(size=(3.0, 2.0), colour="black"):
