@@ -109,8 +109,8 @@ def _epochs(saved: EpochsSaved) -> str:
 def _equal_scale(comparison: Comparison, leader: Standing) -> list[tuple[str, str]]:
     """Of a correlated arm, what correlation does at equal scale: the main effect of its 2×2."""
     for design in comparison.two_by_twos():
-        if label(design.correlated) == leader.arm:
-            effect = design.effects.correlation
+        effect = design.effects.correlation
+        if label(design.correlated) == leader.arm and math.isfinite(effect.high - effect.low):
             ends = POINTS.interval(effect, POINTS.decimals(effect)).replace(" to ", " and ")
             change = POINTS.signed(effect.mean, POINTS.decimals(effect))
             return [("of that, correlation", f"{change} at equal scale (between {ends}); the rest is scale")]

@@ -47,7 +47,9 @@ def tables(items: Iterable[Table], console: Console | None = None) -> None:
 def _listing(table: Table) -> Listing:
     # Names are folded between words; a number that is broken cannot be read.
     title = Text(table.title) if table.title else None
-    listing = Listing(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    listing = Listing(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+    )
     for name, numeric in zip(table.header, table.numeric, strict=True):
         listing.add_column(Text(name), justify="right" if numeric else "left", no_wrap=numeric)
     for row in table.rows:
