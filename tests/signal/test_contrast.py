@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 import corrinit
-from corrinit.signal.contrast import EQUAL, NATURAL_CONTRAST, SHARES, relative, spread
+from corrinit._signal.contrast import EQUAL, NATURAL_CONTRAST, SHARES, relative, spread
 
 
 def test_contrasts_have_mean_one_and_the_spread_that_is_asked_for():
