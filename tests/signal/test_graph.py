@@ -253,14 +253,15 @@ def test_a_model_that_cannot_be_run_is_taken_in_the_order_of_its_modules():
             super().__init__()
             self.conv, self.act, self.head, self.calls = nn.Conv2d(3, 4, 3), nn.GELU(), nn.Linear(4, 2), 0
 
-        def forward(self, *, batch):
-            return self.head(self.act(self.conv(batch)).mean((2, 3)))
+        def forward(self, batch):
+            return self.head(self.act(self.conv(batch[batch.numpy() > 0])).mean((2, 3)))
 
     model = Refuses()
     graph = read_graph(model)
     assert graph.source == "module order"
-    assert "takes 1 positional argument" in graph.reason
-    assert kinds(graph) == ["input", "conv", "activation", "linear"]
+    assert "numpy" in graph.reason
+    assert graph.reason in graph.notes[0]
+    assert kinds(graph) == ["input", "conv", "activation", "handover", "linear"]
     assert graph.activation_after("conv").name == "act"
     assert model.calls == 0
 
@@ -285,16 +286,111 @@ def test_a_scripted_model_makes_it_not_fail():
     assert graph.source == "module order"
 
 
-def test_values_decide_nothing_that_a_shape_could():
-    class Branching(nn.Module):
+@pytest.mark.parametrize(
+    "decide",
+    [
+        lambda x: x if x.sum() > 0 else x[:1],
+        lambda x: x / x.abs().max().item(),
+        lambda x: x * float(x.sum()) * int(x.sum()),
+        lambda x: x * sum(x.sum((1, 2, 3)).tolist()),
+        lambda x: x if torch.equal(x, x) else x[:1],
+    ],
+)
+def test_a_way_that_depends_on_values_is_followed_as_if_they_were_1(decide):
+    class Asking(nn.Module):
         def __init__(self):
             super().__init__()
             self.conv = nn.Conv2d(3, 4, 3)
 
         def forward(self, x):
-            return self.conv(x) if x.sum() > 0 else x
+            return self.conv(decide(x)).relu()
 
-    assert read_graph(Branching()).source == "module order"
+    graph = read_graph(Asking())
+    assert graph.source == "trace"
+    assert kinds(graph)[-2:] == ["conv", "activation"]
+    assert any("depends on values" in note for note in graph.notes)
+
+
+def test_a_loop_that_waits_for_a_value_ends():
+    class Waiting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 1)
+
+        def forward(self, x):
+            while x.norm() > 1:
+                x = self.conv(x)
+            return x
+
+    graph = read_graph(Waiting())
+    assert graph.source == "trace"
+    assert set(graph.layers) == {"conv"}
+
+
+class Conditioned(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.time = nn.Linear(5, 4)
+
+
+class ByMapping(Conditioned):
+    def forward(self, batch):
+        return self.last(self.conv(batch["image"]) + self.time(batch["vector"])[:, :, None, None])
+
+
+class BySeveral(Conditioned):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(9, 5)
+
+    def forward(self, x, step, *, strength):
+        shift = self.time(self.embed(step) * strength[:, None])[:, :, None, None]
+        return self.last(self.conv(x) + shift)
+
+
+@pytest.mark.parametrize(
+    ("model", "taken"),
+    [
+        (ByMapping(), ["batch is a mapping", "image is an image of 3×32×32", "vector is a vector of 5"]),
+        (BySeveral(), ["x is an image of 3×32×32", "step is a number", "strength is a number"]),
+        (nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 2)), ["input is tokens of 16"]),
+    ],
+)
+def test_inputs_that_are_no_image_are_found_by_trying(model, taken):
+    graph = read_graph(model)
+    assert graph.source == "trace"
+    assert all(words in graph.notes[0] for words in taken)
+    layers = {name for name, m in model.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))}
+    assert set(graph.layers) == layers
+    assert not graph.branch_ends  # what is the same at every position is no trunk
+
+
+def test_of_a_model_that_does_not_run_the_parts_that_do_are_read():
+    class Unrunnable(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
+            self.blocks = nn.ModuleList([Block(8), Block(8, 16, 2)])
+            self.mix, self.out, self.act = nn.Conv2d(32, 8, 3), nn.Conv2d(8, 2, 1), nn.SiLU()
+
+        def forward(self, x):
+            raise RuntimeError("no")
+
+    graph = read_graph(Unrunnable())
+    assert graph.source == "module order"
+    assert "2 of its parts did" in graph.notes[0]
+    assert set(graph.layers) == {name for name, m in graph.modules.items() if isinstance(m, nn.Conv2d)}
+    assert graph.stems == {"stem"}
+    assert graph.is_normalized("stem")
+    assert graph.activation_after("blocks.0.conv1").operation == "relu"
+    assert len([step for step in graph.steps if step.kind == "add"]) == 2
+    # 16 channels are made and 32 taken, as where the model concatenates
+    assert [(s.shape[1], graph.followers(s)[0].name) for s in graph.steps if s.kind == "handover"][-1] == (
+        32,
+        "mix",
+    )
+    assert graph.activation_after("mix").arguments["function"] is graph.modules["act"]
 
 
 def test_looking_changes_nothing():

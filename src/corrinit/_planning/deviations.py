@@ -19,17 +19,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import numpy as np
-from torch.nn.modules.conv import _ConvTransposeNd
-
 from corrinit._layers.weight_standardization import effective_deviation
 from corrinit._planning.choices import Choice
 from corrinit._planning.gains import Powers
 from corrinit._planning.recipes import score_deviation
 from corrinit._planning.remembered import Remembered, structure
-from corrinit._signal import Graph, LayerInput, LayerLaw, SignalReport, kept_law, natural, propagate
+from corrinit._signal import Graph, LayerInput, LayerLaw, SignalReport, kept_law, propagate
+from corrinit._signal.contrast import EQUAL, Array
 from corrinit.errors import CorrelationError, PlanError
-from corrinit.kernels import tap_offsets
 from corrinit.methods import require_scale
 
 _SIGNALS = Remembered()
@@ -56,12 +53,6 @@ def standard_deviations(
             raise PlanError(f"layer {name}: {error}") from error
     if graph is None or all(choice.scale_name != "natural" for choice in choices.values()):
         return stds, None
-    if graph.source != "trace":
-        for name, choice in choices.items():
-            if choice.scale_name == "natural":
-                stds[name] = _of_natural_images(choice)
-        note = f"the model did not run ({graph.reason}): every layer is scaled for natural images, gain √2"
-        return stds, SignalReport((), (), (note,))
     alike = structure(graph, choices, stds, borders=borders)
     if (known := _SIGNALS.get(alike)) is not None:
         return dict(known.stds), known.signal
@@ -75,7 +66,8 @@ def standard_deviations(
         raise
     except Exception as error:  # a model that does to a signal what nobody foresaw shall be initialized, too
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        return stds, SignalReport((), (), (f"signal not followed beyond {law.last}: {reason}",))
+        note = f"signal not followed beyond {law.last}: {reason}"
+        return stds, SignalReport((), (), (*graph.notes, note))
 
 
 def _of_the_layer_alone(choice: Choice) -> float:
@@ -93,22 +85,6 @@ def _of_the_layer_alone(choice: Choice) -> float:
 
 _LEAST_POOLED = 0.05
 """E[x²] that a head is taken to get at least, where means over large maps of many layers come out smaller."""
-
-
-def _of_natural_images(choice: Choice) -> float:
-    """G / √(n ⟨DRD, M⟩) with M of natural images themselves, for a model whose dataflow is not known."""
-    layer = choice.layer
-    if choice.place.classes and choice.rule.small:
-        return score_deviation(choice.place.classes) / math.sqrt(layer.channels * layer.taps)
-    steps = getattr(layer.module, "dilation", (1,) * len(layer.kernel_size))
-    lags = tap_offsets(layer.kernel_size or (1,)) * np.asarray(steps or (1,))
-    reach = lags.max(axis=0) + 1
-    side = tuple(int(n) for n in np.maximum(reach, 32))
-    apart = lags[:, None, :] - lags[None, :, :] + np.asarray(side) - 1
-    moments = natural(side)[tuple(np.moveaxis(apart, -1, 0))] if layer.taps > 1 else np.ones((1, 1))
-    if isinstance(layer.module, _ConvTransposeNd):  # of which few taps meet at an output
-        return layer.std_for(choice.taps, "independent")
-    return layer.std_for(choice.taps, moments)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,9 +122,8 @@ class _NaturalLaw:
         if choice.scale_name == "natural":
             amplified = arriving.mean_square * float((covariance * arriving.moments).sum())
             if arriving.mean_square > 1e-12 and amplified > 1e-9 * arriving.mean_square:
-                self.stds[arriving.name] = math.sqrt(
-                    self.outputs(choice, arriving.mean_square) / (choice.layer.channels * amplified)
-                )
+                outputs = self.outputs(choice, arriving.mean_square, arriving.contrasts)
+                self.stds[arriving.name] = math.sqrt(outputs / (choice.layer.channels * amplified))
         return LayerLaw(covariance, self.stds[arriving.name])
 
     def scale_what_no_graph_reaches(self) -> None:
@@ -158,12 +133,13 @@ class _NaturalLaw:
                 power = self.outputs(choice, 1.0)
                 self.stds[name] = math.sqrt(power / (choice.layer.channels * choice.layer.taps))
 
-    def outputs(self, choice: Choice, arriving: float) -> float:
+    def outputs(self, choice: Choice, arriving: float, contrasts: Array = EQUAL) -> float:
         """v, the mean square that the outputs of a layer shall have.
 
         Args:
             choice: what the layer gets.
             arriving: q, mean square of its inputs.
+            contrasts: that of each image over q.
         """
         place = choice.place
         if place.classes and choice.rule.small:
@@ -174,7 +150,7 @@ class _NaturalLaw:
         if place.joins:
             return wanted / self.branches if choice.rule.share else wanted
         power = None if place.activation is None else self._powers.of(place.activation)
-        return wanted if power is None else power.before(wanted)
+        return wanted if power is None else power.before(wanted, contrasts)
 
     @property
     def branches(self) -> int:

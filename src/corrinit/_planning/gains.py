@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from corrinit._signal import Graph, Step
 from corrinit._signal.activations import Activation, Array, evaluate, gain
+from corrinit._signal.contrast import EQUAL, SHARES
 from corrinit.errors import PlanError
 
 _TORCH = ("linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu")
@@ -80,8 +81,8 @@ class Power:
         """E f(z)² for z ~ N(0, 1)."""
         return float(self.after[_UNIT])
 
-    def before(self, wanted: float) -> float:
-        """V for which E f(y)² is what is wanted.
+    def before(self, wanted: float, contrasts: Array = EQUAL) -> float:
+        """V for which E f(y)², mean over images, is what is wanted.
 
         1 where there is none, as f saturates, or does not vanish at 0: it then hands on what it makes of unit
         deviation, and from the next layer on that is kept. If f saturates, v is at most what the gain at unit
@@ -89,12 +90,14 @@ class Power:
 
         Args:
             wanted: E f(y)².
+            contrasts: mean squares of images over that of all, so that y ~ N(0, c v) in an image.
         """
         if not 0 < self.at_unit < math.inf:
             return wanted
         if np.allclose(self.after, _POWERS * self.at_unit, rtol=1e-4):  # homogeneous: f(c y) = c f(y)
             return wanted / self.at_unit
-        rising = np.maximum.accumulate(self.after)
+        after = np.interp(np.log(np.outer(_POWERS, contrasts)), np.log(_POWERS), self.after) @ SHARES
+        rising = np.maximum.accumulate(after)
         if not rising[0] < wanted < rising[-1]:
             return 1.0
         found = float(np.exp(np.interp(math.log(wanted), np.log(rising + 1e-300), np.log(_POWERS))))

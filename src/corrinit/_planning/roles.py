@@ -1,8 +1,8 @@
 """What each layer is to its model: stem, dense, depthwise, head, ..., and what follows it.
 
 The kind of a layer is read from its module; its place (stem, head, last before an addition, followed by
-normalization) from the dataflow of the model. Where that cannot be traced, stems and heads are told by their
-channels, and normalization by the order of the modules.
+normalization) from the dataflow of the model. Where that is read by its parts, in the order of the modules,
+a linear layer is also a head if no other one takes as many features as it gives.
 """
 
 from __future__ import annotations
@@ -44,34 +44,25 @@ def places(layers: Mapping[str, nn.Module], graph: Graph | None) -> dict[str, Pl
         layers: convolutions and linear layers by name.
         graph: the dataflow; None if nothing depends on it: then the kind of the module alone decides.
     """
+    found = {name: _place(name, module, graph) for name, module in layers.items()}
     if graph is not None and graph.source != "trace":
-        return {name: _place_by_channels(name, module, layers, graph) for name, module in layers.items()}
-    return {name: _place(name, module, graph) for name, module in layers.items()}
+        for name, module in layers.items():  # which layer is the last says nothing there
+            if isinstance(module, nn.Linear) and _is_apart(module, layers):
+                found[name] = Place("head", classes=module.out_features)
+            elif isinstance(module, nn.Linear) and found[name].role == "head":
+                found[name] = Place("linear")
+    return found
 
 
-def _place_by_channels(name: str, module: nn.Module, layers: Mapping[str, nn.Module], graph: Graph) -> Place:
-    """The place of a layer in a model that cannot be traced, from what its layers take and give.
+def _is_apart(module: nn.Linear, layers: Mapping[str, nn.Module]) -> bool:
+    """Whether a linear layer gives features that no other one takes, as a head does.
 
-    A stem takes channels that no other layer gives, a head gives features that no other layer takes. So one
-    more layer somewhere, used or not, does not change what the others are.
+    So one more layer somewhere, used or not, does not change what the others are.
     """
-    alike = nn.Linear if isinstance(module, nn.Linear) else _ConvNd
-    others = [_channels(m) for key, m in layers.items() if key != name and isinstance(m, alike)]
-    taken, given = _channels(module)
-    if alike is nn.Linear:
-        # queries, keys and values in one layer, or a gate beside what it gates, are taken in parts
-        is_head = not {given, given / 2, given / 3} & {n for n, _ in (*others, (taken, given))}
-        return Place("head", classes=given) if is_head else Place("linear")
-    role = _kind(name, module, graph)
-    is_stem = role in ("dense", "grouped", "pointwise") and taken not in {given for _, given in others}
-    return Place("stem" if is_stem else role, normalized=graph.is_normalized(name))
-
-
-def _channels(module: nn.Module) -> tuple[int, int]:
-    """How many channels or features a layer takes and gives."""
-    if isinstance(module, nn.Linear):
-        return module.in_features, module.out_features
-    return getattr(module, "in_channels", 0), getattr(module, "out_channels", 0)
+    given = module.out_features
+    taken = {m.in_features for m in layers.values() if isinstance(m, nn.Linear)}
+    # queries, keys and values in one layer, or a gate beside what it gates, are taken in parts
+    return not {given, given / 2, given / 3} & taken
 
 
 def _place(name: str, module: nn.Module, graph: Graph | None) -> Place:

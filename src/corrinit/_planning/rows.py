@@ -67,12 +67,13 @@ def signal_notes(signal: SignalReport | None, graph: Graph | None, known_size: b
     """What the scale of the signal that arrives was taken to be."""
     if signal is None or graph is None:
         return ()
-    if graph.source != "trace" or not signal.layers:
-        return signal.notes[:1]
+    if not signal.layers:
+        return signal.notes
     if known_size or len(graph.input_shape) < 3:
-        return ()
+        return graph.notes
     size = format_size(graph.input_shape[1:])
-    return (f"signal of natural images of {size}, without zero padding; give input_size= for yours",)
+    note = f"signal of natural images of {size}, without zero padding; give input_size= for yours"
+    return (*graph.notes, note)
 
 
 def model_notes(model: nn.Module, keep_constants: bool) -> tuple[str, ...]:

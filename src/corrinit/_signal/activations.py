@@ -25,6 +25,11 @@ Activation: TypeAlias = Callable[[Tensor], Tensor] | nn.Module
 _REACH, _STEPS, _ORDER = 10.0, 4000, 60
 
 
+_COARSE_NODES = np.linspace(-8, 8, 801)
+_COARSE = _COARSE_NODES, np.exp(-(_COARSE_NODES**2) / 2) / np.exp(-(_COARSE_NODES**2) / 2).sum()
+"""Nodes and weights for a mean square alone."""
+
+
 class _Grid(NamedTuple):
     nodes: Array
     weights: Array
@@ -102,6 +107,19 @@ class Dual:
     def slope(self) -> float:
         """φ̂′(0) = a_1²: how much of a weak correlation is left."""
         return float(self._coefficients[1] ** 2)
+
+
+def mean_square(activation: Activation, deviations: Array, offsets: Array) -> Array:
+    """E[φ(μ + σ z)²] for each of some σ ≥ 0, z standard normal.
+
+    Args:
+        activation: φ, elementwise.
+        deviations: σ, any shape.
+        offsets: μ, of a shape that fits.
+    """
+    nodes, weights = _COARSE
+    values = evaluate(activation, (offsets[..., None] + deviations[..., None] * nodes).ravel())
+    return values.reshape(*deviations.shape, -1) ** 2 @ weights
 
 
 def evaluate(activation: Activation, values: Array) -> Array:

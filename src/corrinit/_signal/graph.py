@@ -19,7 +19,7 @@ Kind: TypeAlias = Literal[
     "input", "conv", "transposed_conv", "linear", "activation", "batch_norm", "layer_norm", "group_norm",
     "instance_norm", "rms_norm", "max_pool", "avg_pool", "adaptive_max_pool", "adaptive_avg_pool", "add",
     "mul", "scale", "shift", "concat", "slice", "upsample", "pad", "flatten", "reshape", "mean", "dropout",
-    "identity", "attention", "unknown",
+    "identity", "attention", "embedding", "handover", "unknown",
 ]  # fmt: skip
 
 WEIGHTED: frozenset[Kind] = frozenset({"conv", "transposed_conv", "linear"})
@@ -29,7 +29,7 @@ NORMALIZATIONS: frozenset[Kind] = frozenset(
 _LINEAR_IN_PASSING: frozenset[Kind] = frozenset(
     {
         "max_pool", "avg_pool", "adaptive_max_pool", "adaptive_avg_pool", "scale", "shift", "concat", "slice",
-        "upsample", "pad", "flatten", "reshape", "mean", "dropout", "identity",
+        "upsample", "pad", "flatten", "reshape", "mean", "dropout", "identity", "handover",
     }
 )  # fmt: skip
 """Steps that a signal passes between a layer and its nonlinearity without becoming another signal."""
@@ -42,7 +42,8 @@ class Step:
     Args:
         index: place in the order of execution, from 0; inputs come before what uses them.
         kind: what it does, as far as signals are concerned; `scale` and `shift` are products and sums with
-            a constant or a parameter, `mul` and `add` those of two signals.
+            a constant or a parameter, `mul` and `add` those of two signals; `handover` is between parts of a
+            model that were read alone.
         operation: class of the module, or name of the function.
         name: qualified name of the module that it is, or whose weight it uses; empty for other functions.
         scope: qualified name of the innermost module that was running.
@@ -69,11 +70,12 @@ class Graph:
     Args:
         steps: every operation that an input reaches.
         modules: the modules of the model by qualified name.
-        source: `"trace"`, or `"module order"` where the model could not be run: then the layers are taken
-            to follow one another in the order in which they were registered.
+        source: `"trace"`, or `"module order"` where the model could not be run: then its parts are taken to
+            follow one another in the order in which they were registered, those that run alone as they run.
         reason: why the model could not be run, one line; empty for a trace.
-        input_shape: of the input that was traced, a batch of two; empty for module order.
+        input_shape: of the first input, a batch of two; empty where it is not known.
         outputs: indices of the steps that the model returned.
+        notes: what was guessed of the model, a line each.
     """
 
     steps: tuple[Step, ...]
@@ -82,6 +84,7 @@ class Graph:
     reason: str = ""
     input_shape: tuple[int, ...] = ()
     outputs: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def layers(self) -> Mapping[str, Step]:
@@ -146,8 +149,10 @@ class Graph:
         for step in self.steps:
             if step.kind != "add":
                 continue
-            longest = max(self._depth[i] for i in step.inputs)
-            for index in (i for i in step.inputs if self._depth[i] == longest):
+            # what is the same at every position conditions the branch, and is no trunk
+            summands = [i for i in step.inputs if self.steps[i].shape == step.shape or not step.shape]
+            longest = max((self._depth[i] for i in summands), default=0)
+            for index in (i for i in summands if len(summands) > 1 and self._depth[i] == longest):
                 origin = self.steps[self._origin[index]]
                 if origin.kind in WEIGHTED and not self._renormalized[index]:
                     ends.add(origin.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from math import prod
 from typing import TypeAlias
@@ -17,6 +17,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 
 from corrinit._layers.weight_storage import stored_weight
 from corrinit._moments import tap_moments
+from corrinit._signal.contrast import EQUAL
 from corrinit._signal.graph import Step
 from corrinit.errors import PlanError
 
@@ -38,6 +39,7 @@ class LayerInput:
             taps that meet no input at an output count as zeros there. In a kernel of more than
             `windows.MOST_TAPS` taps these are of taps that stand for others, too: see `standing_for`.
         members: per axis, the number of the tap in M that stands for each tap of the kernel.
+        contrasts: mean squares of images over that of all, see `corrinit._signal.contrast`.
     """
 
     name: str
@@ -46,6 +48,7 @@ class LayerInput:
     mean_square: float
     moments: Array
     members: tuple[Index, ...] = (np.zeros(1, np.int64),)
+    contrasts: Array = field(default_factory=lambda: EQUAL)
 
     @property
     def taps(self) -> int:

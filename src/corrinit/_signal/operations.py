@@ -42,6 +42,7 @@ MODULE_KINDS: tuple[tuple[tuple[type[nn.Module], ...], Kind], ...] = (
         "pad",
     ),
     ((nn.MultiheadAttention,), "attention"),
+    ((nn.Embedding, nn.EmbeddingBag), "embedding"),
 )  # fmt: skip
 
 FUNCTION_KINDS: dict[str, Kind] = {
@@ -99,6 +100,7 @@ FUNCTION_KINDS: dict[str, Kind] = {
         "identity",
     ),
     **dict.fromkeys(("scaled_dot_product_attention", "multi_head_attention_forward"), "attention"),
+    "embedding": "embedding",
 }  # fmt: skip
 
 

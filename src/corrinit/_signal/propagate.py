@@ -18,6 +18,7 @@ import numpy as np
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from corrinit._signal.contrast import EQUAL, NATURAL_CONTRAST, spread
 from corrinit._signal.fields import PairField, stationary
 from corrinit._signal.graph import WEIGHTED, Graph, Kind, Step
 from corrinit._signal.law import Law, LayerInput, LayerLaw
@@ -42,7 +43,7 @@ from corrinit._signal.signals import (
     shifted,
     weighted,
 )
-from corrinit._signal.spectrum import InputLaw, natural
+from corrinit._signal.spectrum import InputLaw, natural, white
 from corrinit._signal.windows import Windows, convolution_windows, fold, pooling_windows
 from corrinit.errors import PlanError
 
@@ -84,12 +85,8 @@ def propagate(graph: Graph, law: Law, *, inputs: InputLaw = natural, borders: bo
         for index in step.inputs:
             if last_use[index] == step.index:
                 signals.pop(index, None)
-    notes = list(dict.fromkeys(run.notes))
-    if graph.source != "trace":
-        notes.insert(
-            0, f"layers taken in the order of the modules, since the model did not run: {graph.reason}"
-        )
-    return SignalReport(tuple(rows), tuple(run.layers.values()), tuple(notes))
+    notes = tuple(dict.fromkeys([*graph.notes, *run.notes]))
+    return SignalReport(tuple(rows), tuple(run.layers.values()), notes)
 
 
 class _Run:
@@ -130,7 +127,8 @@ def _input(run: _Run, step: Step, given: list[Signal]) -> Signal:
     channels, size = shape[1] if len(shape) > 1 else 1, tuple(shape[2:])
     alike = 1 / (_EFFECTIVE_COLOURS if channels == 3 and size else channels)
     field = stationary(run.inputs(size), size) if size else one_position(())
-    return Signal(field, channels, field, 0.0, alike)
+    contrasts = spread(NATURAL_CONTRAST) if size and run.inputs is natural else EQUAL
+    return Signal(field, channels, field, 0.0, alike, contrasts=contrasts)
 
 
 def _assumed_shape(graph: Graph) -> tuple[int, ...]:
@@ -171,7 +169,9 @@ def _layer(run: _Run, step: Step, given: list[Signal]) -> Signal:
         power = signal.mean_square
         moments = moments / power if power > 0 else np.eye(len(moments))
     if step.name not in run.laws:
-        arriving = LayerInput(step.name, step, channels, signal.mean_square, moments, members)
+        arriving = LayerInput(
+            step.name, step, channels, signal.mean_square, moments, members, signal.contrasts
+        )
         run.laws[step.name] = run.law(arriving)
     law = run.laws[step.name]
     if law.covariance.shape != moments.shape:
@@ -423,6 +423,28 @@ def _attention(run: _Run, step: Step, given: list[Signal]) -> Signal:
     return replace(given[-1], latent=None)
 
 
+def _embedding(run: _Run, step: Step, given: list[Signal]) -> Signal:
+    """Vectors of tokens that are all different: positions are independent, and so are the channels."""
+    square, _ = parameter_moments(getattr(run.graph.modules.get(step.name), "weight", None), 1.0)
+    channels, size = step.shape[-1], tuple(step.shape[1:-1])
+    field = stationary(white(size), size) if size else one_position(())
+    return Signal(field.times(square), channels, field, 0.0, 1 / channels)
+
+
+def _handover(run: _Run, step: Step, given: list[Signal]) -> Signal:
+    """What was made before a part, as strong as it was, on a map of the size that the part takes."""
+    signal, shape = given[0], step.shape
+    channels, size = (shape[1] if len(shape) > 1 else 1), tuple(shape[2:])
+    if size == signal.field.size or prod(shape[1:]) == signal.channels * prod(signal.field.size):
+        return signal
+    if len(size) == len(signal.field.size):
+        field, broad = signal.field.resampled(size), signal.broad.resampled(size)
+    else:
+        broad = stationary(natural(size), size) if size else one_position(())
+        field = broad.times(signal.mean_square)
+    return replace(signal, field=field, broad=broad, channels=channels, latent=None)
+
+
 def _identity(run: _Run, step: Step, given: list[Signal]) -> Signal:
     return given[0]
 
@@ -456,4 +478,6 @@ _RULES: Mapping[Kind, Callable[[_Run, Step, list[Signal]], Signal]] = {
     "dropout": _dropout,
     "identity": _identity,
     "attention": _attention,
+    "embedding": _embedding,
+    "handover": _handover,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,7 +12,8 @@ from math import prod
 import numpy as np
 from torch import Tensor
 
-from corrinit._signal.activations import Activation, Dual, is_homogeneous
+from corrinit._signal.activations import Activation, Dual, is_homogeneous, mean_square
+from corrinit._signal.contrast import EQUAL, SHARES, relative
 from corrinit._signal.field import Array, Field
 from corrinit._signal.fields import PairField
 from corrinit._signal.report import StepSignal
@@ -20,17 +22,27 @@ from corrinit._signal.windows import Windows
 
 @dataclass(frozen=True, eq=False)
 class Latent:
-    """The Gaussian that an activation was applied to, x = φ(μ + z): pooling needs it.
+    """The Gaussian that an activation was applied to, x = φ(μ + m + z): pooling needs it.
 
     Args:
         field: moments of z.
-        offset: μ.
+        offset: μ, the same in all images.
         activation: φ.
+        contrasts: c, so that z and m are √c times that in an image, see `corrinit._signal.contrast`.
+        maximum: m, what the maxima of z over windows have in common.
     """
 
     field: Field
     offset: float
     activation: Activation
+    contrasts: Array
+    maximum: float = 0.0
+
+    def mean_squares(self, power: Array) -> Array:
+        """E[φ(μ + √c (m + √v z))²] for each v, and each of the contrasts."""
+        deviations = np.sqrt(np.outer(np.maximum(power, 0.0), self.contrasts))
+        offsets = self.offset + np.sqrt(self.contrasts) * self.maximum
+        return mean_square(self.activation, deviations, offsets + np.zeros_like(deviations))
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +58,7 @@ class Signal:
         alike: mean square correlation, less the means of the channels, between positions of different images;
             its inverse is the number of directions in which such inputs differ.
         latent: what was activated, if that was the last step.
+        contrasts: c, of images of different strength, see `corrinit._signal.contrast`.
     """
 
     field: Field
@@ -54,6 +67,7 @@ class Signal:
     mean: float = 0.0
     alike: float = 0.0
     latent: Latent | None = None
+    contrasts: Array = dataclasses.field(default_factory=lambda: EQUAL)
 
     @property
     def mean_square(self) -> float:
@@ -94,17 +108,19 @@ def weighted(
         broad, factor = _smoothed(signal, signal.field.centred(), windows, coefficients)
     # Outputs differ in no more directions than the inputs do, few channels included.
     alike = min(factor / signal.effective_channels, 1.0)
-    return Signal(field.plus(bias) if bias else field, channels, broad, 0.0, alike)
+    return Signal(
+        field.plus(bias) if bias else field, channels, broad, 0.0, alike, contrasts=signal.contrasts
+    )
 
 
 def activated(signal: Signal, activation: Activation) -> Signal:
     """After an elementwise function; the signal before it is taken to be Gaussian over the weights."""
     field = signal.field.less_mean(signal.mean**2) if signal.mean else signal.field
-    return _activate(signal, Latent(field, signal.mean, activation))
+    return _activate(signal, Latent(field, signal.mean, activation, signal.contrasts))
 
 
 def _activate(signal: Signal, latent: Latent) -> Signal:
-    field, offset, activation = latent.field, latent.offset, latent.activation
+    field, offset, activation = latent.field, latent.offset + latent.maximum, latent.activation
     variance = field.mean_square
     dual = Dual(activation, math.sqrt(max(variance, 0.0)), offset)
     if dual.mean_square <= 0:
@@ -112,24 +128,27 @@ def _activate(signal: Signal, latent: Latent) -> Signal:
     if variance <= 0:
         return replace(signal, field=field.plus(dual.mean_square), mean=dual.mean, latent=latent)
     same: Callable[[Array], Array] = lambda rho: dual(rho) / dual.mean_square  # noqa: E731
-    after = field.mapped(same, _power_map(activation, offset, field.power, dual.mean_square))
-    alike = _alike_after(signal, field, after, same)
-    return replace(signal, field=after, mean=dual.mean, alike=alike, latent=latent)
-
-
-def _power_map(
-    activation: Activation, offset: float, power: Array, mean_square: float
-) -> Callable[[Array], Array]:
-    """E[φ(μ + √v z)²] as a function of v; positions near a border have a smaller v."""
     if offset == 0 and is_homogeneous(activation):
-        ratio = mean_square / float(power.mean())
-        return lambda v: v * ratio
+        ratio = dual.mean_square / variance
+        after, mean = field.mapped(same, lambda v: v * ratio), dual.mean
+    else:
+        of_images = latent.mean_squares(np.array([variance]))[0]
+        power = float(SHARES @ of_images)
+        after = field.mapped(same, _power_map(latent, field.power, power))
+        # what an image of mean contrast has, which the mean over images differs from as its mean square does
+        mean = dual.mean * math.sqrt(power / dual.mean_square)
+        signal = replace(signal, contrasts=relative(of_images))
+    alike = _alike_after(signal, field, after, same)
+    return replace(signal, field=after, mean=mean, alike=alike, latent=latent)
+
+
+def _power_map(latent: Latent, power: Array, middle: float) -> Callable[[Array], Array]:
+    """E[φ(μ + √v z)²], mean over images, as a function of v; positions near a border have a smaller v."""
     low, high = float(power.min()), float(power.max())
     if high - low <= 1e-6 * high:
-        return lambda v: np.full_like(v, mean_square)
+        return lambda v: np.full_like(v, middle)
     at = np.linspace(low, high, 6)
-    values = [Dual(activation, math.sqrt(max(v, 0.0)), offset).mean_square for v in at]
-    return lambda v: np.interp(v, at, values)
+    return lambda v: np.interp(v, at, latent.mean_squares(at) @ SHARES)
 
 
 def _alike_after(signal: Signal, before: Field, after: Field, same: Callable[[Array], Array]) -> float:
@@ -169,7 +188,7 @@ def max_pooled(signal: Signal, windows: Windows) -> Signal:
     that grows with its argument commutes with the maximum, so it is applied afterwards.
     """
     latent = signal.latent or Latent(
-        signal.field.less_mean(signal.mean**2), signal.mean, lambda values: values.clone()
+        signal.field.less_mean(signal.mean**2), signal.mean, lambda values: values.clone(), signal.contrasts
     )
     count = (windows.positions >= 0).sum(axis=1)
     k = prod(windows.taps)
@@ -179,13 +198,13 @@ def max_pooled(signal: Signal, windows: Windows) -> Signal:
         return averaged(signal, windows, None)
     within = float(np.clip((k * pooled / power - 1) / (k - 1), 0, 1))
     mean, variance = _maximum(k)
-    offset = latent.offset + math.sqrt(power * (1 - within)) * mean
+    maximum = latent.maximum + math.sqrt(power * (1 - within)) * mean
     scale = (within + (1 - within) * variance) * power / pooled
     # The variance of the maximum is not that of the mean of a window; what is shared by two windows is.
     field = means.with_power(means.power * scale)
     broad, factor = _smoothed(signal, latent.field.centred(), windows, np.full((k, k), 1 / k**2))
     pooled_signal = replace(signal, broad=broad, alike=min(signal.alike * factor / scale**2, 1.0))
-    return _activate(pooled_signal, Latent(field, offset, latent.activation))
+    return _activate(pooled_signal, replace(latent, field=field, maximum=maximum))
 
 
 def averaged_field(field: Field, windows: Windows, count: Array | None) -> Field:
@@ -209,7 +228,7 @@ def pooled_to_one(signal: Signal, size: tuple[int, ...]) -> Signal:
     field = PairField(np.array([[within]]), np.array([[between]]), size)
     before, after = signal.centred_power, max(within - between, 1e-300)
     alike = min(signal.alike * (signal.broad.within() * before / after) ** 2, 1.0)
-    return Signal(field, signal.channels, one_position(size), signal.mean, alike)
+    return replace(signal, field=field, broad=one_position(size), alike=alike, latent=None)
 
 
 def flattened(signal: Signal) -> Signal:
@@ -222,7 +241,10 @@ def flattened(signal: Signal) -> Signal:
     field = PairField(np.array([[signal.mean_square]]), np.array([[between]]), ())
     # What two images have in common, averaged over positions: less the less it is broad.
     common = signal.broad.combined(signal.broad, np.multiply).within()
-    return Signal(field, signal.channels * positions, one_position(()), signal.mean, signal.alike * common)
+    return replace(
+        signal, field=field, channels=signal.channels * positions, broad=one_position(()),
+        alike=signal.alike * common, latent=None,
+    )  # fmt: skip
 
 
 def one_position(size: tuple[int, ...]) -> Field:
@@ -256,7 +278,13 @@ def normalized(
         field = field.centred(1 / groups, own=True)
         field = field.times(1 / (field.mean_square + eps))
     field = field.times(gamma)
-    return replace(signal, field=field.plus(beta) if beta else field, mean=beta_mean, latent=None)
+    return replace(
+        signal,
+        field=field.plus(beta) if beta else field,
+        mean=beta_mean,
+        latent=None,
+        contrasts=signal.contrasts if kind == "batch_norm" else EQUAL,
+    )
 
 
 def added(first: Signal, second: Signal) -> Signal:
@@ -274,6 +302,7 @@ def added(first: Signal, second: Signal) -> Signal:
         larger.broad,
         first.mean + second.mean,
         alike,
+        contrasts=_joint([first, second], [1.0, 1.0]),
     )
 
 
@@ -296,7 +325,13 @@ def concatenated(signals: list[Signal]) -> Signal:
         field = field.combined(signal.field.times(share), np.add)
     mean = sum(share * signal.mean for signal, share in zip(signals, shares, strict=True))
     alike = sum(share * math.sqrt(signal.alike) for signal, share in zip(signals, shares, strict=True)) ** 2
-    return Signal(field, total, signals[0].broad, mean, alike)
+    return Signal(field, total, signals[0].broad, mean, alike, contrasts=_joint(signals, shares))
+
+
+def _joint(signals: list[Signal], shares: list[float]) -> Array:
+    """Contrasts of several signals of the same images together, each as strong as it is."""
+    powers = [s * signal.mean_square * signal.contrasts for s, signal in zip(shares, signals, strict=True)]
+    return relative(np.sum(powers, axis=0))
 
 
 def scaled(signal: Signal, square: float, mean: float) -> Signal:
