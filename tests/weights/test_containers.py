@@ -14,9 +14,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from corrinit._estimation import estimate
+from corrinit._weights import named_weights, read_filters
 from corrinit.errors import WeightsError
-from corrinit.estimation import estimate
-from corrinit.weights import named_weights, read_filters
 
 
 class Phase(enum.Enum):

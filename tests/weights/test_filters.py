@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from corrinit._estimation import estimate
+from corrinit._weights import named_weights, read_filters
 from corrinit.errors import CorrInitWarning, WeightsError
-from corrinit.estimation import estimate
-from corrinit.weights import named_weights, read_filters
 
 
 def tensors(**shapes):

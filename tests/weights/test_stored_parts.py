@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
+from corrinit._estimation import estimate
+from corrinit._weights import named_weights, read_filters
 from corrinit.errors import CorrInitWarning, WeightsError
-from corrinit.estimation import estimate
-from corrinit.weights import named_weights, read_filters
 
 STORED = {
     "plain": lambda layer: layer,

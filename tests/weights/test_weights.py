@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from corrinit._weights import named_weights
 from corrinit.errors import WeightsError
-from corrinit.weights import named_weights
 
 
 @pytest.fixture
