@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from corrinit.lab.conclusions import conclusions
-from corrinit.lab.design import designs
-from corrinit.lab.page import Table
-from corrinit.lab.records import read_runs
+from corrinit.lab.comparison.conclusions import conclusions
+from corrinit.lab.runs.design import designs
+from corrinit.lab.document.page import Table
+from corrinit.lab.runs.record import read_runs
 
 ROOT = Path(__file__).parents[1]
 RUNS = ROOT / "results" / "cifar10-jpeg"

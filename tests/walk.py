@@ -24,7 +24,6 @@ from pathlib import Path
 from tests.pages import ROOT, Example, examples
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
-_LINE_OF_CODE = re.compile(r"corrinit\.initialize\(.*?\)(?=$| )", re.MULTILINE)
 
 
 class Walk:
@@ -45,9 +44,7 @@ class Walk:
     def take(self, example: Example) -> str | None:
         """Write the file of an example, or run its commands; what the last one prints."""
         if example.file is not None:
-            text = example.text
-            if self.line_of_code:
-                text = _LINE_OF_CODE.sub(lambda _: self.line_of_code, text)
+            text = pasted(example.text, self.line_of_code) if self.line_of_code else example.text
             Path(self.folder, example.file).write_text(text)
         printed = None
         for command in example.commands if example.language == "sh" else []:
@@ -67,7 +64,7 @@ class Walk:
                 constraints = ROOT / "constraints.txt"
                 command = f"python -m pip install --quiet --constraint '{constraints}' '{self.wheel}[lab]'"
         clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-        variables = {**clean, "PATH": f"{self.bin}{os.pathsep}{os.defpath}", "COLUMNS": "100"}
+        variables = {**clean, "PATH": f"{self.bin}{os.pathsep}{os.defpath}", "COLUMNS": "100"}  # of a terminal that is not there
         start = time.perf_counter()
         done = subprocess.run(command, shell=True, cwd=self.folder, env=variables, capture_output=True, text=True)
         print(f"{time.perf_counter() - start:6.1f} s  {command}", flush=True)
@@ -82,6 +79,11 @@ def build_wheel(place: Path) -> Path:
     subprocess.run(command, check=True)
     (wheel,) = place.glob("corrinit-*.whl")
     return wheel
+
+
+def pasted(program: str, line: str) -> str:
+    """The reader's program with the line of code that the comparison found instead of the one that it shows."""
+    return re.sub(r"^corrinit\.initialize\(.*$", lambda _: line, program, flags=re.MULTILINE)
 
 
 def shown(printed: str) -> str:

@@ -1,4 +1,4 @@
-"""Docstrings of ours are plain text: an asterisk in `(N, C, *sizes)` is an asterisk, not the begin of emphasis."""
+"""Docstrings of ours are plain text: `(N, C, *sizes)` begins no emphasis, and `|w|` is no substitution."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def _escape(app: Sphinx, what: str, name: str, obj: object, options: object, lin
     for number, line in enumerate(lines):
         if not line.lstrip().startswith((">>>", "...")):
             text_and_code = line.split("`")
-            text_and_code[::2] = [LONE_STAR.sub(r"\\*", text) for text in text_and_code[::2]]
+            text_and_code[::2] = [LONE_STAR.sub(r"\\*", text).replace("|", r"\|") for text in text_and_code[::2]]
             lines[number] = "`".join(text_and_code)
