@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test fuzz lint bench documents docs walk history clean
+.PHONY: demo test fuzz lint bench documents docs walk wheel-test history clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -58,6 +58,18 @@ docs: $(VENV)/.docs
 ## walk: carry out the tutorial from the built wheel, in an empty folder with an environment of its own
 walk: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.walk
+
+## wheel-test: run the tests against the wheel (WHEEL=FILE, or built here) from a folder that holds no source of it
+wheel-test: OUTSIDE := $(shell mktemp -d)
+wheel-test:
+	$(PYTHON) -m venv $(OUTSIDE)/venv
+	$(OUTSIDE)/venv/bin/python -m pip install --quiet --upgrade pip
+	$(if $(WHEEL),cp $(WHEEL) $(OUTSIDE),$(OUTSIDE)/venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir $(OUTSIDE) .)
+	$(OUTSIDE)/venv/bin/python -m pip install --quiet --constraint constraints.txt "$$(echo $(OUTSIDE)/*.whl)[lab,dev]"
+	mkdir $(OUTSIDE)/tests-alone
+	git archive HEAD -- . ':!src' | tar -x -C $(OUTSIDE)/tests-alone
+	cd $(OUTSIDE)/tests-alone && OMP_NUM_THREADS=1 ../venv/bin/python -m pytest --numprocesses 2 --quiet tests
+	rm -rf $(OUTSIDE)
 
 ## history: time this commit and main with asv, and fail where something became slower than 1.3 times
 history: $(VENV)/.docs

@@ -1,6 +1,6 @@
 """Follow every link of a built site that leads to the site itself, and name those that lead nowhere.
 
-    python docs/check_links.py docs/_build/html
+python docs/check_links.py docs/_build/html
 """
 
 from __future__ import annotations

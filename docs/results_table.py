@@ -11,15 +11,18 @@ import re
 from pathlib import Path
 
 from corrinit.lab.comparison.conclusions import conclusions
-from corrinit.lab.runs.design import designs
 from corrinit.lab.document.page import Table
+from corrinit.lab.runs.design import designs
 from corrinit.lab.runs.record import read_runs
 
 ROOT = Path(__file__).parents[1]
 RUNS = ROOT / "results" / "cifar10-jpeg"
 PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
 
-SETTINGS = {"0.005": "cifar10-jpeg, vgg8, lr 0.005, protocol 1", "0.1": "cifar10-jpeg, vgg8, lr 0.1, protocol 1"}
+SETTINGS = {
+    "0.005": "cifar10-jpeg, vgg8, lr 0.005, protocol 1",
+    "0.1": "cifar10-jpeg, vgg8, lr 0.1, protocol 1",
+}
 """By learning rate, what the reports call the setting."""
 
 ARMS = {
@@ -63,7 +66,10 @@ def _gain(row: dict[str, str]) -> str:
 def filled(text: str, made: str) -> str:
     """A page with the table in its place."""
     return re.sub(
-        r"(<!-- table: gains -->\n).*?(<!-- end -->)", lambda match: f"{match[1]}{made}\n{match[2]}", text, flags=re.S
+        r"(<!-- table: gains -->\n).*?(<!-- end -->)",
+        lambda match: f"{match[1]}{made}\n{match[2]}",
+        text,
+        flags=re.S,
     )
 
 

@@ -34,7 +34,11 @@ class Example(NamedTuple):
     def commands(self) -> list[str]:
         """Its commands: lines, those that end in a backslash joined with the next; comments are left out."""
         lines = self.text.replace("\\\n", " ").splitlines()
-        return [" ".join(line.split("  #")[0].split()) for line in lines if line.strip() and not line.startswith("#")]
+        return [
+            " ".join(line.split("  #")[0].split())
+            for line in lines
+            if line.strip() and not line.startswith("#")
+        ]
 
 
 def examples(page: Path) -> list[Example]:

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.pages import ROOT, examples
+from tests.walk import TUTORIAL, filled, pasted
 from torch import nn
 
 import corrinit
 from corrinit._planning.recipes import RECIPES
 from corrinit.cli import app
-from tests.pages import ROOT, examples
-from tests.walk import TUTORIAL, filled, pasted
 
 sys.path.insert(0, str(ROOT / "docs"))
 import results_table

@@ -64,9 +64,15 @@ class Walk:
                 constraints = ROOT / "constraints.txt"
                 command = f"python -m pip install --quiet --constraint '{constraints}' '{self.wheel}[lab]'"
         clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-        variables = {**clean, "PATH": f"{self.bin}{os.pathsep}{os.defpath}", "COLUMNS": "100"}  # of a terminal that is not there
+        variables = {
+            **clean,
+            "PATH": f"{self.bin}{os.pathsep}{os.defpath}",
+            "COLUMNS": "100",
+        }  # of a terminal that is not there
         start = time.perf_counter()
-        done = subprocess.run(command, shell=True, cwd=self.folder, env=variables, capture_output=True, text=True)
+        done = subprocess.run(
+            command, shell=True, cwd=self.folder, env=variables, capture_output=True, text=True
+        )
         print(f"{time.perf_counter() - start:6.1f} s  {command}", flush=True)
         if done.returncode:
             raise SystemExit(f"{command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
@@ -75,7 +81,17 @@ class Walk:
 
 def build_wheel(place: Path) -> Path:
     """Build the wheel of this checkout into a folder."""
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(place), str(ROOT)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--wheel-dir",
+        str(place),
+        str(ROOT),
+    ]
     subprocess.run(command, check=True)
     (wheel,) = place.glob("corrinit-*.whl")
     return wheel
@@ -90,7 +106,9 @@ def shown(printed: str) -> str:
     """What a command prints, as the page shows it: without the lines of single runs, and wrapped."""
     lines = [line for line in printed.rstrip().splitlines() if ", seed " not in line]
     return "\n".join(
-        wrapped.rstrip() for line in lines for wrapped in (textwrap.wrap(line, 118, drop_whitespace=False) or [""])
+        wrapped.rstrip()
+        for line in lines
+        for wrapped in (textwrap.wrap(line, 118, drop_whitespace=False) or [""])
     ).strip("\n")
 
 
@@ -104,7 +122,9 @@ def main() -> None:
     """Walk, and say how long each step took."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--wheel", type=Path, help="the wheel; default: build it")
-    parser.add_argument("--install", action="store_true", help="install the dependencies from the package index")
+    parser.add_argument(
+        "--install", action="store_true", help="install the dependencies from the package index"
+    )
     parser.add_argument("--write", action="store_true", help="put what is printed into the tutorial")
     given = parser.parse_args()
     start, outputs, printed = time.perf_counter(), [], None

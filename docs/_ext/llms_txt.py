@@ -37,7 +37,10 @@ def _write(app: Sphinx, exception: Exception | None) -> None:
 
 def _in_reading_order(env: BuildEnvironment, name: str) -> list[str]:
     """A page and all below it, as the table of contents has them."""
-    return [name, *(each for child in env.toctree_includes.get(name, []) for each in _in_reading_order(env, child))]
+    return [
+        name,
+        *(each for child in env.toctree_includes.get(name, []) for each in _in_reading_order(env, child)),
+    ]
 
 
 def _first_sentence(env: BuildEnvironment, name: str) -> str:

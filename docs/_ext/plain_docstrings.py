@@ -19,5 +19,7 @@ def _escape(app: Sphinx, what: str, name: str, obj: object, options: object, lin
     for number, line in enumerate(lines):
         if not line.lstrip().startswith((">>>", "...")):
             text_and_code = line.split("`")
-            text_and_code[::2] = [LONE_STAR.sub(r"\\*", text).replace("|", r"\|") for text in text_and_code[::2]]
+            text_and_code[::2] = [
+                LONE_STAR.sub(r"\\*", text).replace("|", r"\|") for text in text_and_code[::2]
+            ]
             lines[number] = "`".join(text_and_code)

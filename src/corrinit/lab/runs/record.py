@@ -25,12 +25,12 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from corrinit._atomic import replacing, writing
+from corrinit._reading import RecordError as RecordError
+from corrinit._reading import UnreadableError, parse_object, read_arrays, read_text
 from corrinit.errors import ConfigError, CorrInitError, CorrInitWarning
 from corrinit.lab.experiment import identity
 from corrinit.lab.experiment.config import RunConfig, from_dict, to_dict
 from corrinit.lab.runs.endpoints import CORRECT, ENDPOINTS, PSNR, endpoints_of, read_correct, reserve_name
-from corrinit._reading import RecordError as RecordError
-from corrinit._reading import UnreadableError, parse_object, read_arrays, read_text
 from corrinit.lab.runs.fields import Metrics, checked_metrics, checked_result
 
 CHECKPOINT = "checkpoint.pt"
