@@ -1,7 +1,7 @@
 """The documentation site: `make docs` builds it into `docs/_build/html`, without network.
 
-MyST, since every page of ours is Markdown that also reads well in the repository; furo, since it is legible on a
-telephone and in the dark without settings; autodoc, since the reference is the docstrings.
+MyST, since every page of ours is Markdown that also reads well in the repository; furo, since it is legible
+on a telephone and in the dark without settings; autodoc, since the reference is the docstrings.
 """
 
 import sys

@@ -35,7 +35,7 @@ ARMS = {
 
 
 def table() -> str:
-    """Accuracy and gain over Kaiming normal of each arm, at a small and at a large learning rate, as Markdown."""
+    """Accuracy and gain over Kaiming normal of each arm, at a small and a large rate, in Markdown."""
     records, faults = read_runs(RUNS)
     if faults:
         raise SystemExit("\n".join(map(str, faults)))

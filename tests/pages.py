@@ -1,7 +1,8 @@
 """The examples of a page of the documentation, in order, as its reader would take them.
 
-A fenced block of `python` is a file of the reader's if its first line is a comment with the file's name, `# model.py`, and
-lines to run otherwise. A block of `sh` is commands. A block of `text` right after it is what they print.
+A fenced block of `python` is a file of the reader's if its first line is a comment with the file's name,
+`# model.py`, and lines to run otherwise. A block of `sh` is commands; a block of `text` right after it is
+what they print.
 """
 
 from __future__ import annotations

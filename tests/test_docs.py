@@ -1,4 +1,4 @@
-"""The documentation does what it says: its examples run, its tables are those of the records, its links stay."""
+"""The documentation does what it says: its examples run, and its tables are those of the records."""
 
 import re
 import shlex

@@ -1,11 +1,11 @@
-"""A stranger's walk: the tutorial, word for word, from the built wheel, in an empty folder far from the checkout.
+"""A stranger's walk: the tutorial, word for word, from the built wheel, in an empty folder.
 
     python -m tests.walk [--wheel FILE] [--install] [--write]
 
-makes a virtual environment, installs the wheel where the tutorial installs corrinit, writes the files that the tutorial
-shows, runs its commands, pastes the line of code that the comparison found, and trains. Dependencies are those of the
-running environment; `--install` fetches them as a stranger's pip would. `--write` puts what the commands print into
-the tutorial.
+makes a virtual environment, installs the wheel where the tutorial installs corrinit, writes the files that
+the tutorial shows, runs its commands, pastes the line of code that the comparison found, and trains; nothing
+of the checkout can be imported. Dependencies are those of the running environment; `--install` fetches them
+as a stranger's pip would. `--write` puts what the commands print into the tutorial.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def build_wheel(place: Path) -> Path:
 
 
 def pasted(program: str, line: str) -> str:
-    """The reader's program with the line of code that the comparison found instead of the one that it shows."""
+    """The reader's program with the line of code that the comparison found instead of its own."""
     return re.sub(r"^corrinit\.initialize\(.*$", lambda _: line, program, flags=re.MULTILINE)
 
 

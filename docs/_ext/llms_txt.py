@@ -1,4 +1,4 @@
-"""Write `llms.txt` (https://llmstxt.org) beside the site: each page with its first sentence, and `llms-full.txt`.
+"""Write `llms.txt` (https://llmstxt.org): each page of the site with its first sentence; and `llms-full.txt`.
 
 The pages are Markdown already, so what a language model gets is what we wrote.
 """
@@ -24,14 +24,15 @@ def setup(app: Sphinx) -> dict[str, bool]:
 def _write(app: Sphinx, exception: Exception | None) -> None:
     if exception is not None or app.builder.format != "html":
         return
-    pages = [name for name in _in_reading_order(app.env, app.config.root_doc) if name != app.config.root_doc]
+    env, root = app.env, app.config.root_doc
+    pages = [name for name in _in_reading_order(env, root) if name != root]
     lines = [
-        f"- [{app.env.titles[name].astext()}]({app.builder.get_target_uri(name)}): {_first_sentence(app.env, name)}"
+        f"- [{env.titles[name].astext()}]({app.builder.get_target_uri(name)}): {_first_sentence(env, name)}"
         for name in pages
     ]
     text = "\n".join([f"# {app.config.project}", "", f"> {SUMMARY}", "", "## Documentation", "", *lines, ""])
     Path(app.outdir, "llms.txt").write_text(text, encoding="utf-8")
-    sources = [Path(app.env.doc2path(name)).read_text(encoding="utf-8") for name in pages]
+    sources = [Path(env.doc2path(name)).read_text(encoding="utf-8") for name in pages]
     Path(app.outdir, "llms-full.txt").write_text("\n\n".join(sources), encoding="utf-8")
 
 

@@ -2,9 +2,9 @@
 
 A folder named by the run's id holds `config.json` from the start, which also says by which protocol it is
 run, `metrics.jsonl` (a line per epoch) and, at the end, `updates.npz` (totals per update), `correct.npz` (a
-bit per test image) and `result.json` with the endpoints (`corrinit.lab.runs.endpoints`); the trained weights too,
-if they were asked for. Every file is replaced whole, and `result.json` comes last: where it stands, the run
-is finished.
+bit per test image) and `result.json` with the endpoints (`corrinit.lab.runs.endpoints`); the trained weights
+too, if they were asked for. Every file is replaced whole, and `result.json` comes last: where it stands, the
+run is finished.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ class RunRecord:
     def curve(self, metric: str) -> NDArray[np.float64]:
         """A metric by epoch, shape (epochs,).
 
-        An epoch that was not scored (`corrinit.lab.experiment.observation`) has the value on the straight line between
-        the scored ones beside it.
+        An epoch that was not scored (`corrinit.lab.experiment.observation`) has the value on the straight
+        line between the scored ones beside it.
 
         Raises:
             KeyError: if no epoch has the metric.
