@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test fuzz lint bench documents clean
+.PHONY: demo test fuzz lint bench documents docs walk wheel-test history clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -43,6 +43,37 @@ documents: $(READY)
 	$(BIN)/corrinit report results/cifar10-jpeg results/digit-images --markdown docs/comparison.md \
 	    -o results/comparison.html
 	$(BIN)/corrinit theory --all --markdown docs -o results/theory.html
+	$(BIN)/python docs/results_table.py
+
+$(VENV)/.docs: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lab,docs,bench]'
+	touch $@
+
+## docs: build the site into docs/_build/html; a warning or an internal link to nowhere is an error
+docs: $(VENV)/.docs
+	rm -rf docs/_build
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --builder html docs docs/_build/html
+	$(BIN)/python docs/check_links.py docs/_build/html
+
+## walk: carry out the tutorial from the built wheel, in an empty folder with an environment of its own
+walk: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.walk
+
+## wheel-test: run the tests against the wheel (WHEEL=FILE, or built here) from a folder that holds no source of it
+wheel-test: OUTSIDE := $(shell mktemp -d)
+wheel-test:
+	$(PYTHON) -m venv $(OUTSIDE)/venv
+	$(OUTSIDE)/venv/bin/python -m pip install --quiet --upgrade pip
+	$(if $(WHEEL),cp $(WHEEL) $(OUTSIDE),$(OUTSIDE)/venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir $(OUTSIDE) .)
+	$(OUTSIDE)/venv/bin/python -m pip install --quiet --constraint constraints.txt "$$(echo $(OUTSIDE)/*.whl)[lab,dev]"
+	mkdir $(OUTSIDE)/tests-alone
+	git archive HEAD -- . ':!src' | tar -x -C $(OUTSIDE)/tests-alone
+	cd $(OUTSIDE)/tests-alone && OMP_NUM_THREADS=1 ../venv/bin/python -m pytest --numprocesses 2 --quiet tests
+	rm -rf $(OUTSIDE)
+
+## history: time this commit and main with asv, and fail where something became slower than 1.3 times
+history: $(VENV)/.docs
+	cd benchmarks/history && ../../$(BIN)/asv continuous --factor 1.3 --python same main HEAD
 
 clean:
-	rm -rf $(VENV) runs report.html .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) runs report.html .pytest_cache .ruff_cache .hypothesis docs/_build

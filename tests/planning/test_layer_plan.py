@@ -1,7 +1,6 @@
 """Whole models: resetting what is not drawn, the meta device, and memory that nobody has filled."""
 
 import copy
-import time
 import warnings
 
 import pytest
@@ -254,7 +253,7 @@ def test_a_fully_sharded_meta_model_holds_the_plain_weights(single_process_mesh)
         assert torch.equal(tensor, other.full_tensor() if hasattr(other, "full_tensor") else other), name
 
 
-def test_a_model_of_seven_billion_parameters_is_planned_in_seconds():
+def test_a_model_of_seven_billion_parameters_is_planned_from_its_shapes():
     def block(width=4096, inner=11008):
         attention = [nn.Linear(width, width, bias=False) for _ in range(4)]
         return nn.Sequential(
@@ -263,9 +262,7 @@ def test_a_model_of_seven_billion_parameters_is_planned_in_seconds():
 
     model = on_meta(lambda: nn.Sequential(nn.Embedding(32000, 4096), *(block() for _ in range(32))))
     assert sum(parameter.numel() for parameter in model.parameters()) > 6e9
-    start = time.perf_counter()
     plan = corrinit.plan(model, include=nn.Sequential, exclude=nn.Embedding)
-    assert time.perf_counter() - start < 5
     assert sum(layer.is_drawn for layer in plan.layers) == 32 * 7
 
 

@@ -1,7 +1,6 @@
 """What `corrinit theory` prints, draws and writes, and whether the documents agree with it."""
 
 import re
-import time
 from pathlib import Path
 
 import numpy as np
@@ -48,19 +47,14 @@ def everything(tmp_path_factory):
     """`corrinit theory --all`, once."""
     folder = tmp_path_factory.mktemp("theory")
     (folder / "theory.md").write_text((DOCS / "theory.md").read_text(encoding="utf-8"), encoding="utf-8")
-    before = time.process_time()
     with pytest.raises(SystemExit) as ended:
         main(["theory", "--all", f"--output={folder}/page.html", f"--png={folder}", f"--markdown={folder}"])
     assert not ended.value.code
-    return folder, time.process_time() - before
-
-
-def test_all_of_it_takes_less_than_a_minute_of_processor_time(everything):
-    assert everything[1] < 60
+    return folder
 
 
 def test_the_page_holds_figures_2_and_3_table_1_and_every_erratum(everything):
-    html = (everything[0] / "page.html").read_text(encoding="utf-8")
+    html = (everything / "page.html").read_text(encoding="utf-8")
     for title in ("Figure 2", "Figure 3", "Table 1", "The assumptions, loosened", "Where the paper is wrong"):
         assert title in html
     assert html.count("<svg") == 5
@@ -70,14 +64,14 @@ def test_the_page_holds_figures_2_and_3_table_1_and_every_erratum(everything):
 
 @pytest.mark.parametrize("name", ["figure-2", "figure-3", "figure-3-patches", "table-1", "real-images"])
 def test_every_figure_is_drawn(everything, name):
-    assert imread(everything[0] / f"{name}.png").std() > 0.05
+    assert imread(everything / f"{name}.png").std() > 0.05
 
 
 @pytest.mark.parametrize("name", ["theory.md", "errata.md"])
 def test_the_committed_documents_are_what_the_command_writes(everything, name):
     """Text for text; numbers to 5 %: elsewhere a few filters of 500 end on the other side of 0."""
     committed = (DOCS / name).read_text(encoding="utf-8")
-    written = (everything[0] / name).read_text(encoding="utf-8")
+    written = (everything / name).read_text(encoding="utf-8")
     assert NUMBER.sub("#", written) == NUMBER.sub("#", committed)
     numbers = [[float(n.replace(",", "")) for n in NUMBER.findall(text)] for text in (written, committed)]
     np.testing.assert_allclose(*numbers, rtol=0.05, atol=0.011)

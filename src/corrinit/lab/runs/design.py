@@ -18,10 +18,10 @@ from typing import Any, TypeAlias
 from filelock import FileLock
 
 from corrinit._atomic import replacing
+from corrinit._reading import RecordError, UnreadableError, parse_object, read_text
 from corrinit.errors import CorrInitError
 from corrinit.lab.experiment import identity
 from corrinit.lab.experiment.config import Initialization, RunConfig, from_dict, to_dict
-from corrinit._reading import RecordError, UnreadableError, parse_object, read_text
 
 FILE = "design.json"
 LOCK = ".design.lock"

@@ -1,14 +1,15 @@
 """What is observed when a run ends, by name, and what a record that lacks it is worth.
 
 An endpoint is a loss or an accuracy of some weights on some images. The weights are those after the last
-update, or their exponential average over the last updates (`corrinit.lab.training.averaging`). The images are those
-that the run is tested on, or the unused ones: labelled images of the training set that it neither trained on
-nor was tested on. An endpoint is only observed, so it is no part of a run's identity.
+update, or their exponential average over the last updates (`corrinit.lab.training.averaging`). The images are
+those that the run is tested on, or the unused ones: labelled images of the training set that it neither
+trained on nor was tested on. An endpoint is only observed, so it is no part of a run's identity.
 
 `result.json` holds each under its name, null where the run diverged; a name that is missing was not recorded.
 Beside them it has `averaging_window` (in updates), `unused_images` (how many were scored), `available_images`
 (that of the training set which a subset was drawn from), `reserve`, and what the scores by epoch are of:
-`test_images_by_epoch` and `test_every` (`corrinit.lab.experiment.observation`). `correct.npz` has a bit per test image.
+`test_images_by_epoch` and `test_every` (`corrinit.lab.experiment.observation`). `correct.npz` has a bit per
+test image.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corrinit._atomic import replacing
+from corrinit._reading import RecordError, read_arrays
 from corrinit.errors import ConfigError
 from corrinit.lab.experiment.config import RunConfig
-from corrinit._reading import RecordError, read_arrays
 
 ENDPOINTS = (
     *("test_accuracy", "test_loss", "averaged_test_accuracy", "averaged_test_loss"),

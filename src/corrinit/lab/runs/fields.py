@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
+from corrinit._reading import RecordError
 from corrinit.errors import one_line
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.runs.endpoints import ENDPOINTS, endpoints_of
-from corrinit._reading import RecordError
 
 Metrics = Mapping[str, float]
 

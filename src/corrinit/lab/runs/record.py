@@ -2,9 +2,9 @@
 
 A folder named by the run's id holds `config.json` from the start, which also says by which protocol it is
 run, `metrics.jsonl` (a line per epoch) and, at the end, `updates.npz` (totals per update), `correct.npz` (a
-bit per test image) and `result.json` with the endpoints (`corrinit.lab.runs.endpoints`); the trained weights too,
-if they were asked for. Every file is replaced whole, and `result.json` comes last: where it stands, the run
-is finished.
+bit per test image) and `result.json` with the endpoints (`corrinit.lab.runs.endpoints`); the trained weights
+too, if they were asked for. Every file is replaced whole, and `result.json` comes last: where it stands, the
+run is finished.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from corrinit._atomic import replacing, writing
+from corrinit._reading import RecordError as RecordError
+from corrinit._reading import UnreadableError, parse_object, read_arrays, read_text
 from corrinit.errors import ConfigError, CorrInitError, CorrInitWarning
 from corrinit.lab.experiment import identity
 from corrinit.lab.experiment.config import RunConfig, from_dict, to_dict
 from corrinit.lab.runs.endpoints import CORRECT, ENDPOINTS, PSNR, endpoints_of, read_correct, reserve_name
-from corrinit._reading import RecordError as RecordError
-from corrinit._reading import UnreadableError, parse_object, read_arrays, read_text
 from corrinit.lab.runs.fields import Metrics, checked_metrics, checked_result
 
 CHECKPOINT = "checkpoint.pt"
@@ -95,8 +95,8 @@ class RunRecord:
     def curve(self, metric: str) -> NDArray[np.float64]:
         """A metric by epoch, shape (epochs,).
 
-        An epoch that was not scored (`corrinit.lab.experiment.observation`) has the value on the straight line between
-        the scored ones beside it.
+        An epoch that was not scored (`corrinit.lab.experiment.observation`) has the value on the straight
+        line between the scored ones beside it.
 
         Raises:
             KeyError: if no epoch has the metric.

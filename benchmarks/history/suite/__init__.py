@@ -1,0 +1,1 @@
+"""What asv times at every commit: what a user waits for. `make history` compares this commit with main."""
