@@ -61,7 +61,7 @@ _HOME_OF = {
 }
 
 
-_MODULES = ("kernels", "methods", "presets")
+_MODULES = ("kernels", "methods", "presets", "lightning", "transformers")
 
 
 def __getattr__(name: str) -> object:

@@ -54,6 +54,10 @@ class DataError(CorrInitError):
     """A data set cannot be found or read."""
 
 
+class MissingLibraryError(CorrInitError, ImportError):
+    """A library that a part of corrinit works with is not installed, or too old; the message says how."""
+
+
 class CorrInitWarning(UserWarning):
     """Something was approximated; the message says what, and by how much."""
 
