@@ -75,8 +75,8 @@ def init_module(
                 super()._init_weights(module)
 
     The weight is drawn and the bias set to zero, each unless transformers has loaded it
-    (`_is_hf_initialized`). A module that is initialized alone has no name and no place in a model: the seed is
-    a number from torch's global generator, and no recipe applies, so stem and head are drawn like all others.
+    (`_is_hf_initialized`). A module alone has no name and no place in a model, so the seed is
+    a number from torch's global generator, and no recipe applies: stem and head are drawn like all others.
 
     Args:
         module: any module of a model.
