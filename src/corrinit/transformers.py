@@ -50,7 +50,10 @@ def model_init(
         MissingLibraryError: if transformers is not installed, or does not mark what it has loaded.
     """
     _require_marks()
-    takes_trial = bool(inspect.signature(build).parameters)
+    takes_trial = any(
+        parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        for parameter in inspect.signature(build).parameters.values()
+    )
 
     def initialized(trial: Any = None) -> Model:
         model = build(trial) if takes_trial else build()
