@@ -41,10 +41,7 @@ def main() -> None:
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    print(
-        f"loss {losses[0]:.2f} at the start (ln {CLASSES} = {math.log(CLASSES):.2f}), "
-        f"{losses[-1]:.2f} after {len(losses)} steps"
-    )
+    print(f"loss {losses[0]:.2f} at the start, {losses[-1]:.2f} after {len(losses)} steps")
 
 
 if __name__ == "__main__":
