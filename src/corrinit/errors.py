@@ -55,7 +55,11 @@ class DataError(CorrInitError):
 
 
 class MissingLibraryError(CorrInitError, ImportError):
-    """A library that a part of corrinit works with is not installed, or too old; the message says how."""
+    """A library that is asked for is not installed; the message has the line that installs it."""
+
+
+class MissingPackageError(CorrInitError, ImportError):
+    """A package that what was asked for needs is not installed; the message says how to install it."""
 
 
 class CorrInitWarning(UserWarning):

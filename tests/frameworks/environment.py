@@ -155,6 +155,9 @@ def _install(framework: Framework, wheel: Path, venv: Path) -> Path:
     wanted = ["pytest", f"corrinit{extras} @ {wheel.as_uri()}", "--requirement", str(framework.requirements)]
     _run([*pip, "--constraint", str(ROOT / "constraints.txt"), *wanted], venv.parent)
     _run([*pip, "--no-deps", "--force-reinstall", str(wheel)], venv.parent)  # a kept one has an older build
+    if (custom := framework.folder / "sitecustomize.py").exists():  # for the examples, which have no conftest
+        (packages,) = venv.glob("lib/python*/site-packages")
+        shutil.copy(custom, packages)
     return python
 
 
