@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from corrinit.errors import CorrInitError, CorrInitWarning
 
 if TYPE_CHECKING:
+    from corrinit._input_channels import adapt_inputs
     from corrinit.comparing import compare
     from corrinit.correlation import SpatialCorrelation
     from corrinit.correlation_io import load_correlation, save_correlation
@@ -26,6 +27,7 @@ __all__ = [
     "SpatialCorrelation",
     "initialize",
     "plan",
+    "adapt_inputs",
     "ConvolutionLike",
     "correlated_normal_",
     "correlated_kaiming_normal_",
@@ -46,6 +48,7 @@ _HOME_OF = {
     "SpatialCorrelation": "correlation",
     "initialize": "planning",
     "plan": "planning",
+    "adapt_inputs": "_input_channels",
     "ConvolutionLike": "layers.unknown_layers",
     "correlated_normal_": "init",
     "correlated_kaiming_normal_": "init",
