@@ -1,8 +1,8 @@
 """The environment of one framework: made, its tests and examples run in it, and removed.
 
 A framework is a folder here that holds `requirements.txt` and `test_*.py`. Comments in its requirements name
-what else it needs, separated by blanks or one a line: the extras of corrinit to install, the scripts that have
-to end well, and settings of the environment, for each of which tests and scripts run anew.
+what else it needs, separated by blanks or one a line: the extras of corrinit, the scripts that have to end
+well, and settings of the environment, for each of which tests and scripts run anew.
 
     # extra: keras
     # example: examples/keras_digits.py
