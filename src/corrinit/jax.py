@@ -2,7 +2,7 @@
 
     flax.linen.Conv(64, (3, 3), kernel_init=correlated_kaiming_normal("exponential:0.3"))
     flax.nnx.Conv(32, 64, (3, 3), kernel_init=correlated_kaiming_normal("exponential:0.3"), rngs=rngs)
-    initialize_equinox(model, correlated_kaiming_normal("exponential:0.3", **EQUINOX), key=key)
+    initialize_equinox(model, correlated_kaiming_normal("exponential:0.3"), key=key)
 
 Each filter is drawn as w = s D C z with z ~ N(0, I), by the formulas of the functions of the same names in
 `corrinit`: only the random numbers are JAX's. Needs `corrinit[jax]`, and no torch.
@@ -14,7 +14,7 @@ import hashlib
 import operator
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -48,18 +48,6 @@ Axes = int | Sequence[int]
 Model = TypeVar("Model")
 
 
-class Layout(TypedDict):
-    """Where a weight has its inputs and outputs; its other axes are taps."""
-
-    in_axis: int
-    out_axis: int
-
-
-EQUINOX: Layout = {"in_axis": 1, "out_axis": 0}
-"""(out, in / groups, k_1, ..., k_d), as Equinox and PyTorch have it; Flax, and the default, have the channels
-last."""
-
-
 def correlated_normal(
     correlation: CorrelationSource,
     std: float = 1.0,
@@ -78,7 +66,8 @@ def correlated_normal(
         correlation: R and d: a `SpatialCorrelation` of the kernel, or text such as `"exponential:0.3"`, a
             preset or a file, see `corrinit.correlation_source`.
         std: standard deviation of the taps, root mean square over a filter.
-        in_axis: the axis, or axes, of the inputs; (k_1, ..., k_d, in / groups, out) by default.
+        in_axis: the axis, or axes, of the inputs. By default a weight is (k_1, ..., k_d, in / groups, out),
+            as in Flax; Equinox's, (out, in / groups, k_1, ..., k_d), needs `in_axis=1, out_axis=0`.
         out_axis: of the outputs. All axes that are neither, nor of a batch, are taps, in row-major order.
         batch_axis: of weights side by side, such as the members of an ensemble.
         dtype: of the weights where the initializer is not told; default: JAX's.
@@ -181,7 +170,7 @@ def initialize_equinox(model: Model, init: Initializer, *, key: ArrayLike) -> Mo
 
     Args:
         model: a pytree of Equinox modules, such as one `equinox.nn.Conv2d`; it is left as it is.
-        init: with `**EQUINOX`, such as `correlated_kaiming_normal("exponential:0.3", **EQUINOX)`.
+        init: of weights whose channels are last, as all of JAX's are by default.
         key: a random key.
 
     Raises:
@@ -190,7 +179,7 @@ def initialize_equinox(model: Model, init: Initializer, *, key: ArrayLike) -> Mo
 
     >>> import equinox
     >>> conv = equinox.nn.Conv2d(3, 8, 3, key=jax.random.key(0))
-    >>> drawn = initialize_equinox(conv, correlated_normal("default", **EQUINOX), key=jax.random.key(1))
+    >>> drawn = initialize_equinox(conv, correlated_normal("default"), key=jax.random.key(1))
     >>> bool((drawn.weight != conv.weight).all()), bool((drawn.bias == conv.bias).all())
     (True, True)
     """
@@ -212,8 +201,9 @@ def initialize_equinox(model: Model, init: Initializer, *, key: ArrayLike) -> Mo
                 "weights first, then wrap the layer"
             )
         number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
-        weight = init(jax.random.fold_in(key, number), node.weight.shape, node.weight.dtype)
-        return tree_at(lambda layer: layer.weight, node, weight)
+        outputs, inputs, *taps = node.weight.shape
+        weight = init(jax.random.fold_in(key, number), (*taps, inputs, outputs), node.weight.dtype)
+        return tree_at(lambda layer: layer.weight, node, jnp.moveaxis(weight, (-1, -2), (0, 1)))
 
     return jax.tree_util.tree_map_with_path(drawn, model, is_leaf=is_layer)
 
@@ -273,9 +263,7 @@ def _axes(shape: tuple[int, ...], axes: Axes) -> tuple[int, ...]:
 
 def _taps(shape: tuple[int, ...], others: tuple[int, ...]) -> tuple[int, ...]:
     if len(set(others)) < len(others):
-        raise CorrelationError(
-            f"axes {others} of the weight are named twice: in_axis, out_axis, batch_axis differ"
-        )
+        raise CorrelationError(f"in_axis, out_axis and batch_axis are {others}; no axis is two of them")
     taps = tuple(axis for axis in range(len(shape)) if axis not in others)
     require_kernel(shape, tuple(shape[axis] for axis in taps), "jax.nn.initializers.he_normal")
     return taps

@@ -1,11 +1,12 @@
 """The environment of one framework: made, its tests and examples run in it, and removed.
 
 A framework is a folder here that holds `requirements.txt` and `test_*.py`. Comments in its requirements name
-what else it needs, separated by blanks or one a line: the extras of corrinit to install, and the scripts that
-must end well.
+what else it needs, separated by blanks or one a line: the extras of corrinit, the scripts that have to end
+well, and settings of the environment, for each of which tests and scripts run anew.
 
-    # extra: jax
-    # example: examples/jax_flax.py
+    # extra: keras
+    # example: examples/keras_digits.py
+    # setting: KERAS_BACKEND=jax KERAS_BACKEND=torch
 
 Tests, the modules of `shared` and the examples are copied out of the checkout, and what they import as
 corrinit is the wheel. Shared versions, torch's among them, are those of constraints.txt.
@@ -37,12 +38,14 @@ class Framework:
         packages: the names that its requirements pin.
         extras: of corrinit.
         examples: scripts, relative to the checkout.
+        settings: variables of the environment, `NAME=VALUE`.
     """
 
     folder: Path
     packages: tuple[str, ...]
     extras: tuple[str, ...]
     examples: tuple[Path, ...]
+    settings: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -63,6 +66,7 @@ class Framework:
             tuple(re.findall(r"(?m)^([A-Za-z0-9][\w.-]*)", text)),
             _named(text, "extra"),
             examples,
+            _named(text, "setting"),
         )
 
 
@@ -117,16 +121,12 @@ def examine(framework: Framework, wheel: Path, place: Path) -> Outcome:
     outcome.versions = _versions(python, framework.packages)
     start = time.monotonic()
     work = _copy(framework, place / "work")
-    outcome.passed, complaints = _test(python, work)
-    for example in framework.examples:
-        try:
-            lines = _run([str(python), example.name], work / "examples").splitlines()
-        except StepFailed:
-            complaints = (*complaints, f"{example} failed")
-            continue
-        outcome.examples += 1
-        sys.stdout.write(f"    {example}: {lines[-1] if lines else ''}\n")
-    outcome.complaints = complaints
+    for setting in framework.settings or ("",):
+        passed, complaints = _test(python, work, setting)
+        shown, failed = _show(python, framework.examples, work, setting)
+        outcome.passed += passed
+        outcome.examples += shown
+        outcome.complaints += tuple(f"{what} {setting}".strip() for what in (*complaints, *failed))
     outcome.test_seconds = time.monotonic() - start
     return outcome
 
@@ -172,16 +172,30 @@ def _copy(framework: Framework, work: Path) -> Path:
     return work
 
 
-def _test(python: Path, work: Path) -> tuple[int, tuple[str, ...]]:
+def _test(python: Path, work: Path, setting: str) -> tuple[int, tuple[str, ...]]:
     report = work / "report.xml"
+    report.unlink(missing_ok=True)
     options = ["-ra", "--quiet", "--strict-markers", "-o", MARKERS, "-p", "no:cacheprovider"]
     command = [str(python), "-m", "pytest", *options, f"--rootdir={work}", f"--junitxml={report}", "tests"]
     try:
-        _run(command, work)
+        _run(command, work, setting)
     except StepFailed:
         passed, complaints = judge(report)
         return passed, complaints or ("pytest failed",)
     return judge(report)
+
+
+def _show(python: Path, examples: Sequence[Path], work: Path, setting: str) -> tuple[int, tuple[str, ...]]:
+    """Run the examples, and show what each ends with."""
+    failed = []
+    for example in examples:
+        try:
+            lines = _run([str(python), example.name], work / "examples", setting).splitlines()
+        except StepFailed:
+            failed.append(f"{example} failed")
+            continue
+        sys.stdout.write(f"    {' '.join((str(example), setting)).strip()}: {lines[-1] if lines else ''}\n")
+    return len(examples) - len(failed), tuple(failed)
 
 
 def _versions(python: Path, packages: Sequence[str]) -> str:
@@ -191,7 +205,7 @@ def _versions(python: Path, packages: Sequence[str]) -> str:
     return ", ".join(f"{package} {version}" for package, version in zip(packages, found, strict=True))
 
 
-def _run(command: list[str], directory: Path) -> str:
+def _run(command: list[str], directory: Path, setting: str = "") -> str:
     """The output of a command, which sees neither the checkout nor what the user has configured.
 
     Raises:
@@ -200,12 +214,13 @@ def _run(command: list[str], directory: Path) -> str:
     environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
     if command[0] != sys.executable:  # pip alone keeps its settings and its cache
         environment |= {"HOME": str(directory), "PYTHONNOUSERSITE": "1", "OMP_NUM_THREADS": "1"}
+    if setting:
+        environment |= [setting.split("=", 1)]
     ended = subprocess.run(
         command, cwd=directory, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     if ended.returncode:
-        sys.stdout.write(
-            f"{' '.join(command)}\nin {directory} ended with {ended.returncode}:\n{ended.stdout}\n"
-        )
+        said = f"{setting} {' '.join(command)}".strip()
+        sys.stdout.write(f"{said}\nin {directory} ended with {ended.returncode}:\n{ended.stdout}\n")
         raise StepFailed
     return ended.stdout

@@ -1,8 +1,0 @@
-import jax
-
-from corrinit.correlation_source import resolve
-
-
-def test_something():
-    assert jax.numpy.zeros(3).sum() == 0
-    assert resolve("exponential:0.3")
