@@ -145,6 +145,16 @@ def test_a_tied_embedding_is_drawn_once():
     model[1].weight = model[0].weight
     plan = draw(model)
     assert [row.reason for row in plan.layers] == ["vectors of length 1", "tied to 0"]
+    twice = nn.Sequential(nn.Embedding(9, 6), nn.Embedding(9, 6))
+    twice[1].weight = twice[0].weight
+    assert [row.method for row in draw(twice).layers] == ["sequence", "keep"]
+
+
+def test_equal_layers_of_a_model_get_weights_of_their_own():
+    model = nn.Sequential(nn.GRUCell(8, 8), nn.GRUCell(8, 8))
+    draw(model)
+    assert not torch.equal(model[0].weight_hh, model[1].weight_hh)
+    assert not torch.equal(*model[0].weight_hh.chunk(3)[:2])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -25,7 +25,7 @@ def with_sequence_rules(candidates: Iterable[Candidate]) -> list[Candidate]:
 def _with_rule(candidate: Candidate) -> Candidate:
     why, rule = candidate.why, sequence_rule(candidate.module)
     own = list(candidate.module.parameters(recurse=False))
-    if rule is None or why is None or why.protected or why.has_filters or all(map(is_protected, own)):
+    if rule is None or why is None or why.has_filters or all(map(is_protected, own)):
         return candidate
     return replace(candidate, row=replace(candidate.row, method="sequence", reason=rule))
 
