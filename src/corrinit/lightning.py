@@ -11,6 +11,7 @@ import sys
 import weakref
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -30,18 +31,24 @@ _LIGHTNING = ("lightning.pytorch", "pytorch_lightning")
 
 
 def _callback() -> Any:
-    """The class of callbacks of the Lightning that is in use: of both, if both are."""
+    """The class of callbacks of the Lightning that is in use: of both, if both are.
+
+    Raises:
+        MissingLibraryError: if there is none, or an older one.
+    """
     in_use = [name for name in _LIGHTNING if name in sys.modules]
-    for name in in_use or _LIGHTNING:
-        try:
-            import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name is None or error.name.partition(".")[0] != name.partition(".")[0]:
-                raise
-        else:
-            bases = tuple(sys.modules[each].Callback for each in in_use or (name,))
-            return type("Callback", bases, {})
-    raise MissingLibraryError("corrinit.lightning needs Lightning: pip install lightning")
+    if not in_use:
+        in_use = [name for name in _LIGHTNING if find_spec(name.partition(".")[0]) is not None][:1]
+    if not in_use:
+        raise MissingLibraryError("corrinit.lightning needs Lightning: pip install lightning")
+    packages = [import_module(name) for name in in_use]
+    for name, package in zip(in_use, packages, strict=True):
+        if int(package.__version__.partition(".")[0]) < 2:
+            raise MissingLibraryError(
+                f"corrinit.lightning needs version 2 of Lightning, and {name} is {package.__version__}: "
+                "pip install --upgrade lightning"
+            )
+    return type("Callback", tuple(package.Callback for package in packages), {})
 
 
 _Callback: Any = _callback()

@@ -10,6 +10,7 @@ import torch
 import transformers as hf
 from model_checks import counts, farthest_entry, losses_of_one_step, natural_images, reasons, signal
 from safetensors.torch import load_file, save_file
+from sampling import assert_sampled
 from torch import nn
 
 import corrinit
@@ -176,6 +177,32 @@ def test_what_was_loaded_wins_over_init_module(tmp_path):
         assert 0.01 < loaded.get_parameter(missing).std() < 1
     assert not loaded.conv.bias.any()
     assert not loaded.deep.bias.any()
+
+
+def test_a_loaded_weight_needs_no_drawing_and_its_bias_may():
+    layer = nn.Conv2d(8, 8, 3)
+    layer.weight._is_hf_initialized = True
+    before = layer.weight.clone()
+    assert init_module(layer)
+    assert torch.equal(layer.weight, before)
+    assert not layer.bias.any()
+
+
+@pytest.mark.statistical
+def test_init_module_draws_what_initialize_draws():
+    """A right draw fails once in 5 million."""
+    one, same = nn.Conv2d(64, 64, 3), nn.Conv2d(64, 64, 3)
+    hf.set_seed(0)
+    init_module(one, scale="he")
+    hf.set_seed(0)
+    row = corrinit.initialize(same, method="correlated", scale="he").layers[0]
+    assert torch.equal(one.weight, same.weight)
+    assert_sampled(one.weight.detach(), row.correlation, (2 / (64 * 9)) ** 0.5)
+
+
+def test_a_model_of_ones_own_learns():
+    before, after = losses_of_one_step(Own(OwnConfig()), natural_images(20, 16))
+    assert after < before
 
 
 def test_memory_that_holds_zeros_by_chance_is_drawn():
