@@ -1,6 +1,6 @@
 """Cost of a draw in JAX, as ratios within one run: paired and alternating, after compilation.
 
-Target, beside `jax.nn.initializers.he_normal` over the convolutions of a ResNet-50 that have more than one tap:
+Target, beside `jax.nn.initializers.he_normal` over the convolutions of a ResNet-50 that have several taps:
 at most 1.3 times its time. Without JAX a line says so, and nothing is measured.
 """
 
