@@ -10,8 +10,8 @@ from torch.nn.init import calculate_gain
 
 from corrinit import SpatialCorrelation, kernels
 from corrinit._filters import Channels, correlate, correlation_of_kernels, gain_of
+from corrinit._planning.gains import gain_of as gain_in_torch
 from corrinit.errors import CorrelationError, MissingPackageError
-from corrinit.planning.gains import gain_of as gain_in_torch
 
 
 @pytest.mark.parametrize("name", ["linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu"])

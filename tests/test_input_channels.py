@@ -8,7 +8,7 @@ from torch.nn.functional import conv2d
 
 import corrinit
 from corrinit import CorrInitError, adapt_inputs, kernels
-from corrinit.correlation import SpatialCorrelation
+from corrinit._correlation import SpatialCorrelation
 
 R = SpatialCorrelation(kernels.exponential((3, 3), mean=0.3)).with_deviations(
     kernels.centre_weighted((3, 3), width=0.8)

@@ -16,15 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from corrinit.correlation import SpatialCorrelation
+from corrinit._correlation import SpatialCorrelation
+from corrinit._init import correlated_normal_
+from corrinit._layers import has_values, is_loaded, why_unwritable
+from corrinit._layers.weight_standardization import is_weight_standardized
+from corrinit._layers.weight_storage import StoredWeight, stored_weight
+from corrinit._moments import tap_moments
+from corrinit._seeding import layer_generator, seed_from_torch
+from corrinit._spd import relative_deviations
 from corrinit.errors import PlanError
-from corrinit.init import correlated_normal_
-from corrinit.layers import has_values, is_loaded, why_unwritable
-from corrinit.layers.weight_standardization import is_weight_standardized
-from corrinit.layers.weight_storage import StoredWeight, stored_weight
-from corrinit.moments import tap_moments
-from corrinit.seeding import layer_generator, seed_from_torch
-from corrinit.spd import relative_deviations
 
 Conv = TypeVar("Conv", bound=nn.Module)
 

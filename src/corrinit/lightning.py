@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from torch import nn
 from typing_extensions import Unpack
 
-from corrinit import monitor
+from corrinit import _monitor as monitor
+from corrinit._monitor import GradientHistory
+from corrinit._planning import PlanOptions, initialize
+from corrinit._planning.plans import Plan
+from corrinit._seeding import require_seed, seed_from_torch
 from corrinit.errors import MissingLibraryError, PlanError, warn_caller
-from corrinit.monitor import GradientHistory
-from corrinit.planning import PlanOptions, initialize
-from corrinit.planning.plans import Plan
-from corrinit.seeding import require_seed, seed_from_torch
 
 _LIGHTNING = ("lightning.pytorch", "pytorch_lightning")
 """The two names that Lightning is installed under, each with classes of its own."""

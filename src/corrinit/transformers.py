@@ -21,13 +21,13 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 from typing_extensions import Unpack
 
-from corrinit.correlation_source import CorrelationSource
+from corrinit._correlation_source import CorrelationSource
+from corrinit._layers import is_loaded, why_kept
+from corrinit._layers.weight_storage import stored_weight
+from corrinit._planning import PlanOptions, initialize
+from corrinit._planning.recipes import Scale
+from corrinit._signal.activations import Activation
 from corrinit.errors import MissingLibraryError
-from corrinit.layers import is_loaded, why_kept
-from corrinit.layers.weight_storage import stored_weight
-from corrinit.planning import PlanOptions, initialize
-from corrinit.planning.recipes import Scale
-from corrinit.signal.activations import Activation
 
 Model = TypeVar("Model", bound=nn.Module)
 
