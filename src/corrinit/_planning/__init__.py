@@ -123,9 +123,9 @@ def plan(
 ) -> Plan:
     """Decide what to do with each layer of a model, changing nothing.
 
-    A recipe has a rule for every role that a layer can have (`corrinit._planning.recipes`). What is named here
-    holds for every layer that is drawn, stem and head included; the recipe decides what is left open, and
-    `rules` have the last word. Filters of more than one tap are drawn with covariance s² D R D,
+    A recipe has a rule for every role that a layer can have (`corrinit._planning.recipes`). What is named
+    here holds for every layer that is drawn, stem and head included; the recipe decides what is left open,
+    and `rules` have the last word. Filters of more than one tap are drawn with covariance s² D R D,
     s = g / √(n ⟨DRD, M⟩); n counts the channels that each output sums over: in / groups also in transposed
     convolutions, whose stride is taken into account.
 
@@ -140,8 +140,8 @@ def plan(
 
     Args:
         model: any module.
-        recipe: a name in `corrinit._planning.recipes.RECIPES`; default: `"2026.1"`, or where a method is named
-            the rules that all methods share: gain √2, linear layers Kaiming normal, zero biases.
+        recipe: a name in `corrinit._planning.recipes.RECIPES`; default: `"2026.1"`, or where a method is
+            named the rules that all methods share: gain √2, linear layers Kaiming normal, zero biases.
         method: how convolutions are drawn, a name in `corrinit.methods.METHODS` or of an entry point.
         scale: M of the scale: `"he"`, `"paper"`, `"measured"` on `images`, or `"natural"`; default: the
             recipe's, or the method's own.
