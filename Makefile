@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test fuzz lint bench documents docs walk wheel-test history clean
+.PHONY: demo test test-frameworks fuzz lint bench documents docs walk wheel-test history clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -19,6 +19,10 @@ demo: $(READY)
 ## test: run all tests
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --quiet
+
+## test-frameworks: the tests of every other framework, each in an environment that is made and removed
+test-frameworks: $(READY)
+	$(BIN)/python -m tests.frameworks
 
 ## fuzz: damaged files of all kinds and careless calls from a seed that is printed, and every failing call
 fuzz: $(READY)

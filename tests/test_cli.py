@@ -16,9 +16,10 @@ from safetensors.torch import save_file
 from corrinit import kernels
 from corrinit._correlation import SpatialCorrelation
 from corrinit._correlation_io import load_correlation, save_correlation
+from corrinit._correlation_views import decimal
 from corrinit._estimation import estimate, estimate_layers
 from corrinit.cli import main
-from corrinit.cli.estimate import decimal, parse_kernel_size
+from corrinit.cli.estimate import parse_kernel_size
 from corrinit.errors import CorrInitError, CorrInitWarning
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from corrinit._correlation_io import load_correlation, save_correlation
     from corrinit._estimation import estimate, estimate_inputs, estimate_layers
     from corrinit._init import correlated_kaiming_normal_, correlated_normal_, correlated_xavier_normal_
+    from corrinit._input_channels import adapt_inputs
     from corrinit._layers.unknown_layers import ConvolutionLike
     from corrinit._monitor import GradientMonitor
     from corrinit._planning import initialize, plan
@@ -26,6 +27,7 @@ __all__ = [
     "SpatialCorrelation",
     "initialize",
     "plan",
+    "adapt_inputs",
     "ConvolutionLike",
     "correlated_normal_",
     "correlated_kaiming_normal_",
@@ -46,6 +48,7 @@ _HOME_OF = {
     "SpatialCorrelation": "_correlation",
     "initialize": "_planning",
     "plan": "_planning",
+    "adapt_inputs": "_input_channels",
     "ConvolutionLike": "_layers.unknown_layers",
     "correlated_normal_": "_init",
     "correlated_kaiming_normal_": "_init",
@@ -61,7 +64,7 @@ _HOME_OF = {
 }
 
 
-_MODULES = ("kernels", "methods", "presets")
+_MODULES = ("kernels", "methods", "presets", "lightning", "transformers")
 
 
 def __getattr__(name: str) -> object:

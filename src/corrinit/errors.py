@@ -54,6 +54,14 @@ class DataError(CorrInitError):
     """A data set cannot be found or read."""
 
 
+class MissingLibraryError(CorrInitError, ImportError):
+    """A library that is asked for is not installed; the message has the line that installs it."""
+
+
+class MissingPackageError(CorrInitError, ImportError):
+    """A package that what was asked for needs is not installed; the message says how to install it."""
+
+
 class CorrInitWarning(UserWarning):
     """Something was approximated; the message says what, and by how much."""
 

@@ -36,13 +36,14 @@ from corrinit._planning.plans import Plan
 from corrinit._planning.recipes import DEFAULT, Recipe, Rule, Scale, is_role, one_of, read_rules
 from corrinit._planning.roles import Place, places
 from corrinit._planning.rows import drawn_row, kept_row, model_notes, signal_notes
+from corrinit._planning.sequence_rules import with_sequence_rules
 from corrinit._scale import renamed_inputs
 from corrinit._signal import Graph
 from corrinit._signal.activations import Activation
 from corrinit.errors import CorrelationError, PlanError
 
 Bias: TypeAlias = Literal["zeros", "keep"]
-Others: TypeAlias = Literal["keep", "reset"]
+Others: TypeAlias = Literal["keep", "reset", "draw"]
 
 
 class PlanOptions(TypedDict, total=False):
@@ -163,7 +164,8 @@ def plan(
         others: `"keep"` what is not drawn, or `"reset"` it, as for a fresh fold or after `to_empty`:
             parameters and statistics get the values that `reset_parameters` gives, from the seed. Excluded,
             frozen and loaded layers are kept. Values that the model holds then tell nothing: constants are
-            drawn.
+            drawn. Or `"draw"` the attention projections, recurrent layers and embeddings too, by the rules of
+            `corrinit._layers.sequence_layers`, and keep the rest.
         keep_constants: keep weights, and biases other than 0, of which all entries are equal.
         modules: how the filters of classes are read that torch does not know, see `ConvolutionLike`.
         input_size: pixels a side, or the shape of one input (channels, *pixels), for the scale `"natural"`;
@@ -200,8 +202,10 @@ def plan(
         exclude=exclude,
         likes=like_convolutions(model, modules),
         reset_others=others == "reset",
-        keep_constants=keep_constants and others == "keep",
+        keep_constants=keep_constants and others != "reset",
     )
+    if others == "draw":
+        candidates = with_sequence_rules(candidates)
     require_matching(own_rules, [candidate.row.name for candidate in candidates])
     drawn = {c.row.name: c for c in candidates if c.why is None}
     graph = None

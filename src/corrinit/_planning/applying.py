@@ -22,6 +22,7 @@ from corrinit._layers import (
 from corrinit._layers.resetting import looks_uninitialized, own_tensors, require_resettable, reset
 from corrinit._layers.weight_storage import StoredWeight, stored_weight
 from corrinit._planning.layer_plan import LayerPlan, listed
+from corrinit._planning.sequence_rules import draw_sequences, sequence_draws
 from corrinit._seeding import layer_generator, require_seed, seed_from_torch
 from corrinit.errors import ConfigError, PlanError, warn_caller
 from corrinit.methods import Convolution, find
@@ -34,6 +35,7 @@ def apply(layers: Sequence[LayerPlan], model: nn.Module, seed: int | None, image
     claimed = MemoryMap()
     drawn = [(layer, _ready(layer, modules.get(layer.name), claimed)) for layer in layers if layer.is_drawn]
     written = {id(tensor) for layer, stored in drawn for tensor in _written(layer, stored)}
+    sequences = sequence_draws(layers, modules, written)
     resets = _resets(layers, modules, written)
     for layer, module, tensors in resets:
         require_resettable(layer.name, module, tensors)
@@ -47,6 +49,7 @@ def apply(layers: Sequence[LayerPlan], model: nn.Module, seed: int | None, image
         for layer, module, tensors in resets:
             reset(layer.name, module, tensors, seed)
         _draw(drawn, seed)
+        draw_sequences(sequences, seed)
         if looking and images is not None:
             _adapt(model, drawn, images)
     _warn_of_garbage(layers, modules, written)
@@ -103,6 +106,7 @@ def module_initializer(
             return
         name, layer, others = tasks[module]
         reset(name, module, others, root)
+        draw_sequences(sequence_draws(filter(None, [plans.get(name)]), {name: module}, set()), root)
         if layer is not None:
             _draw([(layer, _ready(layer, module, MemoryMap()))], root)
 

@@ -173,7 +173,7 @@ def warn_of_layers_left_alone(model: nn.Module, candidates: Sequence[Candidate],
             "draws them"
         )
     kept = {c.row.name: c.row.reason for c in candidates if c.why is not None and c.why.has_filters}
-    drawn = {c.row.name for c in candidates if c.why is None}
+    drawn = {c.row.name for c in candidates if c.why is None or c.row.method == "sequence"}
     if not drawn:
         nothing = "there is no convolution or linear layer of torch's in the model, so nothing is drawn"
         counted = f"0 of {len(kept)} layers with filters drawn{_in_words(kept.values())}"

@@ -20,7 +20,7 @@ class LayerPlan:
         kind: class of the module.
         shape: shape of the weight, as a convolution's; of the first parameter where there is no weight.
         method: how the weight is drawn, a name that `corrinit.methods.find` knows; `"keep"`, or `"reset"` to
-            what it was built with.
+            what it was built with; or `"sequence"`, by the rules of `corrinit._layers.sequence_layers`.
         reason: why.
         role: what the layer is to its model; None where nothing is drawn.
         scale: one of `corrinit._planning.recipes.Scale`, `"own"` for the method's own, or `"given"`; empty
@@ -52,12 +52,12 @@ class LayerPlan:
 
     @property
     def is_drawn(self) -> bool:
-        """Whether new weights are drawn."""
-        return self.method not in ("keep", "reset")
+        """Whether new weights are drawn by a method."""
+        return self.method not in ("keep", "reset", "sequence")
 
     @property
     def rule(self) -> str:
-        """`"keep"`, `"reset"`, `"correlated_normal"` or `"normal"` for Gaussian taps, else the method."""
+        """`"correlated_normal"` or `"normal"` for Gaussian taps, else the method."""
         if self.method not in _GAUSSIAN:
             return self.method
         return "normal" if self.correlation is None else "correlated_normal"
@@ -66,7 +66,7 @@ class LayerPlan:
     def action(self) -> str:
         """What is done to the weight, for the table."""
         if not self.is_drawn:
-            return self.method
+            return "draw" if self.method == "sequence" else self.method
         return f"draw, std {self.std:.4g} ({self.scale})" + (", zero bias" if self.zero_bias else "")
 
     @property
@@ -74,6 +74,14 @@ class LayerPlan:
         """The row of the table."""
         shape = format_size(self.shape)
         return (self.name, self.kind, shape, self.role or "", self.rule, self.action, self.reason)
+
+    @property
+    def narrow_cells(self) -> tuple[str, ...]:
+        """The row where 80 columns have to do: name, shape, role, deviation and reason."""
+        shape = format_size(self.shape)
+        if self.std is None:
+            return (self.name, shape, self.method, "", self.reason)
+        return (self.name, shape, self.role or "", f"{self.std:.3g}", f"{self.rule}: {self.reason}")
 
 
 def listed(names: list[str], most: int = 5) -> str:
