@@ -413,7 +413,7 @@ class TestInputs:
             (torch.ones(4, 3, 2, 8), r"shape \(4, 3, 2, 8\); a 3×3 patch needs"),
             (torch.ones(4, 8, 8), r"shape \(4, 8, 8\)"),
             (torch.ones(0, 3, 8, 8), r"shape \(0, 3, 8, 8\)"),
-            (np.ones((4, 3, 8, 8)), "of type ndarray; give a tensor of real numbers"),
+            ([1.0], "of type list; give an array of real numbers"),
             (torch.ones(4, 3, 8, 8) * 1j, "of type torch.complex64"),
             (torch.zeros(4, 3, 8, 8), "all pixels of all images are equal"),
             (torch.full((4, 3, 8, 8), 0.5), "all pixels of all images are equal"),

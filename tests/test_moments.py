@@ -43,7 +43,7 @@ def test_mean_by_channel_is_that_of_the_formula():
     mean, linear, square = torch.rand(3, 9, generator=generator, dtype=torch.float64).numpy()
     centred = weight.double().flatten(2).numpy() - mean
     values = (centred @ linear) ** 2 - centred**2 @ square
-    by_output, by_input, mean_square = mean_by_channel(weight, mean, linear, square)
+    by_output, by_input, mean_square = mean_by_channel(weight.numpy(), mean, linear, square)
     assert np.allclose(by_output, values.mean(axis=1), rtol=1e-4, atol=1e-5)
     assert np.allclose(by_input, values.mean(axis=0), rtol=1e-4, atol=1e-5)
     assert np.isclose(mean_square, np.mean(values**2), rtol=1e-4)

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from math import prod
 
 import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
+from numpy.typing import ArrayLike, NDArray
 
+from corrinit._arrays import Array, as_array, is_array
 from corrinit.correlation import SpatialCorrelation, format_size
 from corrinit.errors import DataError, WeightsError
 from corrinit.kernels import number_of_taps
@@ -52,12 +52,10 @@ def estimate(
         CorrInitWarning: if it is a guess which tensors are filters, or which of several sets of weights is
             meant.
 
-    >>> import torch
-    >>> from corrinit import correlated_normal_
-    >>> from corrinit.correlation import default_correlation
-    >>> weight, generator = torch.empty(256, 64, 3, 3), torch.Generator().manual_seed(0)
-    >>> _ = correlated_normal_(weight, default_correlation((3, 3)), generator=generator)
-    >>> estimate({"conv.weight": weight})
+    >>> from corrinit import kernels
+    >>> R = SpatialCorrelation(kernels.exponential((3, 3), mean=0.26))
+    >>> filters = np.random.default_rng(0).standard_normal((256 * 64, 9)) @ R.factor.T
+    >>> estimate({"conv.weight": filters.reshape(256, 64, 3, 3)})
     SpatialCorrelation(kernel_size=(3, 3), mean=0.26..., deviations=0.99... to 1.00...)
     """
     found = read_filters(source, include=include, exclude=exclude, weights=weights)
@@ -92,37 +90,37 @@ def estimate_layers(
     return _estimate_layers(found, source, kernel_size, with_influence=True)
 
 
-def estimate_inputs(images: Tensor, kernel_size: Sequence[int]) -> SpatialCorrelation:
+def estimate_inputs(images: ArrayLike, kernel_size: Sequence[int]) -> SpatialCorrelation:
     """M, the correlation of the inputs of a patch: E[x_i x_j] / √(E[x_i²] E[x_j²]), not centred.
 
     The means run over images, channels and every position of the patch inside the image. Give the images as
     the network gets them: before normalization their mean makes M all but ones.
 
     Args:
-        images: shape (N, C, *spatial), of any type of number.
+        images: array or tensor of shape (N, C, *spatial), of any type of real number.
         kernel_size: of the patch, one number per spatial axis.
 
     Raises:
         DataError: if the images are smaller than the patch, constant, or hold NaN.
 
-    >>> import torch
-    >>> images = torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    >>> images = np.random.default_rng(0).standard_normal((64, 3, 32, 32))
     >>> abs(estimate_inputs(images, (3, 3)).mean) < 0.01
     True
     """
-    if not isinstance(images, Tensor) or images.is_complex():
-        kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
-        raise DataError(f"the images are of type {kind}; give a tensor of real numbers (N, C, *spatial)")
+    values = as_array(images) if is_array(images) else np.array(None)
+    if values.dtype.kind not in "buif":
+        kind = getattr(images, "dtype", type(images).__name__)
+        raise DataError(f"the images are of type {kind}; give an array of real numbers (N, C, *spatial)")
     number_of_taps(kernel_size)
-    size, shape = tuple(int(k) for k in kernel_size), tuple(images.shape)
+    size, shape = tuple(int(k) for k in kernel_size), tuple(values.shape)
     if len(shape) != len(size) + 2 or 0 in shape or any(np.array(shape[2:]) < size):
         raise DataError(
             f"the images have shape {shape}; a {format_size(size)} patch needs images, channels and "
             f"{len(size)} spatial axes at least as long as the patch"
         )
-    if images.amin() == images.amax():
+    if values.min() == values.max():
         raise DataError("all pixels of all images are equal; a correlation needs images that differ")
-    moments = pixel_moments(images, size)
+    moments = pixel_moments(values, size)
     power = moments.diagonal()
     if not np.isfinite(moments).all():
         raise DataError("the images hold NaN or infinite values; replace them")
@@ -190,7 +188,7 @@ def _pearson(covariance: Matrix, live: NDArray[np.bool_]) -> Matrix:
     return matrix
 
 
-def _influence(weight: Tensor, moments: Moments, matrix: Matrix, live: NDArray[np.bool_]) -> Influence:
+def _influence(weight: Array, moments: Moments, matrix: Matrix, live: NDArray[np.bool_]) -> Influence:
     """`Influence`, with z_i = x_i / s_i written into the coefficients."""
     inverse = _inverse_deviations(moments.covariance, live)
     pairs = live.sum() * (live.sum() - 1)

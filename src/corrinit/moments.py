@@ -10,9 +10,10 @@ from math import prod
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import ArrayLike
 
+from corrinit._arrays import Array, as_array
 from corrinit.spd import Matrix, Vector
 
 _BLOCK = 1 << 20
@@ -34,21 +35,22 @@ class Moments(NamedTuple):
     covariance: Matrix
 
 
-def tap_moments(weight: Tensor) -> Moments:
+def tap_moments(weight: ArrayLike) -> Moments:
     """The moments of the taps over the filters of a layer.
 
     Products are taken about zero. Where a mean exceeds its deviation this costs precision; then they are
     taken again, about the means.
 
     Args:
-        weight: shape (out, in, k_1, ..., k_d), n = k_1 ⋯ k_d.
+        weight: array or tensor of shape (out, in, k_1, ..., k_d), n = k_1 ⋯ k_d.
 
     Returns:
         The moments; NaN if the weight holds a value that is not finite, or is too large to be squared.
     """
-    about_zero = _moments_about(weight, None)
+    values = as_array(weight)
+    about_zero = _moments_about(values, None)
     if (np.abs(about_zero.mean) > np.sqrt(about_zero.covariance.diagonal().clip(min=0))).any():
-        return _moments_about(weight, about_zero.mean)
+        return _moments_about(values, about_zero.mean)
     return about_zero
 
 
@@ -60,7 +62,7 @@ class ChannelMeans(NamedTuple):
     square: float
 
 
-def mean_by_channel(weight: Tensor, mean: Vector, linear: Vector, square: Vector) -> ChannelMeans:
+def mean_by_channel(weight: Array, mean: Vector, linear: Vector, square: Vector) -> ChannelMeans:
     """Means of (a · x)² − b · x² over the centred filters x of a layer.
 
     Args:
@@ -73,46 +75,46 @@ def mean_by_channel(weight: Tensor, mean: Vector, linear: Vector, square: Vector
         Shapes (out,) and (in,), and a number.
     """
     inputs = weight.shape[1]
-    by_output: list[Tensor] = []
-    by_input = torch.zeros(inputs, dtype=torch.float64)
+    by_output: list[Vector] = []
+    by_input = np.zeros(inputs)
     squares = 0.0
     for block in _blocks(weight, mean):
-        filters = block.view(-1, len(mean))
-        a, b = (torch.tensor(coefficients, dtype=block.dtype) for coefficients in (linear, square))
-        values = ((filters @ a).square_() - filters.square_() @ b).view(-1, inputs)
-        by_output.append(values.mean(dim=1, dtype=torch.float64))
-        by_input += values.sum(dim=0)
-        squares += float(values.square_().sum(dtype=torch.float64))
-    return ChannelMeans(
-        torch.cat(by_output).numpy(), (by_input / len(weight)).numpy(), squares / (len(weight) * inputs)
-    )
+        filters = block.reshape(-1, len(mean))
+        a, b = linear.astype(block.dtype), square.astype(block.dtype)
+        values = (np.square(filters @ a) - np.square(filters) @ b).reshape(-1, inputs)
+        by_output.append(values.mean(axis=1, dtype=np.float64))
+        by_input += values.sum(axis=0)
+        squares += float(np.square(values).sum(dtype=np.float64))
+    return ChannelMeans(np.concatenate(by_output), by_input / len(weight), squares / (len(weight) * inputs))
 
 
-def pixel_moments(images: Tensor, size: Sequence[int]) -> Matrix:
+def pixel_moments(images: ArrayLike, size: Sequence[int]) -> Matrix:
     """E[x_i x_j] over all patches inside the images, shape (n, n), n = k_1 ⋯ k_d.
 
     Args:
-        images: shape (N, C, *spatial).
+        images: array or tensor of shape (N, C, *spatial).
         size: of the patches, (k_1, ..., k_d).
     """
     taps = prod(size)
-    patches = images.detach().flatten(0, 1)
-    for axis, k in enumerate(size, start=1):
-        patches = patches.unfold(axis, k, 1)
+    values = as_array(images)
+    planes = values.reshape(-1, *values.shape[2:])
+    patches = sliding_window_view(planes, tuple(size), tuple(range(1, planes.ndim)))
     positions = patches.shape[1 : 1 + len(size)]
-    precise = _needs_float64(images, taps)
+    precise = _needs_float64(values, taps)
     products = np.zeros((taps, taps))
-    for planes in patches.split(max(1, _BLOCK // (prod(positions) * taps))):
-        for strip in planes.split(max(1, _BLOCK // (prod(positions[1:]) * taps)), dim=1):
+    together, high = (max(1, _BLOCK // (prod(of) * taps)) for of in (positions, positions[1:]))
+    for first in range(0, len(patches), together):
+        for top in range(0, positions[0], high):
+            strip = patches[first : first + together, top : top + high]
             products += _sums(_as_float(strip, precise).reshape(-1, taps))[1]
     return products / (len(patches) * prod(positions))
 
 
-def _moments_about(weight: Tensor, centre: Vector | None) -> Moments:
+def _moments_about(weight: Array, centre: Vector | None) -> Moments:
     filters, taps = weight.shape[0] * weight.shape[1], prod(weight.shape[2:])
     sums, products = np.zeros(taps), np.zeros((taps, taps))
     for block in _blocks(weight, centre):
-        block_sums, block_products = _sums(block.view(-1, taps))
+        block_sums, block_products = _sums(block.reshape(-1, taps))
         sums += block_sums
         products += block_products
     offset = sums / filters
@@ -121,36 +123,37 @@ def _moments_about(weight: Tensor, centre: Vector | None) -> Moments:
     return Moments(offset if centre is None else centre + offset, covariance)
 
 
-def _sums(rows: Tensor) -> tuple[Vector, Matrix]:
+def _sums(rows: Array) -> tuple[Vector, Matrix]:
     """Σ x and Σ x xᵀ over rows x, added up in their own precision over stretches, and in float64 over those.
 
-    Through numpy: stretches fit the cache and are too short to be worth a second thread; torch would start
-    one, and wait for it.
+    Stretches fit the cache, and are too short to be worth a second thread.
     """
-    values, taps = rows.numpy(), rows.shape[1]
+    taps = rows.shape[1]
     sums, products = np.zeros(taps), np.zeros((taps, taps))
-    ones = np.ones(_STRETCH, values.dtype)
+    ones = np.ones(_STRETCH, rows.dtype)
     with np.errstate(invalid="ignore", over="ignore"):
-        for start in range(0, len(values), _STRETCH):
-            stretch = values[start : start + _STRETCH]
+        for start in range(0, len(rows), _STRETCH):
+            stretch = rows[start : start + _STRETCH]
             sums += ones[: len(stretch)] @ stretch
             products += stretch.T @ stretch
     return sums, products
 
 
-def _blocks(weight: Tensor, centre: Vector | None) -> Iterator[Tensor]:
+def _blocks(weight: Array, centre: Vector | None) -> Iterator[Array]:
     """Some output channels at a time, one a row; less `centre`, shape (n,)."""
-    rows, precise = weight.detach().reshape(len(weight), -1), _needs_float64(weight, prod(weight.shape[2:]))
-    for block in rows.split(max(1, _BLOCK // rows.shape[1])):
-        block = _as_float(block, precise)
+    rows, precise = weight.reshape(len(weight), -1), _needs_float64(weight, prod(weight.shape[2:]))
+    together = max(1, _BLOCK // rows.shape[1])
+    for first in range(0, len(rows), together):
+        block = _as_float(rows[first : first + together], precise)
         if centre is not None:
-            block = block - torch.tensor(centre, dtype=block.dtype).repeat(weight.shape[1])
+            block = block - np.tile(centre.astype(block.dtype), weight.shape[1])
         yield block
 
 
-def _needs_float64(values: Tensor, taps: int) -> bool:
-    return values.dtype == torch.float64 or taps > _FEW_TAPS or values.numel() < _MANY_VALUES
+def _needs_float64(values: Array, taps: int) -> bool:
+    return values.dtype == np.float64 or taps > _FEW_TAPS or values.size < _MANY_VALUES
 
 
-def _as_float(values: Tensor, precise: bool) -> Tensor:
-    return values.to("cpu", torch.float64 if precise else torch.float32)
+def _as_float(values: Array, precise: bool) -> Array:
+    with np.errstate(over="ignore"):
+        return values.astype(np.float64 if precise else np.float32, copy=False)

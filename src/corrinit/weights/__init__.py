@@ -12,20 +12,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-import torch
-from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
-
+from corrinit._arrays import Array, is_module
 from corrinit.errors import WeightsError, warn_caller
-from corrinit.layers.weight_storage import stored_weight
 from corrinit.weights.containers import read_file
 from corrinit.weights.copies import LIKE, without_copies
 from corrinit.weights.filters import Filter, find_filters
 from corrinit.weights.stored_parts import put_together
-from corrinit.weights.stored_tensor import LeftOut, in_memory
+from corrinit.weights.stored_tensor import LeftOut
 from corrinit.weights.weight_sets import choose_weights
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Source: TypeAlias = "nn.Module | Mapping[str, Any] | str | os.PathLike[str]"
 
@@ -42,7 +41,7 @@ class Filters(NamedTuple):
 
 def named_weights(
     source: Source, *, include: Patterns = (), exclude: Patterns = (), weights: str | None = None
-) -> Iterator[tuple[str, Tensor]]:
+) -> Iterator[tuple[str, Array]]:
     """The filters of every convolution, as (out, in, k_1, …, k_d), with its name, in the order of the source.
 
     Of a module these are the weights of its convolutions. Of a state dict or a file they are those tensors of
@@ -57,13 +56,15 @@ def named_weights(
         weights: see `read_filters`.
 
     Yields:
-        (name, tensor) pairs. Tensors of a file may be views of its mapped pages: read, do not write.
+        (name, array) pairs. Types of floating point that numpy lacks, such as bfloat16, come as float32.
+        Arrays may be views of the weights, or of mapped pages of a file: read, do not write.
 
     Raises:
         WeightsError: see `read_filters`.
 
-    >>> [(name, tuple(weight.shape)) for name, weight in named_weights(nn.Sequential(nn.Conv2d(3, 8, 3)))]
-    [('0.weight', (8, 3, 3, 3))]
+    >>> import numpy as np
+    >>> [(name, weight.shape) for name, weight in named_weights({"stem.weight": np.ones((8, 3, 3, 3))})]
+    [('stem.weight', (8, 3, 3, 3))]
     """
     found = read_filters(source, include=include, exclude=exclude, weights=weights)
     for name, tensor in found.filters:
@@ -76,8 +77,9 @@ def read_filters(
     """The filters of a network, each once, and what was not taken for filters, with the reasons.
 
     Args:
-        source: a module; a state dict, or a checkpoint that holds one; or the path of a file: safetensors or
-            what `torch.save` writes, whole or the index of a sharded one, whatever it is called.
+        source: a module; a mapping from names to tensors or arrays, such as a state dict, or a checkpoint
+            that holds one; or the path of a file: safetensors or what `torch.save` writes, whole or the index
+            of a sharded one, whatever it is called. Only a module needs torch.
         include: globs of names of weights or layers to take, and no others; a tensor that is named in full is
             taken for filters even where its name and shape do not tell.
         exclude: globs of names to leave out.
@@ -90,10 +92,12 @@ def read_filters(
     include, exclude = _as_patterns(include, "include"), _as_patterns(exclude, "exclude")
     if weights is not None and not isinstance(weights, str):
         raise WeightsError(f"weights is {weights!r:.80}; it is the name of a set of weights in a checkpoint")
-    if isinstance(source, nn.Module):
+    if is_module(source):
+        from corrinit.weights.modules import module_filters  # the one source that needs torch
+
         if weights is not None:
             raise WeightsError(f"weights is {weights!r}, but a module has one set of weights only")
-        filters = list(_module_filters(source))
+        filters = list(module_filters(source))
         names = [name for name, _ in filters]
         wanted = _wanted(names, include, exclude)
         kept, copies = without_copies([each for each in filters if each.name in wanted])
@@ -106,31 +110,9 @@ def read_filters(
         path = Path(os.fsdecode(source))
         return _state_dict_filters(read_file(path), str(path), include, exclude, weights)
     raise WeightsError(
-        f"weights are given as {type(source).__name__}; give a module, a state dict or the path of a file"
+        f"weights are given as {type(source).__name__}; give a module, a mapping from names to arrays, or "
+        "the path of a file"
     )
-
-
-def _module_filters(module: nn.Module) -> Iterator[Filter]:
-    seen: set[int] = set()
-    for name, layer in module.named_modules():
-        if not isinstance(layer, _ConvNd):
-            continue
-        stored = stored_weight(layer)
-        weight = layer.weight if stored is None else stored.parameter
-        if torch.nn.parameter.is_lazy(weight):
-            raise WeightsError(f"layer {name} is lazy and has no weights yet; run one forward pass first")
-        if weight.is_meta:
-            raise WeightsError(
-                f"layer {name} is on the meta device and has no values; load its weights first"
-            )
-        if id(weight) not in seen:
-            seen.add(id(weight))
-            weight = weight.detach() if stored is None else stored.value()
-            weight = weight.transpose(0, 1) if isinstance(layer, _ConvTransposeNd) else weight
-            tensor = in_memory(weight)
-            if tensor.obstacle:
-                raise WeightsError(f"layer {name} cannot be estimated from: {tensor.obstacle}")
-            yield Filter(f"{name}.weight" if name else "weight", tensor)
 
 
 def _state_dict_filters(

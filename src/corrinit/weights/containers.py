@@ -6,15 +6,18 @@ import json
 import re
 import stat
 from collections.abc import Callable
+from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
+from corrinit._arrays import Array
 from corrinit.errors import WeightsError, one_line
-from corrinit.weights.stored_tensor import StoredTensor
+from corrinit.weights.mapped import mapped_values
+from corrinit.weights.number_types import NumberType, number_type
+from corrinit.weights.stored_tensor import StoredTensor, unreadable
 from corrinit.weights.torch_files import read_torch_pickles, read_torch_zip
 
 KINDS = (
@@ -26,14 +29,21 @@ KINDS = (
 _HEAD = 4096
 _LARGEST_INDEX = 1 << 28
 _DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "I8": torch.int8,
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "BOOL": "bool",
+    **{
+        f"{kind}{bits}": f"{name}{bits}"
+        for kind, name in (("I", "int"), ("U", "uint"))
+        for bits in (8, 16, 32, 64)
+    },
 }
+"""The names of `corrinit.weights.number_types` by those in safetensors files."""
+
 _OTHERS = (
     (rb"\x89HDF\r\n", "an HDF5 file, as Keras writes"),
     (rb"....TFL3", "a TFLite file"),
@@ -106,32 +116,33 @@ def _safetensors(path: Path) -> dict[str, StoredTensor]:
     if not str(path).isprintable() and "\\udc" in ascii(str(path)):
         raise WeightsError(f"{path} has a name that is no UTF-8, which safetensors does not open; rename it")
     try:
-        with safe_open(path, framework="pt") as file:
-            found: dict[str, StoredTensor] = {}
-            for name in sorted(file.keys(), key=_natural):
-                header = file.get_slice(name)
-                kind = header.get_dtype()
-                dtype = _DTYPES.get(kind)
-                obstacle = "" if dtype else f"it is of type {kind}"
-                found[name] = StoredTensor(
-                    tuple(header.get_shape()), dtype, _safetensor(path, name), None, obstacle
-                )
-            return found
+        with safe_open(path, framework="numpy"):  # checks the header against the length of the file
+            header, first = _safetensors_header(path)
+        found: dict[str, StoredTensor] = {}
+        for name in sorted(header, key=_natural):
+            kind, shape = header[name]["dtype"], tuple(header[name]["shape"])
+            dtype = number_type(_DTYPES.get(kind, ""))
+            if dtype is None:
+                found[name] = unreadable(shape, f"it is of type {kind}")
+                continue
+            start = first + header[name]["data_offsets"][0]
+            found[name] = StoredTensor(shape, dtype, partial(_mapped, path, start, shape, dtype))
+        return found
     except (SafetensorError, OSError, UnicodeError, ValueError) as error:
         raise WeightsError(f"{path} is no safetensors file, or damaged: {error}") from error
 
 
-def _safetensor(path: Path, name: str) -> Callable[[], Tensor]:
-    """Reads one tensor, the file opened anew: with it goes what was mapped, so memory holds one at a time."""
+def _safetensors_header(path: Path) -> tuple[dict[str, Any], int]:
+    """What the header says of each tensor, and the byte behind it, from which positions count."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    return header, 8 + length
 
-    def read() -> Tensor:
-        try:
-            with safe_open(path, framework="pt") as file:
-                return file.get_tensor(name)
-        except (SafetensorError, OSError) as error:
-            raise WeightsError(f"{path} was changed while it was read: {error}") from error
 
-    return read
+def _mapped(path: Path, start: int, shape: tuple[int, ...], dtype: NumberType) -> Array:
+    return dtype.values(mapped_values(path, start, prod(shape), dtype).reshape(shape))
 
 
 def _natural(name: str) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from corrinit._arrays import Array
+from corrinit.spd import Vector
 from corrinit.weights.filters import Filter
 from corrinit.weights.stored_tensor import LeftOut
 
@@ -37,7 +38,7 @@ def without_copies(filters: Sequence[Filter]) -> tuple[list[Filter], list[LeftOu
     kept: list[Filter] = []
     copies: list[LeftOut] = []
     places: dict[object, str] = {}
-    samples: defaultdict[tuple[int, ...], list[tuple[str, Tensor]]] = defaultdict(list)
+    samples: defaultdict[tuple[int, ...], list[tuple[str, Vector]]] = defaultdict(list)
     groups = defaultdict(int)
     for each in filters:
         groups[each.tensor.shape] += 1
@@ -60,16 +61,17 @@ def without_copies(filters: Sequence[Filter]) -> tuple[list[Filter], list[LeftOu
     return kept, copies
 
 
-def _sample(weight: Tensor) -> Tensor:
+def _sample(weight: Array) -> Vector:
     """The first filters of a layer, less the mean of each tap, of length 1; not finite where they are not."""
-    taps = weight[0, 0].numel()
+    taps = weight[0, 0].size
     outputs = max(1, -(-_SAMPLE // (weight.shape[1] * taps)))
     inputs = max(1, _SAMPLE // taps)
-    rows = weight[:outputs, :inputs].detach().to("cpu", torch.float64).reshape(-1, taps)
-    centred = (rows - rows.mean(dim=0)).flatten()
-    return centred / centred.norm()  # NaN for filters that are all alike: no evidence of a copy
+    rows = weight[:outputs, :inputs].astype(np.float64).reshape(-1, taps)
+    with np.errstate(invalid="ignore", over="ignore"):
+        centred = (rows - rows.mean(axis=0)).ravel()
+        return centred / np.linalg.norm(centred)  # NaN for filters that are all alike: no evidence of a copy
 
 
-def _are_copies(one: Tensor, other: Tensor) -> bool:
+def _are_copies(one: Vector, other: Vector) -> bool:
     correlation = float(one @ other)
     return correlation > (_ALIKE if len(one) >= _FEW else 1 - 1e-9)

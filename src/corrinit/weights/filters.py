@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
 
-from torch import Tensor
-
+from corrinit._arrays import Array
 from corrinit.weights.stored_tensor import LeftOut, StoredTensor, Tensors
 
 LONGEST_AXIS = 64
@@ -89,8 +88,8 @@ def _obstacle(tensor: StoredTensor) -> str:
     """Why a tensor of whatever name holds no filters."""
     if tensor.obstacle:
         return tensor.obstacle
-    if tensor.dtype is None or not tensor.dtype.is_floating_point or tensor.dtype.itemsize * 8 < 8:
-        return f"it is of type {str(tensor.dtype).removeprefix('torch.')}"
+    if tensor.dtype is None or not tensor.dtype.is_float:
+        return f"it is of type {tensor.dtype.name if tensor.dtype else 'unknown'}"
     return "" if all(tensor.shape) else "it is empty"
 
 
@@ -110,9 +109,9 @@ class _Layout:
         split = self.split(stored) if self.split else stored
         return tuple(split[axis] for axis in self.axes)
 
-    def filters(self, tensor: Tensor) -> Tensor:
-        split = tensor.reshape(self.split(tuple(tensor.shape))) if self.split else tensor
-        return split.permute(self.axes)
+    def filters(self, tensor: Array) -> Array:
+        split = tensor.reshape(self.split(tensor.shape)) if self.split else tensor
+        return split.transpose(self.axes)
 
 
 class _Judged(NamedTuple):

@@ -8,20 +8,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from math import prod
+from typing import NamedTuple, TypeAlias
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from corrinit._arrays import Array
+from corrinit.weights.number_types import number_type
 from corrinit.weights.stored_tensor import LeftOut, StoredTensor
+
+Shape: TypeAlias = tuple[int, ...]
 
 _SCALES = ("weight_scale", "scale_weight", "weight_scale_inv", "weight.scale", "scale")
 _LOW_RANK = re.compile(r"(^|[._])(lora|loha|hada|lokr|dora|oft|ia3)(_|\.|$)", re.IGNORECASE)
-_EIGHT_BITS = tuple(
-    getattr(torch, name)
-    for name in ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
-    if hasattr(torch, name)
-)
+
+
+class _Joining(NamedTuple):
+    """How parts make a weight: whether their shapes fit together, and the weight of their values."""
+
+    fits: Callable[..., bool]
+    compute: Callable[..., Array]
 
 
 def put_together(tensors: dict[str, StoredTensor]) -> tuple[dict[str, StoredTensor], list[LeftOut]]:
@@ -45,18 +52,18 @@ def put_together(tensors: dict[str, StoredTensor]) -> tuple[dict[str, StoredTens
     for name in tensors:
         if name.endswith("_mask"):
             stem = name.removesuffix("_mask")
-            parts.join(stem, f"{stem}_orig" if f"{stem}_orig" in parts.whole else stem, name, _pruned)
+            parts.join(stem, f"{stem}_orig" if f"{stem}_orig" in parts.whole else stem, name, _PRUNED)
         elif name.endswith(".mask") and _same_shape(tensors, name, stem := f"{name[:-5]}.weight"):
-            parts.join(stem, stem, name, _pruned)
+            parts.join(stem, stem, name, _PRUNED)
     for name in list(parts.whole):
         if name.endswith((".original0", ".original")):
             _join_parametrization(parts, name)
         elif name.endswith("weight_g"):
             stem = name[:-2]
-            parts.join(stem, f"{stem}_v", name, _weight_normed)
+            parts.join(stem, f"{stem}_v", name, _WEIGHT_NORMED)
         elif name.endswith("weight_orig"):
             stem = name[:-5]
-            parts.join(stem, name, f"{stem}_u", _spectrally_normed, f"{stem}_v")
+            parts.join(stem, name, f"{stem}_u", _SPECTRALLY_NORMED, f"{stem}_v")
     for name in list(parts.whole):
         if name.endswith(("weight_v", "weight_orig")) and len(parts.whole[name].shape) >= 3:
             parts.leave_out(name, "the other parts of this weight are missing")
@@ -85,30 +92,26 @@ class _Parts:
         joined: str,
         main: str,
         other: str,
-        compute: Callable[..., Tensor | None],
+        joining: _Joining,
         *more: str,
     ) -> None:
-        """Put `compute(main, other, ...)` in the place of these parts; a compute that cannot returns None."""
+        """Put `joining.compute(main, other, ...)` in the place of these parts, if their shapes fit."""
         names = (main, other, *more)
         parts = [self.whole.get(name) for name in names]
         if any(part is None for part in parts):
             return
         found = [part for part in parts if part is not None]
         if obstacle := next((part.obstacle for part in found if part.obstacle), ""):
-            whole = StoredTensor(found[0].shape, found[0].dtype, found[0].read, None, obstacle)
-        elif compute(*(torch.empty(part.shape, device="meta") for part in found)) is None:
+            whole = replace(found[0], place=None, obstacle=obstacle)
+        elif not joining.fits(*(part.shape for part in found)):
             shapes = ", ".join(f"{name} {part.shape}" for name, part in zip(names, found, strict=True))
             self.leave_out(main, f"its parts do not fit together: {shapes}")
             return
         else:
-
-            def read() -> Tensor:
-                value = compute(*(part.read() for part in found))
-                assert value is not None
-                return value
-
-            dtype = torch.float32 if compute is _scaled else found[0].dtype
-            whole = StoredTensor(found[0].shape, dtype, read)
+            dtype = number_type("float32") if joining is _SCALED else found[0].dtype
+            whole = StoredTensor(
+                found[0].shape, dtype, lambda: joining.compute(*(part.read() for part in found))
+            )
         self.whole = {
             joined if name == main else name: whole if name == main else tensor
             for name, tensor in self.whole.items()
@@ -125,9 +128,9 @@ def _join_parametrization(parts: _Parts, name: str) -> None:
     joined = before + tensor_name
     beside = {other.removeprefix(f"{stem}.") for other in parts.whole if other.startswith(f"{stem}.")}
     if beside == {"original0", "original1"}:
-        parts.join(joined, f"{stem}.original1", name, _weight_normed)
+        parts.join(joined, f"{stem}.original1", name, _WEIGHT_NORMED)
     elif beside == {"original", "0._u", "0._v"}:
-        parts.join(joined, name, f"{stem}.0._u", _spectrally_normed, f"{stem}.0._v")
+        parts.join(joined, name, f"{stem}.0._u", _SPECTRALLY_NORMED, f"{stem}.0._v")
     for other in [f"{stem}.{each}" for each in sorted(beside)]:
         if other in parts.whole and joined not in parts.whole:
             parts.leave_out(
@@ -137,50 +140,51 @@ def _join_parametrization(parts: _Parts, name: str) -> None:
             )
 
 
-def _pruned(weight: Tensor, mask: Tensor) -> Tensor | None:
-    return mask.to(weight.dtype) * weight if weight.shape == mask.shape else None
+def _normed_axis(direction: Shape, magnitude: Shape) -> int | None:
+    """The axis that is left where norms are taken: the one that g has; −1: none; None: they do not fit."""
+    if prod(magnitude) == 1:
+        return 0 if magnitude and direction[0] == 1 else -1
+    axes = [axis for axis, size in enumerate(magnitude) if size > 1]
+    if len(magnitude) == len(direction) and len(axes) == 1 and magnitude[axes[0]] == direction[axes[0]]:
+        return axes[0]
+    return None
 
 
-def _weight_normed(direction: Tensor, magnitude: Tensor) -> Tensor | None:
+def _weight_normed(direction: Array, magnitude: Array) -> Array:
     """G v / ‖v‖, the norm over all axes but the one that g has, or over all where g is a single number."""
-    axes = [axis for axis, size in enumerate(magnitude.shape) if size > 1]
-    if magnitude.numel() == 1:
-        dim = 0 if magnitude.dim() and len(direction) == 1 else -1
-    elif magnitude.dim() == direction.dim() and len(axes) == 1 and _fits(magnitude, direction, axes[0]):
-        dim = axes[0]
-    else:
-        return None
-    if direction.is_meta:
-        return direction
-    if dim == -1:
-        return direction * (magnitude / torch.linalg.vector_norm(direction))
-    return torch._weight_norm(direction, magnitude, dim)  # pyright: ignore[reportPrivateImportUsage]
+    kept = _normed_axis(direction.shape, magnitude.shape)
+    over = tuple(axis for axis in range(direction.ndim) if axis != kept)
+    norms = np.sqrt(np.square(direction, dtype=_precise(direction)).sum(axis=over, keepdims=True))
+    with np.errstate(divide="ignore", invalid="ignore"):  # a filter of zeros becomes NaN, as in training
+        return (direction * (magnitude.reshape(norms.shape) / norms)).astype(direction.dtype)
 
 
-def _fits(magnitude: Tensor, direction: Tensor, axis: int) -> bool:
-    return magnitude.shape[axis] == direction.shape[axis]
+def _normed_rows(weight: Shape, left: Shape, right: Shape) -> list[int]:
+    """The axes that can be the rows of W as a matrix, for u and v of these shapes."""
+    if len(weight) < 2 or len(left) != 1 or len(right) != 1 or left[0] * right[0] != prod(weight):
+        return []
+    return [axis for axis in (0, 1) if weight[axis] == left[0]]
 
 
-def _spectrally_normed(weight: Tensor, left: Tensor, right: Tensor) -> Tensor | None:
+def _spectrally_normed(weight: Array, left: Array, right: Array) -> Array:
     """W / (uᵀ W v), W as a matrix of the axis that u has: the first, of transposed convolutions the second.
 
     Where both axes are as long as u, it is the one for which σ is larger, as u and v are singular vectors of
     that matrix alone.
     """
-    size = prod(weight.shape)
-    axes = [axis for axis in (0, 1) if weight.dim() > 1 and weight.shape[axis] == len(left)]
-    if not axes or left.dim() != 1 or right.dim() != 1 or len(left) * len(right) != size:
-        return None
-    if weight.is_meta:
-        return weight
-    norms = [torch.dot(left, weight.movedim(axis, 0).flatten(1) @ right) for axis in axes]
+    norms = [
+        left @ (np.moveaxis(weight, axis, 0).reshape(len(left), -1) @ right)
+        for axis in _normed_rows(weight.shape, left.shape, right.shape)
+    ]
     return weight / max(norms, key=abs)
 
 
 def _scale(parts: _Parts, name: str) -> None:
     """8-bit numbers times their scales."""
     tensor = parts.whole.get(name)
-    if tensor is None or len(tensor.shape) < 3 or tensor.dtype not in (*_EIGHT_BITS, torch.int8):
+    if tensor is None or len(tensor.shape) < 3 or tensor.dtype is None or tensor.dtype.itemsize != 1:
+        return
+    if not tensor.dtype.is_float and tensor.dtype.name != "int8":
         return
     prefix = name.removesuffix("weight")
     candidates = [f"{name}_scale", f"{name}_scale_inv", *(prefix + scale for scale in _SCALES)]
@@ -188,21 +192,35 @@ def _scale(parts: _Parts, name: str) -> None:
     if any(f"{prefix}{zero}" in parts.whole for zero in ("zero_point", "weight_zero_point", "weight_zp")):
         parts.leave_out(name, "it is quantized with a zero point; give the weights dequantized")
     elif scale is not None:
-        parts.join(name, name, scale, _scaled)
-    elif tensor.dtype == torch.int8:
+        parts.join(name, name, scale, _SCALED)
+    elif tensor.dtype.name == "int8":
         parts.leave_out(name, "it is of type int8 with no scales beside it")
 
 
-def _scaled(values: Tensor, scale: Tensor) -> Tensor | None:
-    outputs = (len(values), *[1] * (values.dim() - 1))
-    if scale.numel() == 1:
-        shape: tuple[int, ...] = (1,) * values.dim()
-    elif scale.numel() == len(values) and scale.shape[0] == len(values):
-        shape = outputs
-    elif scale.dim() == values.dim() and all(
-        a in (1, b) for a, b in zip(scale.shape, values.shape, strict=True)
-    ):
-        shape = tuple(scale.shape)
-    else:
-        return None
-    return values if values.is_meta else values.to(torch.float32) * scale.to(torch.float32).view(shape)
+def _scale_shape(values: Shape, scale: Shape) -> Shape | None:
+    """The shape in which scales meet the values: one for all, for each output, or one that broadcasts."""
+    if prod(scale) == 1:
+        return (1,) * len(values)
+    if prod(scale) == scale[0] == values[0]:
+        return (values[0], *[1] * (len(values) - 1))
+    if len(scale) == len(values) and all(a in (1, b) for a, b in zip(scale, values, strict=True)):
+        return scale
+    return None
+
+
+def _scaled(values: Array, scale: Array) -> Array:
+    shape = _scale_shape(values.shape, scale.shape)
+    assert shape is not None
+    return values.astype(np.float32) * scale.astype(np.float32).reshape(shape)
+
+
+def _precise(values: Array) -> type[np.floating]:
+    return np.float64 if values.dtype == np.float64 else np.float32
+
+
+_PRUNED = _Joining(
+    lambda weight, mask: weight == mask, lambda weight, mask: mask.astype(weight.dtype) * weight
+)
+_WEIGHT_NORMED = _Joining(lambda *shapes: _normed_axis(*shapes) is not None, _weight_normed)
+_SPECTRALLY_NORMED = _Joining(lambda *shapes: bool(_normed_rows(*shapes)), _spectrally_normed)
+_SCALED = _Joining(lambda *shapes: _scale_shape(*shapes) is not None, _scaled)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from corrinit._arrays import Array, as_array, is_tensor
 from corrinit.errors import WeightsError
+from corrinit.weights.number_types import NumberType, number_type
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,19 +22,19 @@ class StoredTensor:
 
     Args:
         shape: of the tensor.
-        dtype: its type; None if it is one that torch has no tensors of.
-        read: gives the values.
+        dtype: its type; None if it is one that is not read.
+        read: gives the values, of a type that numpy has: those it lacks are widened to float32.
         place: equal for two tensors of the same values in the same memory; None if that is not known.
         obstacle: why the values cannot be used; empty if they can.
     """
 
     shape: tuple[int, ...]
-    dtype: torch.dtype | None
-    read: Callable[[], Tensor]
+    dtype: NumberType | None
+    read: Callable[[], Array]
     place: Hashable = None
     obstacle: str = ""
 
-    def computed(self, compute: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> StoredTensor:
+    def computed(self, compute: Callable[[Array], Array], shape: tuple[int, ...]) -> StoredTensor:
         """The tensor that a function makes of this one, of another shape."""
         read = self.read
         return replace(self, shape=shape, read=lambda: compute(read()))
@@ -47,24 +51,51 @@ class LeftOut(NamedTuple):
     reason: str
 
 
-def in_memory(tensor: Tensor) -> StoredTensor:
-    """A tensor of a state dict."""
-    shape, dtype = tuple(tensor.shape), tensor.dtype
+def unreadable(shape: tuple[int, ...], obstacle: str, dtype: NumberType | None = None) -> StoredTensor:
+    """A tensor whose values cannot be had, for a reason."""
+
+    def read() -> Array:
+        raise WeightsError(f"the tensor has no values: {obstacle}")
+
+    return StoredTensor(shape, dtype, read, None, obstacle)
+
+
+def in_memory(values: Any) -> StoredTensor:
+    """A tensor or an array of a state dict."""
+    if is_tensor(values):
+        return _torch_tensor(values)
+    shape = tuple(int(size) for size in values.shape)
+    name = str(getattr(values.dtype, "name", values.dtype))
+    dtype = number_type(name)
+    if dtype is None:
+        return unreadable(shape, f"it is of type {name:.40}")
+    if not isinstance(values, np.ndarray):
+        return StoredTensor(shape, dtype, lambda: as_array(values))
+    extent = 1 + sum(
+        (n - 1) * abs(step) // values.itemsize for n, step in zip(shape, values.strides, strict=True)
+    )
+    obstacle = repeated(values.nbytes, extent * values.itemsize) if values.size else ""
+    place = (values.__array_interface__["data"][0], shape, values.strides) if values.size else None
+    return StoredTensor(shape, dtype, lambda: as_array(values), place, obstacle)
+
+
+def _torch_tensor(tensor: Tensor) -> StoredTensor:
+    shape, name = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
+    dtype = number_type(name)
     if tensor.is_meta:
-        return StoredTensor(shape, dtype, _raising("it is on the meta device"), None, "on the meta device")
-    if tensor.layout != torch.strided or tensor.is_quantized:
-        kind = "quantized" if tensor.is_quantized else str(tensor.layout).removeprefix("torch.")
-        return StoredTensor(
-            shape, dtype, _raising(f"it is {kind}"), None, f"it is {kind}, not a plain tensor"
-        )
+        return unreadable(shape, "on the meta device", dtype)
+    kind = str(tensor.layout).removeprefix("torch.")
+    if kind != "strided" or tensor.is_quantized:
+        return unreadable(shape, f"it is {'quantized' if tensor.is_quantized else kind}, not a plain tensor")
+    if dtype is None:
+        return unreadable(shape, f"it is of type {name}")
     value = tensor.detach()
-    if type(value) is not Tensor:  # of a subclass, such as a distributed tensor, the memory is not its own
-        whole = getattr(value, "full_tensor", lambda: value)
-        return StoredTensor(shape, dtype, whole)
+    if type(value).__module__ != "torch":  # of a subclass, such as a distributed tensor: not its own memory
+        return StoredTensor(shape, dtype, lambda: as_array(value))
     bytes_there = value.untyped_storage().nbytes()
     obstacle = repeated(value.numel() * value.element_size(), bytes_there)
     place = (value.data_ptr(), shape, value.stride()) if value.numel() else None
-    return StoredTensor(shape, dtype, lambda: value, place, obstacle)
+    return StoredTensor(shape, dtype, lambda: as_array(value), place, obstacle)
 
 
 def repeated(size: int, stored: int) -> str:
@@ -72,10 +103,3 @@ def repeated(size: int, stored: int) -> str:
     if size <= stored:
         return ""
     return f"its {size:,} bytes repeat {stored:,} that are stored (an expanded tensor)"
-
-
-def _raising(reason: str) -> Callable[[], Tensor]:
-    def read() -> Tensor:
-        raise WeightsError(f"the tensor has no values: {reason}")
-
-    return read

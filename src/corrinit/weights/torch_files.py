@@ -16,42 +16,40 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
+from numpy.lib.stride_tricks import as_strided
 
+from corrinit._arrays import Array
 from corrinit.errors import WeightsError
 from corrinit.weights.inert_pickle import Foreign, Name, read_inert
-from corrinit.weights.stored_tensor import StoredTensor, repeated
+from corrinit.weights.mapped import ByteOrder, mapped_values
+from corrinit.weights.number_types import NumberType, number_type
+from corrinit.weights.stored_tensor import StoredTensor, repeated, unreadable
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 """The first pickle of the older form."""
 
 _SAVE_ANEW = "save it anew as a state dict: torch.save(model.state_dict(), path)"
 
-_TYPES: dict[str, torch.dtype] = {
-    str(dtype).removeprefix("torch."): dtype
-    for dtype in vars(torch).values()
-    if isinstance(dtype, torch.dtype)
+_STORAGES = {
+    "DoubleStorage": "float64",
+    "FloatStorage": "float32",
+    "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16",
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
+    "ComplexDoubleStorage": "complex128",
+    "ComplexFloatStorage": "complex64",
+    "UntypedStorage": "uint8",
+    "QInt8Storage": "qint8",
+    "QUInt8Storage": "quint8",
+    "QInt32Storage": "qint32",
 }
-_STORAGES: dict[str, torch.dtype] = {
-    "DoubleStorage": torch.float64,
-    "FloatStorage": torch.float32,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "ShortStorage": torch.int16,
-    "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8,
-    "BoolStorage": torch.bool,
-    "ComplexDoubleStorage": torch.complex128,
-    "ComplexFloatStorage": torch.complex64,
-    "UntypedStorage": torch.uint8,
-    "QInt8Storage": torch.qint8,
-    "QUInt8Storage": torch.quint8,
-    "QInt32Storage": torch.qint32,
-}
+"""The types of the numbers of a storage."""
+
 _MOST_AXES = 64
 _WRAPPED = ("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state")
 
@@ -59,7 +57,7 @@ _WRAPPED = ("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_
 class _Storage:
     """A row of values in a file; where it lies is known at the latest when the whole file has been read."""
 
-    def __init__(self, key: str, dtype: torch.dtype | None, start: int = 0, values: int = 0) -> None:
+    def __init__(self, key: str, dtype: NumberType | None, start: int = 0, values: int = 0) -> None:
         self.key, self.dtype, self.first = key, dtype, start
         self.position, self.size = 0, values * (dtype.itemsize if dtype else 1)
 
@@ -67,8 +65,9 @@ class _Storage:
 class _Reader:
     """Makes `StoredTensor`s of the calls that rebuild tensors."""
 
-    def __init__(self, path: Path, order: str = sys.byteorder) -> None:
-        self.path, self.order = path, order
+    def __init__(self, path: Path, order: ByteOrder = sys.byteorder) -> None:
+        self.path = path
+        self.order: ByteOrder = order
         self.storages: dict[str, _Storage] = {}
 
     def call(self, function: Name, arguments: tuple[Any, ...]) -> Any:
@@ -91,7 +90,7 @@ class _Reader:
     def _tensor(self, storage: Any, offset: Any, shape: Any, stride: Any, dtype: Any) -> StoredTensor:
         if not isinstance(storage, _Storage):
             raise WeightsError("it holds a tensor without a storage")
-        kind = _TYPES.get(dtype.name) if isinstance(dtype, Name) else storage.dtype
+        kind = number_type(dtype.name) if isinstance(dtype, Name) else storage.dtype
         whole = (offset, *shape, *stride)
         if (
             len(shape) > _MOST_AXES
@@ -101,39 +100,24 @@ class _Reader:
             raise WeightsError("it holds a tensor of impossible shape, strides or offset")
         place = (self.path, storage.key, storage.first, offset, shape, stride)
         if kind is None:
-            return StoredTensor(shape, None, _unreadable, place, "it is of a type that is not read")
+            return unreadable(shape, "it is of a type that is not read")
         extent = 1 + sum((n - 1) * step for n, step in zip(shape, stride, strict=True)) if prod(shape) else 0
         obstacle = repeated(prod(shape) * kind.itemsize, max(1, extent) * kind.itemsize)
 
-        def read() -> Tensor:
+        def read() -> Array:
             row = self._mapped(storage, offset, extent, kind)
-            return row.as_strided(shape, stride)
+            return kind.values(as_strided(row, shape, [step * row.itemsize for step in stride]))
 
         return StoredTensor(shape, kind, read, place, obstacle)
 
-    def _mapped(self, storage: _Storage, offset: int, values: int, dtype: torch.dtype) -> Tensor:
+    def _mapped(self, storage: _Storage, offset: int, values: int, dtype: NumberType) -> Array:
         """So many values of a storage, from an offset on; of the file only those pages are mapped."""
         start, size = (storage.first + offset) * dtype.itemsize, values * dtype.itemsize
         if start + size > storage.size:
             raise WeightsError(
                 f"{self.path} is damaged: a tensor ends at byte {start + size:,} of {storage.size:,} stored"
             )
-        if not size:
-            return torch.empty(0, dtype=dtype)
-        start += storage.position
-        aligned = start - start % mmap.ALLOCATIONGRANULARITY
-        try:
-            with self.path.open("rb") as file:
-                # a private copy: torch wants memory that could be written, and pages are copied only then
-                pages = mmap.mmap(
-                    file.fileno(), start - aligned + size, access=mmap.ACCESS_COPY, offset=aligned
-                )
-        except (OSError, ValueError) as error:
-            raise WeightsError(f"{self.path} cannot be read, or was cut off: {error}") from error
-        if self.order == sys.byteorder or dtype.itemsize == 1:
-            return torch.frombuffer(pages, dtype=dtype, count=values, offset=start - aligned)
-        swapped = np.frombuffer(pages, f"u{dtype.itemsize}", values, start - aligned).byteswap()
-        return torch.frombuffer(swapped, dtype=dtype)
+        return mapped_values(self.path, storage.position + start, values, dtype, self.order)
 
 
 def read_torch_zip(path: Path) -> Any:
@@ -153,7 +137,9 @@ def read_torch_zip(path: Path) -> Any:
                 raise WeightsError(f"{path} is a TorchScript program, which is not run; {_SAVE_ANEW}")
             order = "little"
             if f"{root}byteorder" in members:
-                order = _content(file, members[f"{root}byteorder"]).decode("ascii", "replace")
+                order: ByteOrder = (
+                    "big" if _content(file, members[f"{root}byteorder"]) == b"big" else "little"
+                )
             reader = _Reader(path, order)
 
             def persistent(identity: Any) -> _Storage:
@@ -243,7 +229,7 @@ def _storage_id(identity: Any) -> tuple[Any, ...]:
     _, kind, key, location, values, *rest = identity
     if type(values) is not int or values < 0:
         raise ValueError(f"the size of a storage is {values!r:.40}")
-    dtype = _STORAGES.get(kind.name) if isinstance(kind, Name) else None
+    dtype = number_type(_STORAGES.get(kind.name, "")) if isinstance(kind, Name) else None
     return (dtype, _text(key), location, values, *rest)
 
 
@@ -273,7 +259,3 @@ def _other_archive(path: Path, members: dict[str, zipfile.ZipInfo]) -> str:
 
 def _text(value: Any) -> Any:
     return value.decode("ascii", "replace") if isinstance(value, bytes) else value
-
-
-def _unreadable() -> Tensor:
-    raise WeightsError("the tensor is of a type that is not read")

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from torch import Tensor
-
+from corrinit._arrays import is_array
 from corrinit.errors import WeightsError, warn_caller
 from corrinit.weights.filters import find_filters
 from corrinit.weights.inert_pickle import Foreign
@@ -74,7 +73,12 @@ def _sets(checkpoint: Mapping[Any, Any]) -> dict[str, dict[str, StoredTensor]]:
 
     def walk(mapping: Mapping[Any, Any], path: str, depth: int) -> None:
         seen.add(id(mapping))
-        if own := {name: _stored(value) for name, value in mapping.items() if _is_tensor(value, name)}:
+        own = {
+            name: _stored(value)
+            for name, value in mapping.items()
+            if isinstance(name, str) and _is_tensor(value)
+        }
+        if own:
             found[path] = own
         for key, value in mapping.items() if depth < _DEEPEST else ():
             inside = isinstance(value, Mapping) and id(value) not in seen
@@ -85,11 +89,11 @@ def _sets(checkpoint: Mapping[Any, Any]) -> dict[str, dict[str, StoredTensor]]:
     return found
 
 
-def _is_tensor(value: Any, name: Any) -> bool:
-    return isinstance(value, (Tensor, StoredTensor)) and isinstance(name, str)
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, StoredTensor) or is_array(value)
 
 
-def _stored(value: Tensor | StoredTensor) -> StoredTensor:
+def _stored(value: Any) -> StoredTensor:
     return value if isinstance(value, StoredTensor) else in_memory(value)
 
 
@@ -194,4 +198,4 @@ def _no_tensors(checkpoint: Mapping[Any, Any], where: str) -> WeightsError:
 def _in_words(value: Any) -> str:
     if isinstance(value, Foreign):
         return f"an object of {str(value)[:80]}"
-    return "a tensor alone" if isinstance(value, (Tensor, StoredTensor)) else f"a {type(value).__name__}"
+    return "a tensor alone" if _is_tensor(value) else f"a {type(value).__name__}"
