@@ -15,14 +15,18 @@ from safetensors import SafetensorError, safe_open
 
 from corrinit._arrays import Array
 from corrinit.errors import WeightsError, one_line
+from corrinit.weights.flax_files import read_flax
+from corrinit.weights.keras_files import is_keras_archive, read_hdf5, read_keras_archive
 from corrinit.weights.mapped import mapped_values
 from corrinit.weights.number_types import NumberType, number_type
+from corrinit.weights.onnx_files import read_onnx
 from corrinit.weights.stored_tensor import StoredTensor, unreadable
+from corrinit.weights.tflite_files import read_tflite
 from corrinit.weights.torch_files import read_torch_pickles, read_torch_zip
 
 KINDS = (
     "safetensors and what torch.save writes (.pt, .pth, .bin, .ckpt, ...), whole or in shards with an index "
-    "(*.safetensors.index.json, *.bin.index.json)"
+    "(*.safetensors.index.json, *.bin.index.json), ONNX, Keras (.keras, .h5), TFLite, and the MessagePack of Flax"
 )
 """What is read, in words."""
 
@@ -45,14 +49,21 @@ _DTYPES = {
 """The names of `corrinit.weights.number_types` by those in safetensors files."""
 
 _OTHERS = (
-    (rb"\x89HDF\r\n", "an HDF5 file, as Keras writes"),
-    (rb"....TFL3", "a TFLite file"),
+    (rb"\x08\x01\x12", "a SavedModel of TensorFlow; save the model as .keras"),
     (rb"GGUF", "a GGUF file"),
     (rb"\x93NUMPY", "a numpy array"),
     (rb"version https://git-lfs", "a pointer of Git LFS, not the weights: fetch them with git lfs pull"),
     (rb"\s*<(!doctype|html|\?xml)", "a web page, not the weights: the download failed"),
     (rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd", "compressed; unpack it first"),
     (rb".{257}ustar", "a tar archive; unpack it first"),
+)
+
+
+_READERS: tuple[tuple[bytes, Callable[[Path], Any]], ...] = (
+    (rb"\x89HDF\r\n", read_hdf5),
+    (rb"....TFL3", read_tflite),
+    (rb"\x08[\x03-\x20][\x12\x1a\x22\x32\x3a\x42]", read_onnx),  # its version, then one of its next fields
+    (rb"[\x81-\x8f\xde\xdf]", read_flax),  # a map of MessagePack
 )
 
 
@@ -72,11 +83,14 @@ def read_file(path: Path, *, shard: bool = False) -> Any:
     if _is_safetensors(head, size):
         return _safetensors(path)
     if head.startswith(b"PK"):
-        return _naming(path, read_torch_zip)
+        return _naming(path, read_keras_archive if is_keras_archive(path) else read_torch_zip)
     if head.startswith(b"\x80"):
         return _naming(path, read_torch_pickles)
     if head.lstrip().startswith(b"{") and not shard:
         return _shards(path, size)
+    for pattern, read in _READERS:
+        if re.match(pattern, head, re.DOTALL):
+            return _naming(path, read)
     for pattern, kind in _OTHERS:
         if re.match(pattern, head, re.DOTALL | re.IGNORECASE):
             raise WeightsError(f"{path} is {kind}; weights are read from {KINDS}")

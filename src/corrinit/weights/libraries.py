@@ -1,0 +1,29 @@
+"""The libraries that some files are read with: they are imported when such a file is opened."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from corrinit.errors import WeightsError
+
+
+def needed(module: str, kind: str, extra: str) -> Any:
+    """A module of a library that is installed with an extra of corrinit.
+
+    Args:
+        module: such as `"onnx.numpy_helper"`.
+        kind: what is read with it, such as `"an ONNX file"`.
+        extra: of corrinit.
+
+    Raises:
+        WeightsError: if it is not installed, with the command that installs it.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        library = module.partition(".")[0]
+        problem = "needs" if error.name == library else f"cannot be read, {error}:"
+        raise WeightsError(
+            f"it is {kind}, which {problem} the library {library}: pip install 'corrinit[{extra}]'"
+        ) from error
