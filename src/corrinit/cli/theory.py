@@ -115,7 +115,7 @@ def _publish(
         "command": " ".join(["corrinit", *sys.argv[1:]]),
         "data": inputs.provenance,
         **describe(),
-        "date": f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}",
+        "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}",
     }
     title = "Correlated initialization: the theory, computed and corrected"
     write_page(output, title, parts.sections, provenance=provenance)

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -311,7 +311,7 @@ class Training:
             "images_per_second": images / seconds,
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "data": self.dataset.provenance,
-            "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "device": torch.cuda.get_device_name() if cuda else "CPU",
             "threads": torch.get_num_threads(),
             **environment.describe(),
