@@ -1,11 +1,12 @@
 """The environment of one framework: made, its tests and examples run in it, and removed.
 
 A framework is a folder here that holds `requirements.txt` and `test_*.py`. Comments in its requirements name
-what else it needs, separated by blanks or one a line: the extras of corrinit to install, and the scripts that
-must end well.
+what else it needs, separated by blanks or one a line: the extras of corrinit to install, the scripts that
+must end well, and packages of which only the files are wanted, so that nothing else is installed for them.
 
     # extra: jax
     # example: examples/jax_flax.py
+    # files: silero-vad==6.2.3
 
 Tests, the modules of `shared` and the examples are copied out of the checkout, and what they import as
 corrinit is the wheel. Shared versions, torch's among them, are those of constraints.txt.
@@ -37,12 +38,14 @@ class Framework:
         packages: the names that its requirements pin.
         extras: of corrinit.
         examples: scripts, relative to the checkout.
+        files: packages to install without what they depend on.
     """
 
     folder: Path
     packages: tuple[str, ...]
     extras: tuple[str, ...]
     examples: tuple[Path, ...]
+    files: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -63,6 +66,7 @@ class Framework:
             tuple(re.findall(r"(?m)^([A-Za-z0-9][\w.-]*)", text)),
             _named(text, "extra"),
             examples,
+            _named(text, "files"),
         )
 
 
@@ -155,6 +159,8 @@ def _install(framework: Framework, wheel: Path, venv: Path) -> Path:
     wanted = ["pytest", f"corrinit{extras} @ {wheel.as_uri()}", "--requirement", str(framework.requirements)]
     _run([*pip, "--constraint", str(ROOT / "constraints.txt"), *wanted], venv.parent)
     _run([*pip, "--no-deps", "--force-reinstall", str(wheel)], venv.parent)  # a kept one has an older build
+    if framework.files:
+        _run([*pip, "--no-deps", *framework.files], venv.parent)
     return python
 
 

@@ -26,7 +26,8 @@ from corrinit.weights.torch_files import read_torch_pickles, read_torch_zip
 
 KINDS = (
     "safetensors and what torch.save writes (.pt, .pth, .bin, .ckpt, ...), whole or in shards with an index "
-    "(*.safetensors.index.json, *.bin.index.json), ONNX, Keras (.keras, .h5), TFLite, and the MessagePack of Flax"
+    "(*.safetensors.index.json, *.bin.index.json), ONNX, Keras (.keras, .h5), TFLite, "
+    "and MessagePack of Flax"
 )
 """What is read, in words."""
 

@@ -24,15 +24,39 @@ _ARRAY = 1
 """The code of the extension that is an array: (shape, name of the type, bytes)."""
 
 _DEEPEST = 64
-_NUMBERS = {0xCA: "f", 0xCB: "d", 0xCC: "B", 0xCD: "H", 0xCE: "I", 0xCF: "Q", 0xD0: "b", 0xD1: "h", 0xD2: "i", 0xD3: "q"}
+_NUMBERS = {
+    0xCA: "f",
+    0xCB: "d",
+    0xCC: "B",
+    0xCD: "H",
+    0xCE: "I",
+    0xCF: "Q",
+    0xD0: "b",
+    0xD1: "h",
+    0xD2: "i",
+    0xD3: "q",
+}
 _CONSTANTS = {0xC0: None, 0xC2: False, 0xC3: True}
 _LENGTHS = {
-    **{0xC4: "B", 0xC5: "H", 0xC6: "I", 0xD9: "B", 0xDA: "H", 0xDB: "I"},
-    **{0xC7: "B", 0xC8: "H", 0xC9: "I", 0xDC: "H", 0xDD: "I", 0xDE: "H", 0xDF: "I"},
+    0xC4: "B",
+    0xC5: "H",
+    0xC6: "I",
+    0xD9: "B",
+    0xDA: "H",
+    0xDB: "I",
+    0xC7: "B",
+    0xC8: "H",
+    0xC9: "I",
+    0xDC: "H",
+    0xDD: "I",
+    0xDE: "H",
+    0xDF: "I",
 }
 
 
-_COLLECTIONS = frozenset(("params", "ema_params", "opt_state", "batch_stats", "model_state", "step", "target", "state"))
+_COLLECTIONS = frozenset(
+    ("params", "ema_params", "opt_state", "batch_stats", "model_state", "step", "target", "state")
+)
 """Outermost keys under which whole sets of arrays lie, rather than a layer."""
 
 
@@ -53,7 +77,9 @@ def read_flax(path: Path) -> dict[str, Any]:
     collections = {name: _flat(value, "") for name, value in tree.items() if isinstance(value, dict)}
     alone = {name: value for name, value in tree.items() if isinstance(value, StoredTensor)}
     if tree and not _COLLECTIONS & tree.keys():  # the parameters themselves
-        return alone | {f"{outer}/{name}": each for outer, inner in collections.items() for name, each in inner.items()}
+        return alone | {
+            f"{outer}/{name}": each for outer, inner in collections.items() for name, each in inner.items()
+        }
     return alone | collections
 
 
@@ -101,7 +127,7 @@ class _Reader:
             return [self.value(depth + 1) for _ in range(length)]
         return self.map(length, depth)
 
-    def map(self, length: int, depth: int) -> dict[Any, Any]:
+    def map(self, length: int, depth: int) -> StoredTensor | dict[Any, Any]:
         found: dict[Any, Any] = {}
         for _ in range(length):
             key = self.value(depth + 1)
@@ -144,7 +170,9 @@ class _Reader:
             return unreadable(tuple(shape), f"it is of type {kind!r:.40}")
         if end - start != prod(shape) * dtype.itemsize:
             raise ValueError(f"an array of shape {tuple(shape)} and type {kind} has {end - start:,} bytes")
-        return StoredTensor(tuple(shape), dtype, partial(_mapped, self.path, start, tuple(shape), dtype), start)
+        return StoredTensor(
+            tuple(shape), dtype, partial(_mapped, self.path, start, tuple(shape), dtype), start
+        )
 
 
 def _joined(parts: dict[str, Any]) -> StoredTensor:

@@ -56,9 +56,9 @@ class HDF5File:
         """Every array in a group of the open file, by its path there, each once."""
         found: dict[str, StoredTensor] = {}
 
-        def visit(name: str, item: Any) -> None:
-            if hasattr(item, "shape"):
-                found[name] = self._array(item)
+        def visit(name: str | bytes, item: Any) -> None:
+            if hasattr(item, "shape"):  # names that are no text come as bytes
+                found[name if isinstance(name, str) else name.decode("utf-8", "replace")] = self._array(item)
 
         group.visititems(visit)  # follows no links, neither inside the file nor to other files
         return found
@@ -79,13 +79,13 @@ class HDF5File:
             return StoredTensor(shape, dtype, partial(self._mapped, offset, shape, dtype, order), offset)
         if stored < size and size > stored * _MOST_COMPRESSED:
             return unreadable(shape, f"it has {size:,} bytes, of which {stored:,} are in the file", dtype)
-        return StoredTensor(shape, dtype, partial(self._unpacked, dataset.name), dataset.name)
+        return StoredTensor(shape, dtype, partial(self._unpacked, dataset.name), str(dataset.name))
 
     def _mapped(self, offset: int, shape: tuple[int, ...], dtype: NumberType, order: Any) -> Array:
         values = mapped_values(self.path, self.start + offset, prod(shape), dtype, order)
         return dtype.values(values).reshape(shape)
 
-    def _unpacked(self, name: str) -> Array:
+    def _unpacked(self, name: str | bytes) -> Array:
         """The values of an array that lies in pieces, which may be compressed."""
         with self.opened() as root:
             return root[name][()]
@@ -114,6 +114,13 @@ class _Part(io.RawIOBase):
         count = self._file.readinto(view)
         self._position += count
         return count
+
+
+def inner_group(group: Any, name: str) -> Any:
+    """A group in another one; None if there is none, or its name stands for something elsewhere."""
+    h5py = needed("h5py", "an HDF5 file, as Keras writes", "keras")
+    inside = isinstance(group.get(name, getlink=True), h5py.HardLink)
+    return group[name] if inside and isinstance(group[name], h5py.Group) else None
 
 
 def attribute(item: Any, name: str) -> Any:

@@ -19,7 +19,7 @@ import numpy as np
 
 from corrinit._arrays import Array
 from corrinit.errors import WeightsError
-from corrinit.weights.hdf5_files import HDF5File, attribute, texts
+from corrinit.weights.hdf5_files import HDF5File, attribute, inner_group, texts
 from corrinit.weights.stored_tensor import StoredTensor
 
 ARCHIVED = "model.weights.h5"
@@ -31,7 +31,7 @@ _CONTAINERS = frozenset(("layers", "vars", "_layer_checkpoint_dependencies"))
 
 
 class _Kernel(NamedTuple):
-    """A kernel of a layer: its names in the versions of Keras, and from its axes to (out, in, k_1, …, k_d)."""
+    """A kernel of a layer: its names in versions of Keras, and from its axes to (out, in, k_1, …, k_d)."""
 
     names: tuple[str, ...]
     order: Callable[[Array], Array]
@@ -55,9 +55,7 @@ _KERNELS: Mapping[str, tuple[_Kernel, ...]] = {
     **{f"conv{d}d": (_Kernel(("kernel",), _inputs_first),) for d in (1, 2, 3)},
     **{f"convolution{d}d": (_Kernel(("kernel",), _inputs_first),) for d in (1, 2, 3)},
     **{f"conv{d}d_transpose": (_Kernel(("kernel",), _outputs_first),) for d in (1, 2, 3)},
-    **{
-        f"depthwise_conv{d}d": (_Kernel(("kernel", "depthwise_kernel"), _outputs_first),) for d in (1, 2)
-    },
+    **{f"depthwise_conv{d}d": (_Kernel(("kernel", "depthwise_kernel"), _outputs_first),) for d in (1, 2)},
     **{
         f"separable_conv{d}d": (
             _Kernel(("depthwise_kernel",), _outputs_first),
@@ -88,10 +86,14 @@ def read_keras_archive(path: Path) -> dict[str, StoredTensor]:
         with zipfile.ZipFile(path) as archive, path.open("rb") as file:
             member = archive.getinfo(ARCHIVED)
             if member.compress_type != zipfile.ZIP_STORED:
-                raise WeightsError(f"{path} is compressed, which Keras does not do; unpack {ARCHIVED} from it")
+                raise WeightsError(
+                    f"{path} is compressed, which Keras does not do; unpack {ARCHIVED} from it"
+                )
             file.seek(member.header_offset)
             header = file.read(30)
-            start = member.header_offset + 30 + sum(int.from_bytes(header[i : i + 2], "little") for i in (26, 28))
+            start = (
+                member.header_offset + 30 + sum(int.from_bytes(header[i : i + 2], "little") for i in (26, 28))
+            )
             configuration = b"{}"
             if "config.json" in archive.namelist():
                 with archive.open("config.json") as text:
@@ -112,8 +114,7 @@ def read_hdf5(path: Path) -> dict[str, StoredTensor]:
     part = HDF5File(path, 0, path.stat().st_size)
     with part.opened() as root:
         classes = _classes(attribute(root, "model_config") or "{}")
-        group = root["model_weights"] if "model_weights" in root else root
-        return _weights(part, group, classes)
+        return _weights(part, inner_group(root, "model_weights") or root, classes)
 
 
 def _classes(configuration: str | bytes) -> dict[str, str]:
@@ -182,7 +183,11 @@ def _weight(
     own = own_names.get(group)
     kernels = _KERNELS.get(_kind([*filter(None, [own]), *reversed(steps)], classes), ())
     if group.endswith("vars") and leaf.isdecimal():
-        leaf = (*(kernel.names[0] for kernel in kernels), "bias")[int(leaf)] if int(leaf) <= len(kernels) else leaf
+        leaf = (
+            (*(kernel.names[0] for kernel in kernels), "bias")[int(leaf)]
+            if int(leaf) <= len(kernels)
+            else leaf
+        )
         steps = [*steps[:-1], own or steps[-1]] if steps else steps
     leaf = leaf.partition(":")[0]
     name = ".".join([*steps, leaf])
@@ -193,7 +198,7 @@ def _weight(
 
 
 def _kind(layers: Sequence[str], classes: Mapping[str, str]) -> str:
-    """The class of the innermost of these layers of which it is known, by its name or by what it is called."""
+    """The class of the innermost of these layers of which it is known, or that is called after a class."""
     if known := next((layer for layer in layers if layer in classes), ""):
         return classes[known]
     bare = (re.sub(r"_\d+$", "", layer) for layer in layers)

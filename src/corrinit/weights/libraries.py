@@ -23,7 +23,6 @@ def needed(module: str, kind: str, extra: str) -> Any:
         return import_module(module)
     except ImportError as error:
         library = module.partition(".")[0]
-        problem = "needs" if error.name == library else f"cannot be read, {error}:"
         raise WeightsError(
-            f"it is {kind}, which {problem} the library {library}: pip install 'corrinit[{extra}]'"
+            f"it is {kind}; reading it needs {library} ({error}): pip install 'corrinit[{extra}]'"
         ) from error

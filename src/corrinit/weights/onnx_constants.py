@@ -20,8 +20,13 @@ from corrinit.weights.stored_tensor import StoredTensor, unreadable
 Constants = Mapping[str, StoredTensor]
 
 _TYPES = {
-    **{"FLOAT": "float32", "DOUBLE": "float64", "BOOL": "bool", "FLOAT8E4M3FN": "float8_e4m3fn"},
-    **{"FLOAT8E4M3FNUZ": "float8_e4m3fnuz", "FLOAT8E5M2": "float8_e5m2", "FLOAT8E5M2FNUZ": "float8_e5m2fnuz"},
+    "FLOAT": "float32",
+    "DOUBLE": "float64",
+    "BOOL": "bool",
+    "FLOAT8E4M3FN": "float8_e4m3fn",
+    "FLOAT8E4M3FNUZ": "float8_e4m3fnuz",
+    "FLOAT8E5M2": "float8_e5m2",
+    "FLOAT8E5M2FNUZ": "float8_e5m2fnuz",
 }
 """The names of `corrinit.weights.number_types` by those of ONNX, where they are not the same but for case."""
 
@@ -233,7 +238,10 @@ _QUANTIZED = {"DequantizeLinear": False, "QuantizeLinear": True}
 
 _COMPUTED = {
     **dict.fromkeys(("Identity", "Cast", "CastLike", "Dropout"), _same),
-    **{"Transpose": _transposed, "Reshape": _reshaped, "Squeeze": _squeezed, "Unsqueeze": _unsqueezed},
+    "Transpose": _transposed,
+    "Reshape": _reshaped,
+    "Squeeze": _squeezed,
+    "Unsqueeze": _unsqueezed,
 }
 
 

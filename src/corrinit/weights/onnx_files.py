@@ -19,11 +19,16 @@ from corrinit.weights.onnx_constants import computed_constant, dequantized, stor
 from corrinit.weights.stored_tensor import StoredTensor, unreadable
 
 _WEIGHT_INPUT = {
-    **{"Conv": 1, "ConvTranspose": 1, "FusedConv": 1, "DeformConv": 1, "ConvInteger": 1, "QLinearConv": 3},
+    "Conv": 1,
+    "ConvTranspose": 1,
+    "FusedConv": 1,
+    "DeformConv": 1,
+    "ConvInteger": 1,
+    "QLinearConv": 3,
 }
-"""Which input of a node are the filters: (out, in, k_1, …, k_d), of `ConvTranspose` (in, out, k_1, …, k_d)."""
+"""Which input of a node are the filters: (out, in, k_1, …, k_d), of `ConvTranspose` (in, out, …)."""
 
-_ANONYMOUS = re.compile(r"(onnx::\w+_)?\d+|", re.IGNORECASE)
+_ANONYMOUS = re.compile(r"((onnx::\w+|const_fold_opt_)_)?\d+|", re.IGNORECASE)
 """Names that exporters number through, and no name at all."""
 
 
@@ -60,7 +65,9 @@ class _Found:
         self.others: dict[str, StoredTensor] = {}
         self.used: set[str] = set()
 
-    def graph(self, graph: Any, around: Mapping[str, StoredTensor], makers: Mapping[str, str], path: str) -> None:
+    def graph(
+        self, graph: Any, around: Mapping[str, StoredTensor], makers: Mapping[str, str], path: str
+    ) -> None:
         """Go through a graph, or one inside a node of another.
 
         Args:
@@ -73,9 +80,7 @@ class _Found:
         stored = {tensor.name: tensor for tensor in graph.initializer}
         stored |= {node.output[0]: tensor for node in graph.node for tensor in _constant(node)}
         for name, tensor in stored.items():
-            constants[name] = replace(
-                stored_constant(tensor, self.folder), place=(path, name)
-            )
+            constants[name] = replace(stored_constant(tensor, self.folder), place=(path, name))
         for sparse in graph.sparse_initializer:
             constants[sparse.values.name] = unreadable(tuple(sparse.dims), "it is sparse")
         for name in stored:
@@ -92,7 +97,9 @@ class _Found:
             for attribute in node.attribute:
                 for inner in (attribute.g, *attribute.graphs):
                     if inner.node:
-                        self.graph(inner, constants, makers, f"{path}{node.name or node.op_type}.{attribute.name}.")
+                        self.graph(
+                            inner, constants, makers, f"{path}{node.name or node.op_type}.{attribute.name}."
+                        )
 
     def convolution(
         self, node: Any, constants: Mapping[str, StoredTensor], makers: Mapping[str, str], path: str
@@ -131,7 +138,7 @@ def _constant(node: Any) -> list[Any]:
 
 
 def _name(node: Any, given: str) -> str:
-    """The name of a weight; where its tensor has none, that of the node, `/layer1/conv1/Conv` in PyTorch's."""
+    """The name of a weight; where its tensor has none, that of the node, such as `/layer1/conv1/Conv`."""
     if not _ANONYMOUS.fullmatch(given) or not node.name:
         return given or node.op_type
     return node.name.strip("/").removesuffix("/Conv").replace("/", ".") + ".weight"

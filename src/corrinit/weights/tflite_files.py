@@ -27,13 +27,16 @@ from corrinit.weights.stored_tensor import StoredTensor, unreadable
 _OUT_FIRST = (0, -1)  # (out, k_1, …, k_d, in)
 _OUT_LAST = (-1, -2)  # (k_1, …, k_d, in, out)
 _CONVOLUTIONS = {
-    **{"CONV_2D": _OUT_FIRST, "TRANSPOSE_CONV": _OUT_FIRST, "DEPTHWISE_CONV_2D": (-1, 0)},  # (1, k_1, k_2, in · m)
-    **{"CONV_3D": _OUT_LAST, "CONV_3D_TRANSPOSE": (-2, -1)},
+    "CONV_2D": _OUT_FIRST,
+    "TRANSPOSE_CONV": _OUT_FIRST,
+    "DEPTHWISE_CONV_2D": (-1, 0),  # (1, k_1, k_2, in · m)
+    "CONV_3D": _OUT_LAST,
+    "CONV_3D_TRANSPOSE": (-2, -1),
 }
 """Where the output and the input axis lie in the filters of an operator, its second input."""
 
-_PASSING = ("DEQUANTIZE", "CAST")
-"""Operators that give the numbers of their input in another type."""
+_PASSING = ("DEQUANTIZE", "CAST", "DENSIFY")
+"""Operators that give the numbers of their input in another form."""
 
 _HALF_BYTE = "INT4"
 
@@ -88,11 +91,11 @@ class _Reader:
 
     def _kind(self, operator: Any) -> str:
         code = self.model.OperatorCodes(operator.OpcodeIndex())
-        return self.operators.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "an unknown operator")
+        return self.operators.get(
+            max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "an unknown operator"
+        )
 
-    def _weight(
-        self, graph: Any, index: int, producers: Mapping[int, Any]
-    ) -> tuple[str, StoredTensor]:
+    def _weight(self, graph: Any, index: int, producers: Mapping[int, Any]) -> tuple[str, StoredTensor]:
         """A tensor of a graph and its name, through operators that only change its type."""
         tensor = graph.Tensors(self._within(index, graph.TensorsLength()))
         name = (tensor.Name() or b"").decode("utf-8", "replace") or f"tensor {index}"
@@ -129,7 +132,7 @@ class _Reader:
         return stored if dtype.is_float else _dequantized(stored, tensor.Quantization())
 
     def _place(self, index: int) -> tuple[int, int]:
-        """Where the values of a constant begin in the file, and their bytes; of an activation there are none."""
+        """Where the values of a constant begin in the file, and their bytes; activations have none."""
         buffer = self.model.Buffers(self._within(index, self.model.BuffersLength()))
         if buffer.Offset() > 1:  # of large files the values lie behind the tables
             return buffer.Offset(), buffer.Size()
@@ -151,7 +154,7 @@ def _shape(tensor: Any) -> tuple[int, ...]:
 def _dequantized(stored: StoredTensor, parameters: Any) -> StoredTensor:
     """(q − z) s, with s and z for all values, or one for each along an axis."""
     count = parameters.ScaleLength() if parameters is not None else 0
-    if not count:
+    if parameters is None or not count:
         return unreadable(stored.shape, "it is quantized, and no scale is stored with it")
     axis = parameters.QuantizedDimension() if count > 1 else 0
     if count > 1 and (axis >= len(stored.shape) or stored.shape[axis] != count):
