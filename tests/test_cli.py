@@ -14,8 +14,9 @@ from matplotlib.image import imread
 from safetensors.torch import save_file
 
 from corrinit import kernels
+from corrinit._correlation_views import decimal
 from corrinit.cli import main
-from corrinit.cli.estimate import decimal, parse_kernel_size
+from corrinit.cli.estimate import parse_kernel_size
 from corrinit.correlation import SpatialCorrelation
 from corrinit.correlation_io import load_correlation, save_correlation
 from corrinit.errors import CorrInitError, CorrInitWarning

@@ -9,16 +9,20 @@ from functools import cached_property, lru_cache, reduce
 from itertools import permutations, product
 from math import prod
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from corrinit import spd
+from corrinit._correlation_views import correlation_html, correlation_renderables
 from corrinit.displacement import mean_by_displacement, resized_deviations, resized_matrix
 from corrinit.errors import CorrelationError, CorrInitWarning
 from corrinit.kernels import Metric, exponential, mean_off_diagonal, number_of_taps, tap_distances
 from corrinit.spd import Matrix, Vector
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
 
 
 class ProfilePoint(NamedTuple):
@@ -408,6 +412,13 @@ class SpatialCorrelation:
         if not self.is_flat:
             text += f", deviations={self.deviations.min():.3f} to {self.deviations.max():.3f}"
         return f"SpatialCorrelation({text})"
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield repr(self)
+        yield from correlation_renderables(self, options.max_width)
+
+    def _repr_html_(self) -> str:
+        return correlation_html(self)
 
 
 _FEW_TAPS = 343

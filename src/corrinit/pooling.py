@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from corrinit._tables import Table, Tabular
 from corrinit.correlation import SpatialCorrelation
 from corrinit.errors import WeightsError
 from corrinit.kernels import Matrix, tap_offsets
@@ -90,10 +91,15 @@ class LayerCorrelation:
         live = int(self.live.sum())
         return float(self.correlation.matrix.sum() - len(self.correlation.matrix)) / (live * (live - 1))
 
+    @property
+    def neighbours(self) -> float | None:
+        """Mean correlation of neighbouring taps; None where a tap is flagged."""
+        return None if self.flagged else self.correlation.profile()[0].correlation
+
 
 @dataclass(frozen=True, eq=False)
-class LayerCorrelations:
-    """The correlations of all layers of a network whose kernels have one size.
+class LayerCorrelations(Tabular):
+    """The correlations of all layers of a network whose kernels have one size; shown as a table of them.
 
     Args:
         layers: in the order of the network, at least one.
@@ -106,6 +112,17 @@ class LayerCorrelations:
     kernel_size: tuple[int, ...]
     skipped: tuple[Skipped, ...]
     source: str
+
+    def _table(self) -> Table:
+        """A row for every layer: its filters, its mean correlation, that of neighbours, and its dead taps."""
+        return Table(
+            ("layer", "filters", "mean", "neighbours", "flagged taps"),
+            tuple(
+                (layer.name, layer.filters, layer.mean, layer.neighbours, layer.flagged or None)
+                for layer in self.layers
+            ),
+            tuple(f"skipped, {text}" for text in self.skipped_in_words()),
+        )
 
     @property
     def filters(self) -> int:

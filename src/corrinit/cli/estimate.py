@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from corrinit._correlation_views import decimal
+from corrinit.cli.json_output import AsJson, correlation_record, print_json
 from corrinit.correlation import format_size
 from corrinit.errors import CorrInitError, printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from corrinit.estimation import LayerCorrelations
+    from corrinit.estimation import LayerCorrelation, LayerCorrelations
 
 
 def estimate(
@@ -26,6 +29,7 @@ def estimate(
     include: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     exclude: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     weights: str | None = None,
+    as_json: AsJson = False,
 ) -> None:
     """Estimate how the taps of the filters of a network vary: their correlation and deviations.
 
@@ -38,6 +42,7 @@ def estimate(
         include: Only weights or layers of these names; a glob such as "layer1.*", may be repeated.
         exclude: No weights or layers of these names; likewise.
         weights: Which set of weights, where the file holds several, such as state_dict_ema.
+        as_json: Print JSON instead of a summary.
     """
     from rich.console import Console
 
@@ -52,12 +57,46 @@ def estimate(
         layers = estimate_layers(
             file, parse_kernel_size(kernel_size), include=include, exclude=exclude, weights=weights
         )
+    if output is not None:
+        save_correlation(output, layers.pooled(pooling))
+    if as_json:
+        print_json(_record(layers, pooling, output))
+        return
     console = Console(highlight=False)
     for line in summary(layers, pooling):
         console.print(line, soft_wrap=True)
     if output is not None:
-        save_correlation(output, layers.pooled(pooling))
         console.print(f"written to {output}", soft_wrap=True, markup=False)
+
+
+def _record(
+    layers: LayerCorrelations, pooling: Literal["filters", "layers", "raw"], output: Path | None
+) -> dict[str, Any]:
+    return {
+        "source": layers.source,
+        "filters": layers.filters,
+        "pooling": pooling,
+        "interval": None if pooling == "raw" else layers.mean_interval(pooling=pooling),
+        **correlation_record(layers.pooled(pooling)),
+        "layers": layer_records(layers.layers),
+        "skipped": [each._asdict() for each in layers.skipped],
+        "written_to": output,
+    }
+
+
+def layer_records(layers: Sequence[LayerCorrelation]) -> list[dict[str, Any]]:
+    """What is told of each layer, by names."""
+    return [
+        {
+            "name": layer.name,
+            "filters": layer.filters,
+            "mean": layer.mean,
+            "neighbours": layer.neighbours,
+            "flagged": layer.flagged,
+            "deviations": layer.correlation.deviations,
+        }
+        for layer in layers
+    ]
 
 
 def summary(layers: LayerCorrelations, pooling: Literal["filters", "layers", "raw"]) -> list[RenderableType]:
@@ -97,12 +136,3 @@ def parse_kernel_size(text: str | None) -> tuple[int, ...] | None:
     if not all(axis.isascii() and axis.isdigit() and int(axis) > 0 for axis in axes):
         raise CorrInitError(f"kernel size is {text!r}; write one number per axis, such as 3x3 or 5")
     return tuple(int(axis) for axis in axes)
-
-
-def decimal(value: float, places: int = 3) -> str:
-    """A number with so many places, and no sign if they are all zero.
-
-    >>> decimal(-0.0001)
-    '0.000'
-    """
-    return f"{round(value, places) + 0.0:.{places}f}"

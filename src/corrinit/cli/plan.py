@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,14 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from corrinit.correlation import format_size
+from corrinit.cli.json_output import AsJson, print_json
 from corrinit.errors import PlanError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from corrinit.planning.layer_plan import LayerPlan
-from corrinit.planning.plans import Plan
+    from corrinit.planning.plans import Plan
 
 
 def plan(
@@ -37,7 +35,7 @@ def plan(
     signal: Annotated[bool, Parameter(negative="")] = False,
     data: str | None = None,
     svg: Path | None = None,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    as_json: AsJson = False,
     inputs: Annotated[Literal["identical", "independent"] | None, Parameter(show=False)] = None,
 ) -> None:
     """Say what initialization would do to each layer of a model, and why.
@@ -87,9 +85,11 @@ def plan(
     elif signal or data is not None:
         _print_signal(planned, model, input_size, images)
     elif as_json:
-        sys.stdout.write(json.dumps([_as_dict(layer) for layer in planned.layers], indent=2) + "\n")
+        print_json(planned._table().records())
     else:
-        _print_table(planned)
+        from rich.console import Console
+
+        Console(highlight=False).print(planned)
 
 
 _MOST_IMAGES = 256
@@ -151,50 +151,3 @@ def read_rules_file(path: Path) -> Mapping[str, Any]:
         raise PlanError(f"there is no file {path}") from None
     except (TOMLKitError, UnicodeDecodeError) as error:
         raise PlanError(f"{path} is no TOML: {error}") from error
-
-
-def _as_dict(layer: LayerPlan) -> dict[str, Any]:
-    return {
-        "layer": layer.name,
-        "type": layer.kind,
-        "shape": layer.shape,
-        "role": layer.role,
-        "rule": layer.rule,
-        "method": layer.method,
-        "scale": layer.scale,
-        "action": layer.action,
-        "reason": layer.reason,
-        "std": layer.std,
-        "mean_correlation": None if layer.correlation is None else layer.correlation.mean,
-        "zero_bias": layer.zero_bias,
-    }
-
-
-_WIDE = 120
-"""Columns of a terminal from which the whole table fits."""
-
-
-def _print_table(planned: Plan) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    wide = console.width >= _WIDE
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for header in planned.COLUMNS if wide else ("layer", "shape", "role", "std", "reason"):
-        table.add_column(header, overflow="fold", no_wrap=header not in ("layer", "action", "reason"))
-    for layer in planned.layers:
-        style = "dim" if not layer.is_drawn else "green" if layer.correlation is not None else ""
-        table.add_row(*map(Text, layer.cells if wide else _narrow(layer)), style=style)
-    console.print(table)
-    for line in planned.summary:
-        console.print(Text(line))
-
-
-def _narrow(layer: LayerPlan) -> tuple[str, ...]:
-    """The row of a layer where 80 columns have to do."""
-    shape = format_size(layer.shape)
-    if layer.std is None:
-        return (layer.name, shape, layer.method, "", layer.reason)
-    return (layer.name, shape, layer.role or "", f"{layer.std:.3g}", f"{layer.rule}: {layer.reason}")

@@ -75,6 +75,14 @@ class LayerPlan:
         shape = format_size(self.shape)
         return (self.name, self.kind, shape, self.role or "", self.rule, self.action, self.reason)
 
+    @property
+    def narrow_cells(self) -> tuple[str, ...]:
+        """The row where 80 columns have to do: name, shape, role, deviation and reason."""
+        shape = format_size(self.shape)
+        if self.std is None:
+            return (self.name, shape, self.method, "", self.reason)
+        return (self.name, shape, self.role or "", f"{self.std:.3g}", f"{self.rule}: {self.reason}")
+
 
 def listed(names: list[str], most: int = 5) -> str:
     """Names in a sentence, the first few of many.

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from corrinit._tables import Table, Tabular
 from corrinit.planning.applying import apply, module_initializer
 from corrinit.planning.layer_plan import LayerPlan
 from corrinit.planning.recipes import RECIPES
 from corrinit.signal.report import SignalReport
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Tabular):
     """What happens to each layer of a model: a value, printed as a table, applied with `apply`.
 
     Args:
@@ -126,11 +130,39 @@ class Plan:
             *(() if self.seed is None else (f"seed {self.seed}",)),
         )
 
-    def __str__(self) -> str:
-        rows = [self.COLUMNS, *(layer.cells for layer in self.layers)]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(self.COLUMNS))]
-        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-        return "\n".join([*lines, *self.summary])
+    def _table(self) -> Table:
+        columns = ("layer", "type", "shape", "role", "rule", "method", "scale", "action", "reason")
+        return Table(
+            (*columns, "std", "mean_correlation", "zero_bias"),
+            tuple(
+                (
+                    *(layer.name, layer.kind, layer.shape, layer.role, layer.rule, layer.method),
+                    *(layer.scale, layer.action, layer.reason, layer.std),
+                    None if layer.correlation is None else layer.correlation.mean,
+                    layer.zero_bias,
+                )
+                for layer in self.layers
+            ),
+            self.summary,
+        )
+
+    def _shown(self) -> Table:
+        return Table(self.COLUMNS, tuple(layer.cells for layer in self.layers), self.summary)
+
+    def _renderables(self, width: int) -> list[RenderableType]:
+        shown = self._shown()
+        if width < _WIDE:
+            narrow = tuple(layer.narrow_cells for layer in self.layers)
+            shown = Table(("layer", "shape", "role", "std", "reason"), narrow, self.summary)
+        styles = [
+            "dim" if not layer.is_drawn else "green" if layer.correlation is not None else ""
+            for layer in self.layers
+        ]
+        return [shown.rich(styles)]
+
+
+_WIDE = 120
+"""Columns of a terminal from which the whole table fits."""
 
 
 _LITTLE = 0.1

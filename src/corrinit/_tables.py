@@ -1,0 +1,198 @@
+"""Tables as values: as text, in a terminal through rich, in a notebook as HTML, and for pandas.
+
+What a user gets back and would look at is `Tabular`: it says once what its rows are. rich and pandas are
+asked only where somebody uses them.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from corrinit.errors import CorrInitError, printable
+
+if TYPE_CHECKING:
+    import pandas  # pyright: ignore[reportMissingImports]
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+
+_SHORT = 24
+"""Cells of up to so many characters are kept in one line of a terminal."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of values under names, and what is to be said of the whole.
+
+    Args:
+        columns: the names.
+        rows: a value for each column; None where there is none.
+        notes: lines of text below.
+
+    >>> print(Table(("method", "std"), (("orthogonal", 0.0481125), ("dirac", None))))
+    method      std
+    orthogonal  0.04811
+    dirac
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def cells(self) -> list[tuple[str, ...]]:
+        """The rows as text, of printable characters."""
+        return [tuple(map(_in_words, row)) for row in self.rows]
+
+    @property
+    def numeric(self) -> tuple[bool, ...]:
+        """Which columns hold numbers alone."""
+        return tuple(
+            all(value is None or _is_number(value) for value in column)
+            and any(value is not None for value in column)
+            for column in (zip(*self.rows, strict=True) if self.rows else ((None,) for _ in self.columns))
+        )
+
+    def records(self) -> list[dict[str, Any]]:
+        """The rows by the names of the columns."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+    def __str__(self) -> str:
+        lines = [self.columns, *self.cells]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+        return "\n".join([*text, *map(printable, self.notes)])
+
+    def __rich__(self) -> RenderableType:
+        return self.rich()
+
+    def rich(self, styles: Sequence[str] = ()) -> RenderableType:
+        """The table for a terminal.
+
+        Args:
+            styles: of the rows.
+        """
+        from rich.console import Group
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        table = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+        cells = self.cells
+        for index, (name, numeric) in enumerate(zip(self.columns, self.numeric, strict=True)):
+            short = all(len(row[index]) <= _SHORT for row in cells)
+            table.add_column(
+                Text(name), justify="right" if numeric else "left", overflow="fold", no_wrap=short
+            )
+        for row, style in zip(cells, styles or [""] * len(cells), strict=True):
+            table.add_row(*map(Text, row), style=style)
+        return Group(table, *(Text(printable(note)) for note in self.notes))
+
+    def html(self) -> str:
+        """The table for a notebook."""
+        align = ["right" if numeric else "left" for numeric in self.numeric]
+        head = "".join(
+            f'<th style="text-align:{side}">{escape(name)}</th>'
+            for name, side in zip(self.columns, align, strict=True)
+        )
+        body = "".join(
+            "<tr>"
+            + "".join(
+                f'<td style="text-align:{side}">{escape(cell)}</td>'
+                for cell, side in zip(row, align, strict=True)
+            )
+            + "</tr>"
+            for row in self.cells
+        )
+        notes = "".join(f"<div>{escape(printable(note))}</div>" for note in self.notes)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
+
+
+class Tabular(ABC):
+    """A value that is shown as a table, wherever it is shown."""
+
+    @abstractmethod
+    def _table(self) -> Table:
+        """Its rows as values."""
+
+    def _shown(self) -> Table:
+        """Its rows as they are read; by default the same."""
+        return self._table()
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The rows as a data frame.
+
+        Raises:
+            CorrInitError: if pandas is not installed.
+        """
+        try:
+            import pandas  # pyright: ignore[reportMissingImports]
+        except ImportError as error:
+            raise CorrInitError(
+                "to_pandas needs pandas, which is not installed: pip install pandas"
+            ) from error
+        table = self._table()
+        return pandas.DataFrame(table.records(), columns=list(table.columns))
+
+    def __str__(self) -> str:
+        return str(self._shown())
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from self._renderables(options.max_width)
+
+    def _renderables(self, width: int) -> Iterable[RenderableType]:
+        """What a terminal of so many columns shows."""
+        return [self._shown()]
+
+    def _repr_html_(self) -> str:
+        return self._shown().html()
+
+
+Row = TypeVar("Row", bound=NamedTuple)
+
+
+class Listing(tuple[Row, ...], Tabular):
+    """Rows of one kind, each a named tuple: a tuple that is shown as a table.
+
+    >>> class Point(NamedTuple):
+    ...     x: int
+    ...     side_by_side: bool
+    >>> Listing([Point(1, True), Point(2, False)])
+    x  side by side
+    1  yes
+    2  no
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, rows: Iterable[Row]) -> Listing[Row]:
+        return super().__new__(cls, tuple(rows))
+
+    def _table(self) -> Table:
+        return Table(self[0]._fields if self else (), tuple(map(tuple, self)))
+
+    def _shown(self) -> Table:
+        return Table(tuple(name.replace("_", " ") for name in self._table().columns), self._table().rows)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _is_number(value: object) -> bool:
+    return hasattr(value, "__float__") and not isinstance(value, (bool, str))
+
+
+def _in_words(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, tuple):
+        return "×".join(map(str, value)) if all(map(_is_number, value)) else ", ".join(map(str, value))
+    return printable(str(value))
