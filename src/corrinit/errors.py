@@ -54,6 +54,10 @@ class DataError(CorrInitError):
     """A data set cannot be found or read."""
 
 
+class MissingPackageError(CorrInitError, ImportError):
+    """A package that what was asked for needs is not installed; the message says how to install it."""
+
+
 class CorrInitWarning(UserWarning):
     """Something was approximated; the message says what, and by how much."""
 
