@@ -67,6 +67,15 @@ _READERS: tuple[tuple[bytes, Callable[[Path], Any]], ...] = (
     (rb"[\x81-\x8f\xde\xdf]", read_flax),  # a map of MessagePack
 )
 
+_FOLDERS = {
+    "a checkpoint of Orbax": (
+        ("_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt"),
+        "restore it and give its arrays as a mapping, or save them with flax.serialization.to_bytes",
+    ),
+    "a SavedModel of TensorFlow": (("saved_model.pb",), "save the model as .keras"),
+}
+"""Folders that hold weights, by the files in them."""
+
 
 def read_file(path: Path, *, shard: bool = False) -> Any:
     """What a file holds: mappings from names to `StoredTensor`, and whatever else lies beside them.
@@ -102,15 +111,27 @@ def _head(path: Path) -> tuple[bytes, int]:
     """The first bytes of a regular file, and its size; nothing else is opened, as a pipe would wait."""
     try:
         status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise WeightsError(f"{path} is {_folder(path)}")
         if not stat.S_ISREG(status.st_mode):
             raise WeightsError(f"{path} is no regular file")
         with path.open("rb") as file:
             return file.read(_HEAD), status.st_size
     except FileNotFoundError as error:
-        raise WeightsError(f"there is no file {path}") from error
+        on_hub = re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(path)) and not path.parent.exists()
+        hint = f"; to fetch it from the Hugging Face hub, give hf:{path}" if on_hub else ""
+        raise WeightsError(f"there is no file {path}{hint}") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise WeightsError(f"the file {str(path)[:200]} cannot be opened: {reason}") from error
+
+
+def _folder(path: Path) -> str:
+    """What a folder is, and what to give instead of it."""
+    for kind, (marks, remedy) in _FOLDERS.items():
+        if any((path / mark).exists() for mark in marks):
+            return f"{kind}, which is not read; {remedy}"
+    return "a folder; give the file of weights in it"
 
 
 def _naming(path: Path, read: Callable[[Path], Any]) -> Any:

@@ -43,7 +43,7 @@ class HDF5File:
         Raises:
             WeightsError: if it is damaged, or the library `h5py` is not installed; also for errors inside.
         """
-        h5py = needed("h5py", "an HDF5 file, as Keras writes", "keras")
+        h5py = needed("h5py", "an HDF5 file, as Keras writes")
         try:
             with self.path.open("rb") as file, h5py.File(_Part(file, self.start, self.size), "r") as root:
                 yield root
@@ -118,7 +118,7 @@ class _Part(io.RawIOBase):
 
 def inner_group(group: Any, name: str) -> Any:
     """A group in another one; None if there is none, or its name stands for something elsewhere."""
-    h5py = needed("h5py", "an HDF5 file, as Keras writes", "keras")
+    h5py = needed("h5py", "an HDF5 file, as Keras writes")
     inside = isinstance(group.get(name, getlink=True), h5py.HardLink)
     return group[name] if inside and isinstance(group[name], h5py.Group) else None
 

@@ -5,24 +5,20 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from corrinit.errors import WeightsError
+from corrinit.errors import missing_library
 
 
-def needed(module: str, kind: str, extra: str) -> Any:
-    """A module of a library that is installed with an extra of corrinit.
+def needed(module: str, what: str) -> Any:
+    """A module of a library that not everybody has.
 
     Args:
         module: such as `"onnx.numpy_helper"`.
-        kind: what is read with it, such as `"an ONNX file"`.
-        extra: of corrinit.
+        what: what needs it, such as `"an ONNX file"`.
 
     Raises:
-        WeightsError: if it is not installed, with the command that installs it.
+        MissingLibraryError: if it is not installed, with the command that installs it.
     """
     try:
         return import_module(module)
-    except ImportError as error:
-        library = module.partition(".")[0]
-        raise WeightsError(
-            f"it is {kind}; reading it needs {library} ({error}): pip install 'corrinit[{extra}]'"
-        ) from error
+    except ModuleNotFoundError as error:
+        raise missing_library(what, error) from error
