@@ -7,8 +7,6 @@ from hypothesis import settings
 
 from corrinit.cli import main
 
-collect_ignore_glob = ["frameworks/*"]  # `python -m tests.frameworks` runs them, each in its environment
-
 settings.register_profile("corrinit", deadline=None)
 settings.load_profile("corrinit")
 

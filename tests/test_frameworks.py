@@ -13,10 +13,12 @@ def written(folder, requirements):
 
 
 def test_requirements_say_what_a_framework_needs(tmp_path):
-    text = "# extra: jax\n# example: examples/plain_network.py examples/digit_images.py\njax==0.10.2\nflax\n"
+    text = "# extra: jax\n# example: examples/plain_network.py examples/digit_images.py\n"
+    text += "# setting: A=1 A=2\njax==0.10.2\nflax\n"
     framework = Framework.read(written(tmp_path / "some", text))
     assert framework.packages == ("jax", "flax")
     assert framework.extras == ("jax",)
+    assert framework.settings == ("A=1", "A=2")
     assert [str(path) for path in framework.examples] == [
         "examples/plain_network.py",
         "examples/digit_images.py",

@@ -2,10 +2,12 @@
 
 A framework is a folder here that holds `requirements.txt` and `test_*.py`. Comments in its requirements name
 what else it needs, separated by blanks or one a line: the extras of corrinit to install, the scripts that
-must end well, and packages of which only the files are wanted, so that nothing else is installed for them.
+have to end well, settings of the environment, for each of which tests and scripts run anew, and packages of
+which only the files are wanted, so that nothing they depend on is installed.
 
-    # extra: jax
-    # example: examples/jax_flax.py
+    # extra: keras
+    # example: examples/keras_digits.py
+    # setting: KERAS_BACKEND=jax KERAS_BACKEND=torch
     # files: silero-vad==6.2.3
 
 Tests, the modules of `shared` and the examples are copied out of the checkout, and what they import as
@@ -38,6 +40,7 @@ class Framework:
         packages: the names that its requirements pin.
         extras: of corrinit.
         examples: scripts, relative to the checkout.
+        settings: variables of the environment, `NAME=VALUE`.
         files: packages to install without what they depend on.
     """
 
@@ -45,6 +48,7 @@ class Framework:
     packages: tuple[str, ...]
     extras: tuple[str, ...]
     examples: tuple[Path, ...]
+    settings: tuple[str, ...]
     files: tuple[str, ...]
 
     @property
@@ -66,6 +70,7 @@ class Framework:
             tuple(re.findall(r"(?m)^([A-Za-z0-9][\w.-]*)", text)),
             _named(text, "extra"),
             examples,
+            _named(text, "setting"),
             _named(text, "files"),
         )
 
@@ -121,16 +126,12 @@ def examine(framework: Framework, wheel: Path, place: Path) -> Outcome:
     outcome.versions = _versions(python, framework.packages)
     start = time.monotonic()
     work = _copy(framework, place / "work")
-    outcome.passed, complaints = _test(python, work)
-    for example in framework.examples:
-        try:
-            lines = _run([str(python), example.name], work / "examples").splitlines()
-        except StepFailed:
-            complaints = (*complaints, f"{example} failed")
-            continue
-        outcome.examples += 1
-        sys.stdout.write(f"    {example}: {lines[-1] if lines else ''}\n")
-    outcome.complaints = complaints
+    for setting in framework.settings or ("",):
+        passed, complaints = _test(python, work, setting)
+        shown, failed = _show(python, framework.examples, work, setting)
+        outcome.passed += passed
+        outcome.examples += shown
+        outcome.complaints += tuple(f"{what} {setting}".strip() for what in (*complaints, *failed))
     outcome.test_seconds = time.monotonic() - start
     return outcome
 
@@ -175,16 +176,30 @@ def _copy(framework: Framework, work: Path) -> Path:
     return work
 
 
-def _test(python: Path, work: Path) -> tuple[int, tuple[str, ...]]:
+def _test(python: Path, work: Path, setting: str) -> tuple[int, tuple[str, ...]]:
     report = work / "report.xml"
+    report.unlink(missing_ok=True)
     options = ["-ra", "--quiet", "--strict-markers", "-o", MARKERS, "-p", "no:cacheprovider"]
     command = [str(python), "-m", "pytest", *options, f"--rootdir={work}", f"--junitxml={report}", "tests"]
     try:
-        _run(command, work)
+        _run(command, work, setting)
     except StepFailed:
         passed, complaints = judge(report)
         return passed, complaints or ("pytest failed",)
     return judge(report)
+
+
+def _show(python: Path, examples: Sequence[Path], work: Path, setting: str) -> tuple[int, tuple[str, ...]]:
+    """Run the examples, and show what each ends with."""
+    failed = []
+    for example in examples:
+        try:
+            lines = _run([str(python), example.name], work / "examples", setting).splitlines()
+        except StepFailed:
+            failed.append(f"{example} failed")
+            continue
+        sys.stdout.write(f"    {' '.join((str(example), setting)).strip()}: {lines[-1] if lines else ''}\n")
+    return len(examples) - len(failed), tuple(failed)
 
 
 def _versions(python: Path, packages: Sequence[str]) -> str:
@@ -194,7 +209,7 @@ def _versions(python: Path, packages: Sequence[str]) -> str:
     return ", ".join(f"{package} {version}" for package, version in zip(packages, found, strict=True))
 
 
-def _run(command: list[str], directory: Path) -> str:
+def _run(command: list[str], directory: Path, setting: str = "") -> str:
     """The output of a command, which sees neither the checkout nor what the user has configured.
 
     Raises:
@@ -203,12 +218,13 @@ def _run(command: list[str], directory: Path) -> str:
     environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
     if command[0] != sys.executable:  # pip alone keeps its settings and its cache
         environment |= {"HOME": str(directory), "PYTHONNOUSERSITE": "1", "OMP_NUM_THREADS": "1"}
+    if setting:
+        environment |= [setting.split("=", 1)]
     ended = subprocess.run(
         command, cwd=directory, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     if ended.returncode:
-        sys.stdout.write(
-            f"{' '.join(command)}\nin {directory} ended with {ended.returncode}:\n{ended.stdout}\n"
-        )
+        said = f"{setting} {' '.join(command)}".strip()
+        sys.stdout.write(f"{said}\nin {directory} ended with {ended.returncode}:\n{ended.stdout}\n")
         raise StepFailed
     return ended.stdout

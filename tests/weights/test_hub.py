@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import corrinit
-from corrinit.errors import WeightsError
+from corrinit.errors import MissingPackageError, WeightsError
 from corrinit.weights.hub import fetch, is_on_hub
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -96,7 +96,7 @@ class TestFetch:
             ("hf:owner/absent", r"OSError: 404 of https://hub/owner/absent$"),
             ("hf:owner/pickles@gone", "cannot be fetched"),
             ("timm:resnet18", r"named with the data they were trained on, as timm:resnet18\.a1_in1k"),
-            ("torchvision:alexnet", "torchvision itself publishes pickles, which are not fetched"),
+            ("torchvision:alexnet", "torchvision publishes pickles, which are not fetched"),
         ],
     )
     def test_what_cannot_be_had(self, hub, source, message):
@@ -107,7 +107,7 @@ class TestFetch:
 
     def test_without_the_library(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-        with pytest.raises(WeightsError, match=re.escape("pip install 'corrinit[hub]'")):
+        with pytest.raises(MissingPackageError, match=re.escape("pip install 'corrinit[hub]'")):
             fetch("hf:owner/net")
 
 

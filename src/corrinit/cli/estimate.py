@@ -34,8 +34,8 @@ def estimate(
     """Estimate how the taps of the filters of a network vary: their correlation and deviations.
 
     Args:
-        file: Weights: safetensors, what torch.save writes, ONNX, Keras, TFLite or Flax, whatever the name; the
-            index of shards; or, fetched from the Hugging Face hub, hf:OWNER/NAME, timm:NAME or
+        file: Weights: safetensors, what torch.save writes, ONNX, Keras, TFLite or Flax, whatever the name;
+            the index of shards; or, fetched from the Hugging Face hub, hf:OWNER/NAME, timm:NAME or
             torchvision:NAME.
         output: Correlation file to write.
         kernel_size: Such as 3x3; by default the size with the most filters.

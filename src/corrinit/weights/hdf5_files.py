@@ -41,9 +41,10 @@ class HDF5File:
         """The `h5py.File`, to read from.
 
         Raises:
-            WeightsError: if it is damaged, or the library `h5py` is not installed; also for errors inside.
+            WeightsError: if it is damaged; also for errors inside.
+            MissingPackageError: if the library `h5py` is not installed.
         """
-        h5py = needed("h5py", "an HDF5 file, as Keras writes")
+        h5py = needed("h5py", "an HDF5 file, as Keras writes", "keras")
         try:
             with self.path.open("rb") as file, h5py.File(_Part(file, self.start, self.size), "r") as root:
                 yield root
@@ -118,7 +119,7 @@ class _Part(io.RawIOBase):
 
 def inner_group(group: Any, name: str) -> Any:
     """A group in another one; None if there is none, or its name stands for something elsewhere."""
-    h5py = needed("h5py", "an HDF5 file, as Keras writes")
+    h5py = needed("h5py", "an HDF5 file, as Keras writes", "keras")
     inside = isinstance(group.get(name, getlink=True), h5py.HardLink)
     return group[name] if inside and isinstance(group[name], h5py.Group) else None
 

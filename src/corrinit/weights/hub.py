@@ -54,11 +54,11 @@ def fetch(source: str) -> Fetched:
         source: see the head of this module.
 
     Raises:
-        WeightsError: if it cannot be had, there are no safetensors, or several and none is chosen; or the
-            library `huggingface_hub` is not installed.
+        WeightsError: if it cannot be had, there are no safetensors, or several and none is chosen.
+        MissingPackageError: if the library `huggingface_hub` is not installed.
     """
     wanted = _wanted(source)
-    hub = needed("huggingface_hub", "a name on the Hugging Face hub")
+    hub = needed("huggingface_hub", "a name on the Hugging Face hub", "hub")
     listing = _ask(
         wanted, source, lambda: hub.HfApi().model_info(wanted.repository, revision=wanted.revision)
     )
@@ -88,9 +88,7 @@ def fetch(source: str) -> Fetched:
 def _wanted(source: str) -> _Wanted:
     match = _SOURCE.fullmatch(source)
     if match is None:
-        raise WeightsError(
-            f"{source} is no name on the hub; write hf:OWNER/NAME, timm:NAME or torchvision:NAME"
-        )
+        raise WeightsError(f"{source} is no name on the hub, as hf:OWNER/NAME, timm:NAME, torchvision:NAME")
     name, revision = match["name"], match["revision"]
     if match["where"] == "hf":
         owner, _, rest = name.partition("/")
@@ -113,7 +111,7 @@ def _ask(wanted: _Wanted, source: str, question: Callable[[], Any]) -> Any:
         if wanted.repository.startswith("timm/") and "." not in wanted.repository:
             hint = "; models of timm are named with the data they were trained on, as timm:resnet18.a1_in1k"
         if source.startswith("torchvision:"):
-            hint = "; torchvision itself publishes pickles, which are not fetched: download one and give the file"
+            hint = "; torchvision publishes pickles, which are not fetched: download one and give the file"
         raise WeightsError(
             f"{source} cannot be fetched from {wanted.repository} on the hub: "
             f"{type(error).__name__}: {error!s:.300}{hint}"

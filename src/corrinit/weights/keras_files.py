@@ -80,7 +80,8 @@ def read_keras_archive(path: Path) -> dict[str, StoredTensor]:
     """The weights of the layers in a `.keras` file.
 
     Raises:
-        WeightsError: if it is damaged, or the library `h5py` is not installed.
+        WeightsError: if it is damaged.
+        MissingPackageError: if the library `h5py` is not installed.
     """
     try:
         with zipfile.ZipFile(path) as archive, path.open("rb") as file:
@@ -109,7 +110,8 @@ def read_hdf5(path: Path) -> dict[str, StoredTensor]:
     """The weights of the layers in an HDF5 file of Keras; the arrays of any other by their paths.
 
     Raises:
-        WeightsError: if it is damaged, or the library `h5py` is not installed.
+        WeightsError: if it is damaged.
+        MissingPackageError: if the library `h5py` is not installed.
     """
     part = HDF5File(path, 0, path.stat().st_size)
     with part.opened() as root:

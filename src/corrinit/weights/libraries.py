@@ -5,20 +5,21 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from corrinit.errors import missing_library
+from corrinit.errors import MissingPackageError
 
 
-def needed(module: str, what: str) -> Any:
+def needed(module: str, what: str, extra: str) -> Any:
     """A module of a library that not everybody has.
 
     Args:
         module: such as `"onnx.numpy_helper"`.
         what: what needs it, such as `"an ONNX file"`.
+        extra: of corrinit, with which it is installed.
 
     Raises:
-        MissingLibraryError: if it is not installed, with the command that installs it.
+        MissingPackageError: if it is not installed, with the command that installs it.
     """
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        raise missing_library(what, error) from error
+        raise MissingPackageError(f"{what} needs {error.name}: pip install 'corrinit[{extra}]'") from error

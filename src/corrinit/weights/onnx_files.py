@@ -36,14 +36,15 @@ def read_onnx(path: Path) -> dict[str, StoredTensor]:
     """The filters in an ONNX file, by the names of their tensors, and other constants of as many axes.
 
     Raises:
-        WeightsError: if the file is damaged, or the library `onnx` is not installed.
+        WeightsError: if the file is damaged.
+        MissingPackageError: if the library `onnx` is not installed.
     """
-    onnx = needed("onnx", "an ONNX file")
-    message = needed("google.protobuf.message", "an ONNX file")
+    onnx = needed("onnx", "an ONNX file", "onnx")
+    message = needed("google.protobuf.message", "an ONNX file", "onnx")
     try:
         model = onnx.ModelProto.FromString(path.read_bytes())
         if model.functions:
-            model = needed("onnx.inliner", "an ONNX file").inline_local_functions(model)
+            model = needed("onnx.inliner", "an ONNX file", "onnx").inline_local_functions(model)
     except (message.DecodeError, ValueError, RuntimeError) as error:
         raise WeightsError(f"{path} is no ONNX file, or damaged: {error}") from error
     if not model.graph.node:

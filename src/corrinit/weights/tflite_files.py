@@ -45,9 +45,10 @@ def read_tflite(path: Path) -> dict[str, StoredTensor]:
     """The filters in a TFLite file, by the names of their tensors.
 
     Raises:
-        WeightsError: if the file is damaged, or the library `tflite` is not installed.
+        WeightsError: if the file is damaged.
+        MissingPackageError: if the library `tflite` is not installed.
     """
-    schema = needed("tflite", "a TFLite file")
+    schema = needed("tflite", "a TFLite file", "tflite")
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             return _Reader(path, schema, content).filters()
