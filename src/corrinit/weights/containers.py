@@ -191,8 +191,9 @@ def _shards(index: Path, size: int) -> dict[str, Any]:
     try:
         if size > _LARGEST_INDEX:
             raise ValueError(f"it has {size:,} bytes")
-        names = list(dict.fromkeys(json.loads(index.read_bytes())["weight_map"].values()))
-        shards = [index.parent / name for name in names]
+        named = json.loads(index.read_bytes())["weight_map"].values()
+        names = (name for each in named for name in ([each] if isinstance(each, str) else each))
+        shards = [index.parent / name for name in dict.fromkeys(names)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{index} is no index of a sharded checkpoint: {error!r}") from error
     found: dict[str, Any] = {}

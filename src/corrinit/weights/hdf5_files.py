@@ -65,10 +65,13 @@ class HDF5File:
         return found
 
     def _array(self, dataset: Any) -> StoredTensor:
-        kind = dataset.dtype
-        dtype, shape = number_type(kind.name), dataset.shape
+        kind, shape = dataset.dtype, dataset.shape
+        name = kind.name
+        if kind.kind == "V" and kind.itemsize == 2 and attribute(dataset, "dtype") == "bfloat16":
+            name = "bfloat16"  # of which HDF5 knows the bytes alone, and Keras writes the name beside them
+        dtype = number_type(name)
         if dtype is None or shape is None:
-            return unreadable(shape or (), f"it is of type {kind.name:.40}")
+            return unreadable(shape or (), f"it is of type {name:.40}")
         if dataset.external or dataset.is_virtual:
             return unreadable(shape, "its values are in another file, which is not opened", dtype)
         stored, size = dataset.id.get_storage_size(), prod(shape) * kind.itemsize
