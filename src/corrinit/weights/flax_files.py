@@ -171,7 +171,7 @@ class _Reader:
         if end - start != prod(shape) * dtype.itemsize:
             raise ValueError(f"an array of shape {tuple(shape)} and type {kind} has {end - start:,} bytes")
         return StoredTensor(
-            tuple(shape), dtype, partial(_mapped, self.path, start, tuple(shape), dtype), start
+            tuple(shape), dtype, partial(_mapped, self.path, start, tuple(shape), dtype), (self.path, start)
         )
 
 

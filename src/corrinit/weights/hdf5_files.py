@@ -80,10 +80,12 @@ class HDF5File:
         if offset is not None:
             if stored < size or offset + size > self.size:
                 return unreadable(shape, f"it has {size:,} bytes, of which not all are in the file", dtype)
-            return StoredTensor(shape, dtype, partial(self._mapped, offset, shape, dtype, order), offset)
+            return StoredTensor(
+                shape, dtype, partial(self._mapped, offset, shape, dtype, order), (self.path, offset)
+            )
         if stored < size and size > stored * _MOST_COMPRESSED:
             return unreadable(shape, f"it has {size:,} bytes, of which {stored:,} are in the file", dtype)
-        return StoredTensor(shape, dtype, partial(self._unpacked, dataset.name), str(dataset.name))
+        return StoredTensor(shape, dtype, partial(self._unpacked, dataset.name), (self.path, dataset.name))
 
     def _mapped(self, offset: int, shape: tuple[int, ...], dtype: NumberType, order: Any) -> Array:
         values = mapped_values(self.path, self.start + offset, prod(shape), dtype, order)

@@ -185,11 +185,8 @@ def _weight(
     own = own_names.get(group)
     kernels = _KERNELS.get(_kind([*filter(None, [own]), *reversed(steps)], classes), ())
     if group.endswith("vars") and leaf.isdecimal():
-        leaf = (
-            (*(kernel.names[0] for kernel in kernels), "bias")[int(leaf)]
-            if int(leaf) <= len(kernels)
-            else leaf
-        )
+        parts = (*(kernel.names[0] for kernel in kernels), "bias")
+        leaf = parts[int(leaf)] if kernels and int(leaf) < len(parts) else leaf
         steps = [*steps[:-1], own or steps[-1]] if steps else steps
     leaf = leaf.partition(":")[0]
     name = ".".join([*steps, leaf])

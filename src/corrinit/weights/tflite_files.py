@@ -129,7 +129,7 @@ class _Reader:
         if size != needs or start + size > self.size:
             raise ValueError(f"a tensor of shape {shape} has {size:,} bytes, not {needs:,}")
         read = partial(_mapped_half_bytes if kind == _HALF_BYTE else _mapped, self.path, start, shape, dtype)
-        stored = StoredTensor(shape, dtype, read, start)
+        stored = StoredTensor(shape, dtype, read, (self.path, start))
         return stored if dtype.is_float else _dequantized(stored, tensor.Quantization())
 
     def _place(self, index: int) -> tuple[int, int]:
