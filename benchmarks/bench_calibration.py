@@ -30,12 +30,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta, ttest_1samp
 
-from corrinit.lab.arms import Initialization
-from corrinit.lab.decision import ALPHA, INDIFFERENCE, adjusted, is_decided, open_arms
-from corrinit.lab.sequential import anytime_test
-from corrinit.lab.standing import Setting, standings
-from corrinit.lab.stats import holm
-from corrinit.lab.verdict import POINTS
+from corrinit.lab.comparison.standing import Setting, standings
+from corrinit.lab.document.numbers import POINTS
+from corrinit.lab.experiment.arm import Initialization
+from corrinit.lab.statistics.anytime import anytime_test
+from corrinit.lab.statistics.decision import ALPHA, INDIFFERENCE, adjusted, is_decided, open_arms
+from corrinit.lab.statistics.paired import holm
 
 ARMS = 12
 SEEDS = (2, 3, 5, 10)

@@ -23,11 +23,11 @@ from torch.distributed.tensor import Shard, distribute_tensor
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 import corrinit
-from corrinit.correlation import default_correlation
-from corrinit.drawing import Draw, draw_all
-from corrinit.lab.models import build
-from corrinit.planning import deviations
-from corrinit.planning.remembered import Remembered
+from corrinit._correlation import default_correlation
+from corrinit._drawing import Draw, draw_all
+from corrinit._planning import deviations
+from corrinit._planning.remembered import Remembered
+from corrinit.lab.networks.catalog import build
 
 REPEATS = 15
 RANKS = 4

@@ -13,7 +13,7 @@ from torch import nn
 
 import corrinit
 from corrinit import methods
-from corrinit.lab.models import build
+from corrinit.lab.networks.catalog import build
 
 ROUNDS = 7
 IMAGES = 64

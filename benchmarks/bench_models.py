@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
 import corrinit
-from corrinit.lab import data
-from corrinit.lab.models import build as build_network
+from corrinit.lab.data import dataset as data
+from corrinit.lab.networks.catalog import build as build_network
 
 CLASSES = 10
 

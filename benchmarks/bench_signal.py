@@ -1,7 +1,7 @@
 """The predicted signal beside the measured one: ⟨DRD, M⟩ at each layer of four networks on CIFAR images.
 
 Target: within 10 % at every convolution with more than one tap. The prediction rests on the spectrum of
-natural images that is fixed in `corrinit.signal.spectrum`; nothing is measured on the images it is compared
+natural images that is fixed in `corrinit._signal.spectrum`; nothing is measured on the images it is compared
 with. Weights are drawn once per network, with correlated taps everywhere and with independent ones, at the
 scale that the prediction asks for.
 
@@ -18,13 +18,13 @@ import torch
 from pyarrow import parquet
 from torch import Tensor, nn
 
-from corrinit.correlation import SpatialCorrelation
-from corrinit.init import correlated_normal_
+from corrinit._correlation import SpatialCorrelation
+from corrinit._init import correlated_normal_
+from corrinit._signal import Law, LayerInput, LayerLaw, beside, gain, measure, propagate, read_graph
+from corrinit._signal.graph import Graph
 from corrinit.kernels import exponential
-from corrinit.lab.models import build
-from corrinit.lab.sources.images import Encoded, decode
-from corrinit.signal import Law, LayerInput, LayerLaw, beside, gain, measure, propagate, read_graph
-from corrinit.signal.graph import Graph
+from corrinit.lab.data.decode import Encoded, decode
+from corrinit.lab.networks.catalog import build
 
 CORRELATION = 0.26
 """Mean correlation of the taps, as the paper prints it."""

@@ -27,11 +27,11 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from corrinit import cli
-from corrinit.lab.config import RunConfig
-from corrinit.lab.data import Dataset, Unused, load
-from corrinit.lab.records import Metrics
-from corrinit.lab.train import Training
-from corrinit.monitor import weight_correlation
+from corrinit._monitor import weight_correlation
+from corrinit.lab.data.dataset import Dataset, Unused, load
+from corrinit.lab.experiment.config import RunConfig
+from corrinit.lab.runs.record import Metrics
+from corrinit.lab.training.loop import Training
 
 UPDATES = 40
 EPOCH = 50_000 // 256  # updates per epoch of CIFAR-10

@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 
 import corrinit
-from corrinit.lab.config import Initialization, RunConfig
-from corrinit.lab.data import load
-from corrinit.lab.environment import describe
-from corrinit.lab.train import Training
+from corrinit.lab.data.dataset import load
+from corrinit.lab.experiment.config import Initialization, RunConfig
+from corrinit.lab.runs.environment import describe
+from corrinit.lab.training.loop import Training
 
 EPOCHS = {"resnet10": 10, "vgg8": 10}
 CHECKPOINTS = Path("runs/presets")

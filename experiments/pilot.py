@@ -4,7 +4,7 @@
         --cifar100 parquet:tinyimagenet100-32
 
 The candidates have about as many updates each; no correlated network is trained, so that the choice cannot
-favour one. Records are kept in runs/pilot, and what is finished is not run again.
+favour one. Records are kept in results/pilot, and what is finished is not run again.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from corrinit.lab.config import RunConfig
-from corrinit.lab.markdown import write_markdown
-from corrinit.lab.page import Section, Table
-from corrinit.lab.paper import INDEPENDENT, Column, Row
-from corrinit.lab.protocol import SCALES, Protocol, data_sources
-from corrinit.lab.provenance import provenance
-from corrinit.lab.records import RunRecord
-from corrinit.lab.run import run
+from corrinit.lab.document.markdown import write_markdown
+from corrinit.lab.document.page import Section, Table
+from corrinit.lab.experiment.config import RunConfig
+from corrinit.lab.paper.experiments import INDEPENDENT, Column, Row
+from corrinit.lab.paper.protocol import SCALES, Protocol, data_sources
+from corrinit.lab.runs.provenance import provenance
+from corrinit.lab.runs.record import RunRecord
+from corrinit.lab.training.run import run
 
 CANDIDATES = ((3_500, 20), (5_000, 14), (10_000, 7))
 """Training images and epochs: 260, 266 and 273 updates of 256 images."""
@@ -33,7 +33,7 @@ CANDIDATES = ((3_500, 20), (5_000, 14), (10_000, 7))
 LEAST = {"cifar10": 0.40, "cifar100": 0.10}
 """Test accuracy that Kaiming normal must reach for a comparison to be one of networks that have learned."""
 
-RUNS = Path("runs/pilot")
+RUNS = Path("results/pilot")
 
 
 def pilot_runs(protocol: Protocol, seeds: int) -> Iterator[tuple[str, RunConfig]]:
@@ -108,17 +108,14 @@ def main() -> None:
         "at to choose that: they must have learned; their training must have come to its end (training "
         "accuracy of 99 %), as that of networks which the paper calls fully trained; and the accuracy of "
         "their last epochs must not scatter by more than a point. Of the candidates of which that holds for "
-        "both data sets, the one with the most images is taken."
+        "both data sets and every seed of the pilot, the one with the most images is taken."
     )
     held = {
         f"{images:,} images and {epochs} epochs in {sum(map(has_ended, alike))} of {len(alike)} runs"
         for images, epochs in CANDIDATES
         if (alike := [r for _, r in found if (r.config.train_subset, r.config.epochs) == (images, epochs)])
     }
-    outcome = (
-        f"The choice was made on one seed. In the runs below, training has come to its end for "
-        f"{'; for '.join(sorted(held))}."
-    )
+    outcome = f"Training has come to its end for {'; for '.join(sorted(held))}."
     sections = [Section("The pilot", (chosen, outcome), (Table("Candidates", header, rows, caption),))]
     command = " ".join(["python", *sys.argv])
     facts = provenance([record for _, record in found], command)

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 import corrinit
-from corrinit.lab.models import build
-from corrinit.planning.recipes import RECIPES
+from corrinit._planning.recipes import RECIPES
+from corrinit.lab.networks.catalog import build
 
 FILE = Path(__file__).with_name("recipe_weights.json")
 SEED = 20260101

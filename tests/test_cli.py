@@ -14,13 +14,13 @@ from matplotlib.image import imread
 from safetensors.torch import save_file
 
 from corrinit import kernels
+from corrinit._correlation import SpatialCorrelation
+from corrinit._correlation_io import load_correlation, save_correlation
 from corrinit._correlation_views import decimal
+from corrinit._estimation import estimate, estimate_layers
 from corrinit.cli import main
 from corrinit.cli.estimate import parse_kernel_size
-from corrinit.correlation import SpatialCorrelation
-from corrinit.correlation_io import load_correlation, save_correlation
 from corrinit.errors import CorrInitError, CorrInitWarning
-from corrinit.estimation import estimate, estimate_layers
 
 
 @dataclass
@@ -434,14 +434,14 @@ class TestMain:
         def fail(_):
             raise raised
 
-        monkeypatch.setattr("corrinit.correlation_io.is_correlation_file", fail)
+        monkeypatch.setattr("corrinit._correlation_io.is_correlation_file", fail)
         assert run("show", "R.safetensors") == Outcome(code, "", message)
 
     def test_a_fault_of_ours_keeps_its_traceback(self, monkeypatch):
         def fail(_):
             raise ZeroDivisionError
 
-        monkeypatch.setattr("corrinit.correlation_io.is_correlation_file", fail)
+        monkeypatch.setattr("corrinit._correlation_io.is_correlation_file", fail)
         with pytest.raises(ZeroDivisionError):
             main(["show", "R.safetensors"])
 
@@ -451,7 +451,7 @@ class TestMain:
             return True
 
         save_correlation(tmp_path / "R.safetensors", SpatialCorrelation.identity((3, 3)))
-        monkeypatch.setattr("corrinit.correlation_io.is_correlation_file", warn)
+        monkeypatch.setattr("corrinit._correlation_io.is_correlation_file", warn)
         assert run("show", "R.safetensors").err == "warning: something was approximated\n"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from corrinit.lab.records import read_runs
+from corrinit.lab.runs.record import read_runs
 
 FAST = ("--epochs", "1", "--jobs", "1", "--width", "0.1")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from corrinit.cli import main, progress
-from corrinit.lab.config import RunConfig, read_experiment
-from corrinit.lab.records import read_runs
+from corrinit.lab.experiment.config import RunConfig, read_experiment
+from corrinit.lab.runs.record import read_runs
 
 
 def demo(**options):

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corrinit import kernels
-from corrinit.correlation import SpatialCorrelation, default_correlation
-from corrinit.correlation_io import is_correlation_file, load_correlation, save_correlation
+from corrinit._correlation import SpatialCorrelation, default_correlation
+from corrinit._correlation_io import is_correlation_file, load_correlation, save_correlation
+from corrinit._spd import relative_deviations
 from corrinit.errors import CorrelationError, CorrInitError
-from corrinit.spd import relative_deviations
 
 
 @pytest.fixture

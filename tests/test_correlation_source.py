@@ -11,9 +11,9 @@ from torch import nn
 
 import corrinit
 from corrinit import kernels
-from corrinit.correlation import SpatialCorrelation, default_correlation
-from corrinit.correlation_io import save_correlation
-from corrinit.correlation_source import KERNELS, CorrelationFamily, correlation_lookup, resolve
+from corrinit._correlation import SpatialCorrelation, default_correlation
+from corrinit._correlation_io import save_correlation
+from corrinit._correlation_source import KERNELS, CorrelationFamily, correlation_lookup, resolve
 from corrinit.errors import CorrelationError, PlanError
 from corrinit.presets import load_preset, preset_layers, preset_names
 

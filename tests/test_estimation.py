@@ -4,13 +4,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+from tests.oracles import estimation as oracle
 from torch import nn
 
-from corrinit import kernels, spd
-from corrinit.correlation import SpatialCorrelation
+from corrinit import _spd as spd
+from corrinit import kernels
+from corrinit._correlation import SpatialCorrelation
+from corrinit._estimation import estimate, estimate_inputs, estimate_layers
 from corrinit.errors import CorrelationError, DataError, WeightsError
-from corrinit.estimation import estimate, estimate_inputs, estimate_layers
-from oracles import estimation as oracle
 
 
 def filters(correlation, shape, seed=0, channel_share=0.0):

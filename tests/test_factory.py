@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from corrinit._factory import build_model, fingerprint, require_outputs
 from corrinit.errors import ConfigError
-from corrinit.factory import build_model, fingerprint, require_outputs
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from scipy import stats
 
 import corrinit
 from corrinit import CorrInitError, SpatialCorrelation, kernels
-from corrinit.correlation import default_correlation
+from corrinit._correlation import default_correlation
 from corrinit.errors import CorrelationError
 
 R3 = SpatialCorrelation(kernels.exponential((3, 3), mean=0.26))

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from corrinit.planning.gains import Power
-from corrinit.planning.recipes import RECIPES, score_deviation
+from corrinit._planning.gains import Power
+from corrinit._planning.recipes import RECIPES, score_deviation
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "initialize.md"

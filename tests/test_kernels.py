@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corrinit import kernels, spd
+from corrinit import _spd as spd
+from corrinit import kernels
 from corrinit.errors import CorrelationError
 
 FAMILIES = {

@@ -11,8 +11,8 @@ from torch import nn
 
 import corrinit
 from corrinit import SpatialCorrelation, kernels
+from corrinit._seeding import layer_generator
 from corrinit.methods.convolutional_covariance import covariance
-from corrinit.seeding import layer_generator
 
 
 def initialized(convolution, method, *, seed=0, **options):

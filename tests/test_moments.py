@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from corrinit.moments import mean_by_channel, pixel_moments, tap_moments
+from corrinit._moments import mean_by_channel, pixel_moments, tap_moments
 
 
 def reference(weight):

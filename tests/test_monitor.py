@@ -7,14 +7,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.oracles import gradients as oracle
 from torch import nn
 
-from corrinit import monitor as monitor_module
-from corrinit.correlation import default_correlation
+from corrinit import _monitor as monitor_module
+from corrinit._correlation import default_correlation
+from corrinit._init import correlated_normal_
+from corrinit._monitor import GradientMonitor, weight_correlation
 from corrinit.errors import CorrInitError, CorrInitWarning, WeightsError
-from corrinit.init import correlated_normal_
-from corrinit.monitor import GradientMonitor, weight_correlation
-from oracles import gradients as oracle
 
 SHAPES = ((20, 8, 3, 3), (5,), (2, 3), (1,))
 

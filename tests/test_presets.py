@@ -7,7 +7,7 @@ from torch import nn
 
 import corrinit
 from corrinit import presets
-from corrinit.correlation_io import load_correlation
+from corrinit._correlation_io import load_correlation
 from corrinit.errors import CorrelationError
 from corrinit.presets import load_preset, preset_layers, preset_names
 

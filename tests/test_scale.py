@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 import corrinit
 from corrinit import kernels
-from corrinit.correlation import SpatialCorrelation, default_correlation
+from corrinit._correlation import SpatialCorrelation, default_correlation
+from corrinit._scale import amplification, resolve_scale, signal_scale, transposed_amplification
 from corrinit.errors import CorrelationError
-from corrinit.scale import amplification, resolve_scale, signal_scale, transposed_amplification
 
 WEIGHTED = default_correlation((3, 3)).with_deviations(kernels.centre_weighted((3, 3), 0.8))
 MEASURED = SpatialCorrelation(kernels.gaussian((3, 3), 2.0))

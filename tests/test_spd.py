@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from corrinit import kernels, spd
+from corrinit import _spd as spd
+from corrinit import kernels
 from corrinit.errors import CorrelationError
 
 symmetric = st.integers(1, 9).flatmap(

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 from corrinit.errors import CorrInitError, CorrInitWarning
 
 if TYPE_CHECKING:
-    from corrinit.comparing import compare
-    from corrinit.correlation import SpatialCorrelation
-    from corrinit.correlation_io import load_correlation, save_correlation
-    from corrinit.estimation import estimate, estimate_inputs, estimate_layers
-    from corrinit.init import correlated_kaiming_normal_, correlated_normal_, correlated_xavier_normal_
-    from corrinit.layers.unknown_layers import ConvolutionLike
-    from corrinit.monitor import GradientMonitor
-    from corrinit.planning import initialize, plan
-    from corrinit.scale import signal_scale
+    from corrinit._correlation import SpatialCorrelation
+    from corrinit._correlation_io import load_correlation, save_correlation
+    from corrinit._estimation import estimate, estimate_inputs, estimate_layers
+    from corrinit._init import correlated_kaiming_normal_, correlated_normal_, correlated_xavier_normal_
+    from corrinit._layers.unknown_layers import ConvolutionLike
+    from corrinit._monitor import GradientMonitor
+    from corrinit._planning import initialize, plan
+    from corrinit._scale import signal_scale
+    from corrinit.lab.comparison.user_loops import compare
 
 __all__ = [
     "SpatialCorrelation",
@@ -43,21 +43,21 @@ __all__ = [
 ]
 
 _HOME_OF = {
-    "SpatialCorrelation": "correlation",
-    "initialize": "planning",
-    "plan": "planning",
-    "ConvolutionLike": "layers.unknown_layers",
-    "correlated_normal_": "init",
-    "correlated_kaiming_normal_": "init",
-    "correlated_xavier_normal_": "init",
-    "signal_scale": "scale",
-    "estimate": "estimation",
-    "estimate_layers": "estimation",
-    "estimate_inputs": "estimation",
-    "save_correlation": "correlation_io",
-    "load_correlation": "correlation_io",
-    "GradientMonitor": "monitor",
-    "compare": "comparing",
+    "SpatialCorrelation": "_correlation",
+    "initialize": "_planning",
+    "plan": "_planning",
+    "ConvolutionLike": "_layers.unknown_layers",
+    "correlated_normal_": "_init",
+    "correlated_kaiming_normal_": "_init",
+    "correlated_xavier_normal_": "_init",
+    "signal_scale": "_scale",
+    "estimate": "_estimation",
+    "estimate_layers": "_estimation",
+    "estimate_inputs": "_estimation",
+    "save_correlation": "_correlation_io",
+    "load_correlation": "_correlation_io",
+    "GradientMonitor": "_monitor",
+    "compare": "lab.comparison.user_loops",
 }
 
 

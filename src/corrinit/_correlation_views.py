@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from corrinit.correlation import SpatialCorrelation
+    from corrinit._correlation import SpatialCorrelation
 
 _MOST_HTML_TAPS = 81
 """Beyond a 9×9 kernel the cells of a matrix are too small to be looked at."""

@@ -1,7 +1,7 @@
 """What the adapters of other frameworks share, in numpy: R of a kernel, the gain, and D C z.
 
 An adapter reads from the shape of a weight, whose layout it knows, the kernel size and the channels of both
-sides; the rest is here and in `corrinit.scale`.
+sides; the rest is here and in `corrinit._scale`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from corrinit.correlation import SpatialCorrelation, format_size
-from corrinit.correlation_source import CorrelationFamily, CorrelationSource, resolve
+from corrinit._correlation import SpatialCorrelation, format_size
+from corrinit._correlation_source import CorrelationFamily, CorrelationSource, resolve
 from corrinit.errors import CorrelationError
 
 FanMode: TypeAlias = Literal["fan_in", "fan_out"]
@@ -50,7 +50,7 @@ def correlation_of_kernels(source: CorrelationSource) -> Callable[[tuple[int, ..
     """A function from a kernel size to the one correlation that a source has of it.
 
     Args:
-        source: see `corrinit.correlation_source`.
+        source: see `corrinit._correlation_source`.
 
     Raises:
         CorrelationError: if there is no such correlation; the function, if a size is missing, or the source

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import numpy as np
 
+from corrinit._correlation import SpatialCorrelation
+from corrinit._correlation_source import CorrelationSource
 from corrinit._filters import (
     Channels,
     FanMode,
@@ -28,10 +30,8 @@ from corrinit._filters import (
     require_deviation,
     require_kernel,
 )
-from corrinit.correlation import SpatialCorrelation
-from corrinit.correlation_source import CorrelationSource
+from corrinit._scale import TensorScale, resolve_scale, signal_scale
 from corrinit.errors import CorrelationError, MissingPackageError
-from corrinit.scale import TensorScale, resolve_scale, signal_scale
 
 # pyright: reportMissingImports=false
 try:
@@ -76,7 +76,7 @@ def correlated_normal(
 
     Args:
         correlation: R and d: a `SpatialCorrelation` of the kernel, or text such as `"exponential:0.3"`, a
-            preset or a file, see `corrinit.correlation_source`.
+            preset or a file, see `corrinit._correlation_source`.
         std: standard deviation of the taps, root mean square over a filter.
         in_axis: the axis, or axes, of the inputs; (k_1, ..., k_d, in / groups, out) by default.
         out_axis: of the outputs. All axes that are neither, nor of a batch, are taps, in row-major order.

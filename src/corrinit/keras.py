@@ -26,6 +26,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from corrinit._correlation import SpatialCorrelation
+from corrinit._correlation_source import CorrelationFamily, CorrelationSource, resolve
 from corrinit._filters import (
     Channels,
     FanMode,
@@ -36,10 +38,8 @@ from corrinit._filters import (
     require_deviation,
     require_kernel,
 )
-from corrinit.correlation import SpatialCorrelation
-from corrinit.correlation_source import CorrelationFamily, CorrelationSource, resolve
+from corrinit._scale import TensorScale, resolve_scale, signal_scale
 from corrinit.errors import ConfigError, CorrelationError, MissingPackageError
-from corrinit.scale import TensorScale, resolve_scale, signal_scale
 
 # pyright: reportMissingImports=false
 try:
@@ -135,7 +135,7 @@ class CorrelatedNormal(_CorrelatedInitializer):
 
     Args:
         correlation: R and d: a `SpatialCorrelation` of the kernel, or text such as `"exponential:0.3"`, a
-            preset or a file, see `corrinit.correlation_source`.
+            preset or a file, see `corrinit._correlation_source`.
         std: standard deviation of the taps, root mean square over a filter.
         layout: where the weight has its channels, by the kind of the layer, see `Layout`.
         seed: the same one gives the same weights, call by call; default: taken from Python's generator, which

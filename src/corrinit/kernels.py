@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from corrinit._spd import Matrix, Vector, relative_deviations, require_dense
 from corrinit.errors import CorrelationError
-from corrinit.spd import Matrix, Vector, relative_deviations, require_dense
 
 Metric = Literal["cityblock", "euclidean"]
 

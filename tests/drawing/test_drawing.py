@@ -9,14 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from tests.pinned_weights import check_pinned, differences, summary
 from torch import nn
 
 from corrinit import CorrInitError, SpatialCorrelation, kernels
-from corrinit.correlation import default_correlation
-from corrinit.drawing import BLOCK, Draw, block_size, blocks, draw_all
-from corrinit.init import correlated_normal_
-from corrinit.seeding import block_seed, layer_generator
-from pinned_weights import check_pinned, differences, summary
+from corrinit._correlation import default_correlation
+from corrinit._drawing import BLOCK, Draw, block_size, blocks, draw_all
+from corrinit._init import correlated_normal_
+from corrinit._seeding import block_seed, layer_generator
 
 R3 = SpatialCorrelation(kernels.exponential((3, 3), mean=0.26))
 LARGE = (96, 160, 3, 3)  # three by two blocks, uneven ones at the edges
@@ -277,7 +277,7 @@ def test_an_impossible_draw_is_refused(options, message):
 
 
 def test_a_failure_in_a_thread_is_raised_and_ends_the_others(monkeypatch):
-    from corrinit import drawing
+    from corrinit import _drawing as drawing
 
     def fail(*_):
         raise MemoryError("no more")

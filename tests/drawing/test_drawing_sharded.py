@@ -7,8 +7,8 @@ import torch
 import torch.multiprocessing
 
 from corrinit import SpatialCorrelation, kernels
-from corrinit.correlation import default_correlation
-from corrinit.drawing import Draw, blocks, draw_all
+from corrinit._correlation import default_correlation
+from corrinit._drawing import Draw, blocks, draw_all
 
 distributed = pytest.importorskip("torch.distributed")
 if not distributed.is_available():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from corrinit import SpatialCorrelation, kernels
-from corrinit.drawing.mixing import mixer
+from corrinit._drawing.mixing import mixer
 
 AXES = {size: [kernels.exponential((k,), 1.5) for k in size] for size in [(3, 3), (19, 17), (9, 2, 25)]}
 

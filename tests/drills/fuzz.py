@@ -27,17 +27,17 @@ from torch import nn
 
 import corrinit
 from corrinit import SpatialCorrelation, estimate, kernels, load_correlation, save_correlation
+from corrinit._reading import sealed
 from corrinit.cli import main
 from corrinit.errors import CorrInitError
-from corrinit.lab.config import RunConfig, read_experiment
-from corrinit.lab.data import load
-from corrinit.lab.query import export
-from corrinit.lab.reading import sealed
-from corrinit.lab.record_check import check_records
-from corrinit.lab.records import read_runs
-from corrinit.lab.run import run
-from corrinit.lab.sources import cache
-from corrinit.lab.train import Training
+from corrinit.lab.data import cache
+from corrinit.lab.data.dataset import load
+from corrinit.lab.experiment.config import RunConfig, read_experiment
+from corrinit.lab.runs.check import check_records
+from corrinit.lab.runs.record import read_runs
+from corrinit.lab.runs.table import export
+from corrinit.lab.training.loop import Training
+from corrinit.lab.training.run import run
 
 SECONDS = 5
 GROWTH = 2**30

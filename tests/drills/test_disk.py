@@ -15,16 +15,16 @@ from torch import nn
 
 import corrinit
 from corrinit import SpatialCorrelation, kernels, load_correlation, save_correlation
-from corrinit.atomic import replacing
+from corrinit._atomic import replacing
 from corrinit.errors import CorrInitError
-from corrinit.lab.arms import Initialization
-from corrinit.lab.config import RunConfig, read_experiment, to_toml
-from corrinit.lab.page import Section, write_page
-from corrinit.lab.query import export
-from corrinit.lab.records import read_runs
-from corrinit.lab.sources import cache
-from corrinit.lab.sources.base import Splits
-from corrinit.lab.sweep import sweep
+from corrinit.lab.data import cache
+from corrinit.lab.data.source import Splits
+from corrinit.lab.document.page import Section, write_page
+from corrinit.lab.experiment.arm import Initialization
+from corrinit.lab.experiment.config import RunConfig, read_experiment, to_toml
+from corrinit.lab.runs.record import read_runs
+from corrinit.lab.runs.table import export
+from corrinit.lab.training.sweep import sweep
 
 from .disk import Calls, crash_states, lay
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from corrinit.lab.identity import protocol_of, run_id
-from corrinit.lab.records import RunRecord
+from corrinit.lab.experiment.identity import protocol_of, run_id
+from corrinit.lab.runs.record import RunRecord
 
 FACTS = {
     "version": "0.1.0",

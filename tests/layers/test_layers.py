@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 import corrinit
-from corrinit import CorrInitWarning, layers
+from corrinit import CorrInitWarning
+from corrinit import _layers as layers
+from corrinit._layers.unknown_layers import ConvolutionLike
 from corrinit.errors import PlanError
-from corrinit.layers.unknown_layers import ConvolutionLike
 
 
 def rows(plan):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import batch_norm, conv2d
 
-from corrinit.layers.weight_standardization import is_weight_standardized
+from corrinit._layers.weight_standardization import is_weight_standardized
 
 
 class Normalized(nn.Conv2d):

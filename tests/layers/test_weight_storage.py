@@ -10,8 +10,8 @@ from torch.nn.utils import parametrizations, parametrize, prune
 
 import corrinit
 from corrinit import CorrInitWarning
-from corrinit.layers.weight_storage import stored_weight
-from corrinit.monitor import weight_correlation
+from corrinit._layers.weight_storage import stored_weight
+from corrinit._monitor import weight_correlation
 
 
 def old_style(name):

@@ -3,7 +3,7 @@
 import torch
 from torch.nn.functional import cross_entropy
 
-from corrinit.seeding import layer_generator
+from corrinit._seeding import layer_generator
 
 
 def standardize(images, reference):

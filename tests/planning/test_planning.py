@@ -9,11 +9,11 @@ from torch import nn
 
 import corrinit
 from corrinit import CorrInitWarning, SpatialCorrelation, kernels
-from corrinit.correlation import default_correlation
+from corrinit._correlation import default_correlation
+from corrinit._planning import LayerPlan, Plan
+from corrinit._scale import transposed_amplification
+from corrinit._seeding import layer_generator
 from corrinit.errors import PlanError
-from corrinit.planning import LayerPlan, Plan
-from corrinit.scale import transposed_amplification
-from corrinit.seeding import layer_generator
 
 R3 = SpatialCorrelation(kernels.exponential((3, 3), mean=0.26))
 

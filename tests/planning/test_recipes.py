@@ -7,17 +7,17 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tests.recipe_models import FILE, MODELS, Decoder, Depthwise, weights
 from torch import nn
 
 import corrinit
 from corrinit import CorrInitWarning, SpatialCorrelation, kernels
+from corrinit._planning.gains import Power
+from corrinit._planning.recipes import RECIPES, Rule, score_deviation
+from corrinit._signal import gain, natural
 from corrinit.errors import ConfigError, PlanError
-from corrinit.lab.models import build
+from corrinit.lab.networks.catalog import build
 from corrinit.methods import METHODS
-from corrinit.planning.gains import Power
-from corrinit.planning.recipes import RECIPES, Rule, score_deviation
-from corrinit.signal import gain, natural
-from recipe_models import FILE, MODELS, Decoder, Depthwise, weights
 
 
 def images(count=64, side=32, channels=3):

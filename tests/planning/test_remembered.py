@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from corrinit import plan
-from corrinit.planning import deviations
-from corrinit.planning.remembered import MOST, Remembered
+from corrinit._planning import deviations
+from corrinit._planning.remembered import MOST, Remembered
 
 
 def network(width=6, kernel=3, activation=nn.ReLU, gamma=1.0, dilation=1, kept=0.5):

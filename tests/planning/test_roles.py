@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from corrinit.lab.models import build
-from corrinit.planning.recipes import RECIPES, score_deviation
-from corrinit.planning.roles import places
-from corrinit.signal.tracing import read_graph
+from corrinit._planning.recipes import RECIPES, score_deviation
+from corrinit._planning.roles import places
+from corrinit._signal.tracing import read_graph
+from corrinit.lab.networks.catalog import build
 
 
 def placed(model, input_size=None):

@@ -3,10 +3,10 @@ import pytest
 import torch
 from torch import nn
 
+from corrinit._signal import gain
+from corrinit._signal.activations import Dual
+from corrinit._signal.elementwise import acts_elementwise
 from corrinit.errors import PlanError
-from corrinit.signal import gain
-from corrinit.signal.activations import Dual
-from corrinit.signal.elementwise import acts_elementwise
 from corrinit.theory.variance import relu_correlation
 
 GAINS = {

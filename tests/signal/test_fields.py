@@ -6,13 +6,13 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
+from corrinit._signal import natural, white
+from corrinit._signal.fields import MOST_PAIRS, LagField, PairField, stationary
+from corrinit._signal.graph import Step
+from corrinit._signal.law import LayerInput
+from corrinit._signal.operations import module_arguments
+from corrinit._signal.windows import convolution_windows
 from corrinit.kernels import exponential
-from corrinit.signal import natural, white
-from corrinit.signal.fields import MOST_PAIRS, LagField, PairField, stationary
-from corrinit.signal.graph import Step
-from corrinit.signal.law import LayerInput
-from corrinit.signal.operations import module_arguments
-from corrinit.signal.windows import convolution_windows
 
 LAYERS = [
     nn.Conv2d(1, 1, 3, bias=False),
@@ -160,7 +160,7 @@ def test_a_large_kernel_does_to_correlations_what_its_taps_do_one_lag_after_the_
     factor = np.random.default_rng(0).standard_normal((int(np.prod(size)),) * 2)
     found = []
     for most in (0, len(factor)):
-        monkeypatch.setattr("corrinit.signal.fields._FEW_TAPS", most)
+        monkeypatch.setattr("corrinit._signal.fields._FEW_TAPS", most)
         found.append(field.convolved(windows, factor @ factor.T))
     np.testing.assert_allclose(found[0].power, found[1].power, rtol=1e-12)
     by_lag = [each.correlation if isinstance(each, LagField) else each.same for each in found]

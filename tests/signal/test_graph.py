@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from corrinit._signal import read_graph
 from corrinit.errors import PlanError
-from corrinit.lab.models import build
-from corrinit.signal import read_graph
+from corrinit.lab.networks.catalog import build
 
 
 class Block(nn.Module):

@@ -8,11 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from corrinit.correlation import SpatialCorrelation
-from corrinit.errors import PlanError
-from corrinit.init import correlated_normal_
-from corrinit.kernels import exponential
-from corrinit.signal import (
+from corrinit._correlation import SpatialCorrelation
+from corrinit._init import correlated_normal_
+from corrinit._signal import (
     LayerLaw,
     beside,
     measure,
@@ -23,6 +21,8 @@ from corrinit.signal import (
     white,
     windows,
 )
+from corrinit.errors import PlanError
+from corrinit.kernels import exponential
 
 SIZE = 14
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from corrinit._signal import measured, moments_by_displacement, natural, power_law, white
 from corrinit.errors import PlanError
 from corrinit.kernels import exponential, tap_offsets
-from corrinit.signal import measured, moments_by_displacement, natural, power_law, white
 
 
 def amplification(correlation, moments):

@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from corrinit.correlation import default_correlation
+from corrinit._correlation import default_correlation
 from corrinit.errors import ConfigError
 from corrinit.theory import Samples, descend, dynamics, stability_limit
 

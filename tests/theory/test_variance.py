@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from corrinit.correlation import SpatialCorrelation, default_correlation
+from corrinit._correlation import SpatialCorrelation, default_correlation
 from corrinit.errors import ConfigError, CorrelationError
 from corrinit.kernels import tap_offsets
 from corrinit.theory import measure_stack, variance

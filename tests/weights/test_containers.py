@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import save_file
 
 from corrinit._arrays import as_array
+from corrinit._estimation import estimate
+from corrinit._weights import named_weights, read_filters
 from corrinit.errors import WeightsError
-from corrinit.estimation import estimate
-from corrinit.weights import named_weights, read_filters
 
 
 class Phase(enum.Enum):

@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from corrinit._arrays import as_array
+from corrinit._estimation import estimate
+from corrinit._weights import named_weights, read_filters
 from corrinit.errors import CorrInitWarning, WeightsError
-from corrinit.estimation import estimate
-from corrinit.weights import named_weights, read_filters
 
 
 def tensors(**shapes):

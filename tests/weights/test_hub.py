@@ -7,8 +7,8 @@ import pytest
 from safetensors.numpy import save_file
 
 import corrinit
+from corrinit._weights.hub import fetch, is_on_hub
 from corrinit.errors import MissingPackageError, WeightsError
-from corrinit.weights.hub import fetch, is_on_hub
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

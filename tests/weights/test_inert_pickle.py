@@ -9,8 +9,8 @@ import subprocess
 
 import pytest
 
+from corrinit._weights.inert_pickle import Foreign, Name, read_inert
 from corrinit.errors import WeightsError
-from corrinit.weights.inert_pickle import Foreign, Name, read_inert
 
 
 def read(content: bytes):
@@ -153,6 +153,6 @@ class TestDamage:
         assert repr(key) == "an object"
 
     def test_endless_programs_end(self, monkeypatch):
-        monkeypatch.setattr("corrinit.weights.inert_pickle._MOST_STEPS", 1000)
+        monkeypatch.setattr("corrinit._weights.inert_pickle._MOST_STEPS", 1000)
         with pytest.raises(WeightsError, match="no end within 1,000 steps"):
             read(b"\x80\x02" + b"]" * 2000 + b".")

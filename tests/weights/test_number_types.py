@@ -3,10 +3,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from corrinit._estimation import estimate
+from corrinit._weights import named_weights, read_filters
+from corrinit._weights.number_types import number_type
 from corrinit.errors import WeightsError
-from corrinit.estimation import estimate
-from corrinit.weights import named_weights, read_filters
-from corrinit.weights.number_types import number_type
 
 EIGHT_BITS = ["float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz"]
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import corrinit
+from corrinit._weights import named_weights, read_filters
+from corrinit._weights.filters import find_filters
+from corrinit._weights.stored_tensor import in_memory
 from corrinit.errors import MissingPackageError, WeightsError
-from corrinit.weights import named_weights, read_filters
-from corrinit.weights.filters import find_filters
-from corrinit.weights.stored_tensor import in_memory
 
 
 def packed(value):

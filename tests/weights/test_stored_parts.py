@@ -7,9 +7,9 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 from corrinit._arrays import as_array
+from corrinit._estimation import estimate
+from corrinit._weights import named_weights, read_filters
 from corrinit.errors import CorrInitWarning, WeightsError
-from corrinit.estimation import estimate
-from corrinit.weights import named_weights, read_filters
 
 STORED = {
     "plain": lambda layer: layer,

@@ -4,9 +4,9 @@ import torch
 from torch import nn
 
 from corrinit._arrays import as_array
+from corrinit._estimation import estimate_layers
+from corrinit._weights import named_weights, read_filters
 from corrinit.errors import CorrInitWarning, WeightsError
-from corrinit.estimation import estimate_layers
-from corrinit.weights import named_weights, read_filters
 
 
 def state(seed, prefix="", layers=3):

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from corrinit._arrays import as_array
+from corrinit._weights import named_weights
 from corrinit.errors import WeightsError
-from corrinit.weights import named_weights
 
 
 @pytest.fixture

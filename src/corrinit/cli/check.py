@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from corrinit._factory import build_model, fingerprint, is_factory, require_outputs
 from corrinit.cli.progress import load_visibly
 from corrinit.errors import ConfigError
-from corrinit.factory import build_model, fingerprint, is_factory, require_outputs
-from corrinit.lab.config import Initialization, RunConfig
-from corrinit.lab.data import load
-from corrinit.lab.initialized import initialized_model
-from corrinit.lab.isolation import isolated
-from corrinit.lab.models import build
-from corrinit.lab.own_loop import require_different_weights
+from corrinit.lab.data.dataset import load
+from corrinit.lab.experiment.config import Initialization, RunConfig
+from corrinit.lab.networks.catalog import build
+from corrinit.lab.training.initialized import initialized_model
+from corrinit.lab.training.isolation import isolated
+from corrinit.lab.training.user_loop import require_different_weights
 
 
 def checked(config: RunConfig, *, resample: bool | None = False) -> RunConfig:

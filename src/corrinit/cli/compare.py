@@ -16,17 +16,17 @@ from rich.table import Table as Listing
 from corrinit.cli.check import checked, require_different
 from corrinit.cli.progress import carry_out, require_success
 from corrinit.errors import ConfigError
-from corrinit.lab.arms import parse_initialization
-from corrinit.lab.comparison import BASELINE
-from corrinit.lab.conclusions import conclusions
-from corrinit.lab.config import Initialization, Precision, RunConfig
-from corrinit.lab.contest import Contest, panels_at, panels_at_best, with_controls
-from corrinit.lab.coverage import coverages
-from corrinit.lab.design import designs, plan
-from corrinit.lab.page import Section, Table
-from corrinit.lab.report import write_report
-from corrinit.lab.sweep import Sweep
-from corrinit.lab.tuning import tuning_runs, tunings
+from corrinit.lab.comparison.conclusions import conclusions
+from corrinit.lab.comparison.coverage import coverages
+from corrinit.lab.comparison.groups import BASELINE
+from corrinit.lab.comparison.report import write_report
+from corrinit.lab.comparison.rounds import Contest, panels_at, panels_at_best, with_controls
+from corrinit.lab.comparison.tuning import tuning_runs, tunings
+from corrinit.lab.document.page import Section, Table
+from corrinit.lab.experiment.arm import parse_initialization
+from corrinit.lab.experiment.config import Initialization, Precision, RunConfig
+from corrinit.lab.runs.design import designs, plan
+from corrinit.lab.training.sweep import Sweep
 from corrinit.methods import require_scale
 
 

@@ -13,9 +13,9 @@ from cyclopts import Parameter
 from corrinit.cli.check import checked, require_different
 from corrinit.cli.progress import carry_out, require_success
 from corrinit.errors import ConfigError
-from corrinit.lab.config import TWO_BY_TWO, Precision, RunConfig
-from corrinit.lab.design import designs, plan
-from corrinit.lab.report import write_report
+from corrinit.lab.comparison.report import write_report
+from corrinit.lab.experiment.config import TWO_BY_TWO, Precision, RunConfig
+from corrinit.lab.runs.design import designs, plan
 
 
 def demo(

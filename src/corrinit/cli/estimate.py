@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from corrinit._correlation import format_size
 from corrinit._correlation_views import decimal
 from corrinit.cli.json_output import AsJson, correlation_record, print_json
-from corrinit.correlation import format_size
 from corrinit.errors import CorrInitError, printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from corrinit.estimation import LayerCorrelation, LayerCorrelations
+    from corrinit._estimation import LayerCorrelation, LayerCorrelations
 
 
 def estimate(
@@ -48,8 +48,8 @@ def estimate(
     """
     from rich.console import Console
 
-    from corrinit.correlation_io import is_correlation_file, save_correlation
-    from corrinit.estimation import estimate_layers
+    from corrinit._correlation_io import is_correlation_file, save_correlation
+    from corrinit._estimation import estimate_layers
 
     if is_correlation_file(file):
         raise CorrInitError(f"{file} is a correlation file already; look at it with corrinit show {file}")

@@ -12,7 +12,7 @@ import numpy as np
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
-    from corrinit.correlation import SpatialCorrelation
+    from corrinit._correlation import SpatialCorrelation
 
 AsJson: TypeAlias = Annotated[bool, Parameter(name="--json", negative="")]
 """The option, alike in every command."""

@@ -16,7 +16,7 @@ from corrinit.errors import PlanError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from corrinit.planning.plans import Plan
+    from corrinit._planning.plans import Plan
 
 
 def plan(
@@ -59,8 +59,8 @@ def plan(
         as_json: Print JSON instead of a table.
         inputs: The older name of scale.
     """
-    from corrinit.factory import build_model
-    from corrinit.planning import plan as plan_model
+    from corrinit._factory import build_model
+    from corrinit._planning import plan as plan_model
 
     own_rules = None if rules is None else read_rules_file(rules)
     with contextlib.redirect_stdout(sys.stderr):
@@ -99,8 +99,8 @@ def _load_images(data: str) -> Tensor:
     """A few hundred training images, standardized by channel as the laboratory does."""
     import torch
 
-    from corrinit.lab.data import load
-    from corrinit.lab.initialized import channel_moments
+    from corrinit.lab.data.dataset import load
+    from corrinit.lab.training.initialized import channel_moments
 
     images = torch.tensor(load(data).train_images[:_MOST_IMAGES])
     mean, std = channel_moments(images)
@@ -108,8 +108,8 @@ def _load_images(data: str) -> Tensor:
 
 
 def _print_signal(planned: Plan, model: nn.Module, input_size: int | None, images: Tensor | None) -> None:
-    from corrinit.planning.expected import expected_signal
-    from corrinit.signal import beside, measure
+    from corrinit._planning.expected import expected_signal
+    from corrinit._signal import beside, measure
 
     size = input_size if images is None else tuple(images.shape[1:])
     expected = expected_signal(planned, model, size)
@@ -121,11 +121,11 @@ def _print_signal(planned: Plan, model: nn.Module, input_size: int | None, image
 
 
 def _draw_signal(planned: Plan, model: nn.Module, input_size: int | None, svg: Path) -> None:
-    from corrinit.lab.correlation_figure import save_figure
-    from corrinit.lab.signal_figure import signal_figure
-    from corrinit.planning import plan as plan_model
-    from corrinit.planning.expected import expected_signal
-    from corrinit.planning.recipes import RECIPES
+    from corrinit._planning import plan as plan_model
+    from corrinit._planning.expected import expected_signal
+    from corrinit._planning.recipes import RECIPES
+    from corrinit.lab.document.correlation_figure import save_figure
+    from corrinit.lab.document.signal_figure import signal_figure
 
     plans = {f"recipe {name}": plan_model(model, recipe=name, input_size=input_size) for name in RECIPES}
     if planned not in plans.values():

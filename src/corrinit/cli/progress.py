@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from corrinit.errors import CorrInitError
-from corrinit.lab.comparison import label
-from corrinit.lab.config import RunConfig
-from corrinit.lab.data import Dataset, load
-from corrinit.lab.observation import EVERYTHING, Observation
-from corrinit.lab.query import settings
-from corrinit.lab.records import Metrics, finished_run
-from corrinit.lab.sweep import Sweep, sweep
+from corrinit.lab.comparison.groups import label
+from corrinit.lab.data.dataset import Dataset, load
+from corrinit.lab.experiment.config import RunConfig
+from corrinit.lab.experiment.observation import EVERYTHING, Observation
+from corrinit.lab.runs.record import Metrics, finished_run
+from corrinit.lab.runs.table import settings
+from corrinit.lab.training.sweep import Sweep, sweep
 
 
 def carry_out(
@@ -35,7 +35,7 @@ def carry_out(
         runs: the folder of all runs.
         jobs: runs at a time.
         observation: on how many images they are scored, and how often.
-        start_another: as `corrinit.lab.sweep.sweep` asks it.
+        start_another: as `corrinit.lab.training.sweep.sweep` asks it.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C, after saying how to go on.

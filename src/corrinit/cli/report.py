@@ -10,11 +10,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from corrinit.errors import ConfigError
-from corrinit.lab.design import designs
-from corrinit.lab.paper_report import write_paper_report
-from corrinit.lab.protocol import Protocol, ScaleName, data_sources
-from corrinit.lab.records import RunRecord, read_runs
-from corrinit.lab.report import write_report
+from corrinit.lab.comparison.report import write_report
+from corrinit.lab.paper.protocol import Protocol, ScaleName, data_sources
+from corrinit.lab.paper.report import write_paper_report
+from corrinit.lab.runs.design import designs
+from corrinit.lab.runs.record import RunRecord, read_runs
 
 
 def report(

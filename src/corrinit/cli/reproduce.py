@@ -14,19 +14,19 @@ from cyclopts import App, Parameter
 
 from corrinit.cli.progress import carry_out, require_success, run_names
 from corrinit.errors import ConfigError
-from corrinit.lab.agenda import agenda, bearing, undecided
-from corrinit.lab.claims import judge
-from corrinit.lab.comparison import compare
-from corrinit.lab.config import RunConfig
-from corrinit.lab.design import designs
-from corrinit.lab.design import plan as note_design
-from corrinit.lab.duration import durations, total
-from corrinit.lab.paper import CORRELATED, experiments
-from corrinit.lab.paper_report import write_paper_report
-from corrinit.lab.protocol import SCALES, Protocol, ScaleName, data_sources
-from corrinit.lab.records import RunRecord, finished_run
-from corrinit.lab.sweep import threads_per_run
-from corrinit.lab.verdict import count
+from corrinit.lab.comparison.groups import compare
+from corrinit.lab.document.numbers import count
+from corrinit.lab.experiment.config import RunConfig
+from corrinit.lab.paper.agenda import agenda, bearing, undecided
+from corrinit.lab.paper.claims import judge
+from corrinit.lab.paper.experiments import CORRELATED, experiments
+from corrinit.lab.paper.protocol import SCALES, Protocol, ScaleName, data_sources
+from corrinit.lab.paper.report import write_paper_report
+from corrinit.lab.runs.design import designs
+from corrinit.lab.runs.design import plan as note_design
+from corrinit.lab.runs.record import RunRecord, finished_run
+from corrinit.lab.training.duration import durations, total
+from corrinit.lab.training.sweep import threads_per_run
 
 reproduce = App(
     name="reproduce",
@@ -41,7 +41,7 @@ reproduce = App(
 ScaleOption = Annotated[
     ScaleName,
     Parameter(
-        help="smoke: minutes, on digits; mini: 5,000 images, half the channels, 7 of 20 epochs, 3 seeds; "
+        help="smoke: minutes, on digits; mini: 3,500 images, half the channels, half the epochs, 3 seeds; "
         "cpu: 10,000 images, half the epochs, 3 seeds; paper: everything."
     ),
 ]

@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 from corrinit.errors import ConfigError, one_line
-from corrinit.lab.comparison import label
-from corrinit.lab.config import to_toml
-from corrinit.lab.query import export, select
-from corrinit.lab.record_check import check_records
-from corrinit.lab.records import RunRecord, read_runs
-from corrinit.lab.verdict import count
+from corrinit.lab.comparison.groups import label
+from corrinit.lab.document.numbers import count
+from corrinit.lab.experiment.config import to_toml
+from corrinit.lab.runs.check import check_records
+from corrinit.lab.runs.record import RunRecord, read_runs
+from corrinit.lab.runs.table import export, select
 
 COLUMNS = ("run", "data", "model", "initialization", "seed", "lr", "L2", "epochs", "accuracy", "protocol")
 OBSERVED = {

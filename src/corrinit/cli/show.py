@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from corrinit._correlation import SpatialCorrelation, format_size
 from corrinit._correlation_views import correlation_renderables, decimal, provenance_table
 from corrinit.cli.estimate import layer_records, parse_kernel_size, summary
 from corrinit.cli.json_output import AsJson, correlation_record, print_json
-from corrinit.correlation import SpatialCorrelation, format_size
 from corrinit.errors import CorrInitError, printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from corrinit.estimation import LayerCorrelation
+    from corrinit._estimation import LayerCorrelation
 
 
 def show(
@@ -49,7 +49,7 @@ def show(
     """
     from rich.console import Console
 
-    from corrinit.correlation_io import is_correlation_file, load_correlation
+    from corrinit._correlation_io import is_correlation_file, load_correlation
 
     console = Console(highlight=False)
     layers: Sequence[LayerCorrelation] = ()
@@ -61,7 +61,7 @@ def show(
             f"{format_size(correlation.kernel_size)} kernel, mean correlation {decimal(correlation.mean)}"
         ]
     else:
-        from corrinit.estimation import estimate_layers
+        from corrinit._estimation import estimate_layers
 
         with Console(stderr=True).status(f"reading {file}"):
             estimated = estimate_layers(
@@ -102,7 +102,7 @@ def layer_table(layers: Sequence[LayerCorrelation]) -> Table:
 def _draw(
     correlation: SpatialCorrelation, layers: Sequence[LayerCorrelation], title: str, paths: Sequence[Path]
 ) -> None:
-    from corrinit.lab.correlation_figure import correlation_figure, save_figure
+    from corrinit.lab.document.correlation_figure import correlation_figure, save_figure
 
     whole = [layer.correlation for layer in layers if not layer.flagged]
     for path in paths:

@@ -12,9 +12,9 @@ from cyclopts import App, Parameter
 from corrinit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from corrinit.lab.page import Table
-    from corrinit.lab.theory_report.contents import Contents
-    from corrinit.lab.theory_report.setting import Setting
+    from corrinit.lab.document.page import Table
+    from corrinit.lab.theory.inputs import Setting
+    from corrinit.lab.theory.page import Contents
 
 theory = App(
     name="theory",
@@ -43,7 +43,9 @@ def everything(
     """Compute and draw the paper's theory, with its errors corrected."""
     if not all_:
         raise ConfigError("say which part: corrinit theory single-filter, variance, errata, or --all")
-    from corrinit.lab.theory_report import contents, documents, setting
+    from corrinit.lab.theory import documents
+    from corrinit.lab.theory import inputs as setting
+    from corrinit.lab.theory import page as contents
 
     with contents.one_thread():
         inputs = setting.real(data)
@@ -57,7 +59,8 @@ def everything(
 @theory.command(name="single-filter")
 def single_filter(*, data: Data = "digits", output: Output = PAGE, png: Png = None) -> None:
     """Section 3: gradient descent of one filter; Figures 2 and 3."""
-    from corrinit.lab.theory_report import contents, setting
+    from corrinit.lab.theory import inputs as setting
+    from corrinit.lab.theory import page as contents
 
     with contents.one_thread():
         inputs = setting.real(data)
@@ -68,7 +71,8 @@ def single_filter(*, data: Data = "digits", output: Output = PAGE, png: Png = No
 @theory.command
 def variance(*, data: Data = "digits", output: Output = PAGE, png: Png = None) -> None:
     """Section 4: the signal through layers; Table 1."""
-    from corrinit.lab.theory_report import contents, setting
+    from corrinit.lab.theory import inputs as setting
+    from corrinit.lab.theory import page as contents
 
     with contents.one_thread():
         inputs = setting.real(data)
@@ -84,8 +88,9 @@ def errata(key: str | None = None, /, *, data: str = "digits") -> None:
         key: Which; by default all are listed.
         data: Images: digits, cifar10, cifar100, parquet:DIR or folder:DIR.
     """
-    from corrinit.lab.page import Table
-    from corrinit.lab.theory_report import contents, setting
+    from corrinit.lab.document.page import Table
+    from corrinit.lab.theory import inputs as setting
+    from corrinit.lab.theory import page as contents
 
     if key is None:
         rows = tuple((e.key, e.place, e.kind, e.right) for e in contents.ERRATA)
@@ -107,8 +112,8 @@ def _publish(
     parts: Contents, inputs: Setting, output: Path, png: Path | None, shown: tuple[str, ...]
 ) -> None:
     """Print the tables named, write the page and the drawings, and say where they are."""
-    from corrinit.lab.environment import describe
-    from corrinit.lab.page import write_page
+    from corrinit.lab.document.page import write_page
+    from corrinit.lab.runs.environment import describe
 
     _print([parts.tables[name] for name in shown])
     provenance = {

@@ -15,8 +15,8 @@ from __future__ import annotations
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 
+from corrinit._method_info import ENTRY_POINTS
 from corrinit.errors import ConfigError
-from corrinit.method_info import ENTRY_POINTS
 from corrinit.methods import (
     convolutional_covariance,
     correlated,

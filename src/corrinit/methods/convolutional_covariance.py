@@ -20,7 +20,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from corrinit.correlation import SpatialCorrelation
+from corrinit._correlation import SpatialCorrelation
 from corrinit.kernels import Matrix, tap_offsets
 from corrinit.methods.method import Convolution, Method, independent_taps
 

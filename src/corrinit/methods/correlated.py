@@ -1,6 +1,6 @@
 """Gaussian taps with the correlation of trained filters."""
 
-from corrinit.correlation import SpatialCorrelation
+from corrinit._correlation import SpatialCorrelation
 from corrinit.methods.method import Convolution, Method, independent_taps
 
 

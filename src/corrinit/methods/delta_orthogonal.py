@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from corrinit.correlation import SpatialCorrelation
+from corrinit._correlation import SpatialCorrelation
 from corrinit.methods.method import Convolution, Method, independent_taps
 
 

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.nn.modules.conv import _ConvTransposeNd
 
-from corrinit.correlation import SpatialCorrelation
+from corrinit._correlation import SpatialCorrelation
+from corrinit._moments import pixel_moments
 from corrinit.errors import ConfigError, CorrelationError
 from corrinit.methods.images import rescale_in_order
 from corrinit.methods.method import Convolution
-from corrinit.moments import pixel_moments
 
 
 def scale_to_images(model: nn.Module, layers: Sequence[Convolution], images: Tensor) -> None:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
-from corrinit.correlation import SpatialCorrelation
-from corrinit.drawing import Distribution
-from corrinit.layers.weight_storage import writing_weight
-from corrinit.method_info import MethodInfo
-from corrinit.scale import Inputs, amplification, scale_for, transposed_amplification
+from corrinit._correlation import SpatialCorrelation
+from corrinit._drawing import Distribution
+from corrinit._layers.weight_storage import writing_weight
+from corrinit._method_info import MethodInfo
+from corrinit._scale import Inputs, amplification, scale_for, transposed_amplification
 
 
 @dataclass(frozen=True, eq=False)

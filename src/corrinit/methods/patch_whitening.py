@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
+from corrinit._layers.weight_storage import writing_weight
 from corrinit.errors import ConfigError
-from corrinit.layers.weight_storage import writing_weight
 from corrinit.methods import kaiming_normal
 from corrinit.methods.method import Convolution, Method
 

@@ -10,8 +10,8 @@ from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 
-from corrinit.correlation import SpatialCorrelation
-from corrinit.correlation_io import load_correlation
+from corrinit._correlation import SpatialCorrelation
+from corrinit._correlation_io import load_correlation
 from corrinit.errors import CorrelationError
 
 _FOLDER = Path(__file__).parent

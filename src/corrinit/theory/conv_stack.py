@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch.nn.functional import conv1d, conv2d, conv3d, pad
 
-from corrinit.correlation import SpatialCorrelation
+from corrinit._correlation import SpatialCorrelation
+from corrinit._init import correlated_normal_
 from corrinit.errors import ConfigError
-from corrinit.init import correlated_normal_
 from corrinit.theory.samples import Array
 
 _CONVOLUTIONS = {1: conv1d, 2: conv2d, 3: conv3d}

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from corrinit.correlation import SpatialCorrelation
+from corrinit._correlation import SpatialCorrelation
+from corrinit._scale import scale_for
 from corrinit.errors import CorrelationError
 from corrinit.kernels import tap_offsets
-from corrinit.scale import scale_for
 from corrinit.theory.samples import Array
 
 RELU_SECOND_MOMENT = 0.5

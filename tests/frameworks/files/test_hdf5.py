@@ -10,7 +10,7 @@ from damaged_files import mutations, outcome
 from shipped_files import shipped
 
 import corrinit
-from corrinit.weights import named_weights
+from corrinit._weights import named_weights
 
 
 def weights_of(source, **options):

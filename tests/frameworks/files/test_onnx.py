@@ -12,7 +12,7 @@ from shipped_files import shipped
 from torch import nn
 
 import corrinit
-from corrinit.weights import named_weights, read_filters
+from corrinit._weights import named_weights, read_filters
 
 
 def weights_of(source, **options):

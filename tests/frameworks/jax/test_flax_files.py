@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import corrinit
-from corrinit.weights import named_weights
+from corrinit._weights import named_weights
 
 
 class Small(nn.Module):

@@ -1,6 +1,6 @@
 import jax
 
-from corrinit.correlation_source import resolve
+from corrinit._correlation_source import resolve
 
 
 def test_something():

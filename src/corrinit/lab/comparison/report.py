@@ -1,0 +1,250 @@
+"""From run records to one HTML report: what the runs say, and everything that went into them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from os import PathLike
+from pathlib import Path
+
+from corrinit._correlation import SpatialCorrelation, default_correlation, format_size
+from corrinit.errors import CorrInitError
+from corrinit.lab.comparison.conclusions import conclusions
+from corrinit.lab.comparison.coverage import coverages
+from corrinit.lab.comparison.findings import INTRODUCTION, effect_tables
+from corrinit.lab.comparison.groups import Arm, Comparison, label
+from corrinit.lab.comparison.names import named_comparisons
+from corrinit.lab.document import figures
+from corrinit.lab.document.figures import PALETTE, Dots, Series, Style
+from corrinit.lab.document.markdown import write_markdown
+from corrinit.lab.document.numbers import count
+from corrinit.lab.document.page import Figure, Section, Table, write_page
+from corrinit.lab.experiment.config import RunConfig
+from corrinit.lab.experiment.identity import changes_since
+from corrinit.lab.runs.design import Design
+from corrinit.lab.runs.provenance import distinct, provenance
+from corrinit.lab.runs.record import RunRecord
+
+KERNEL = (3, 3)
+"""The kernel whose correlation is shown: that of nearly all layers of the networks."""
+
+CURVES = (
+    ("test_accuracy", "Test accuracy", "accuracy", False),
+    ("train_loss", "Training loss", "cross-entropy", True),
+    ("sign_changes", "Gradient sign changes", "share of parameters", False),
+    ("gradient_mean_abs", "Gradient magnitude", "mean absolute gradient", True),
+    ("weight_correlation", "Correlation of the weights", "mean off-diagonal correlation", False),
+)
+"""Metric, title, label and logarithmic axis of each figure over training."""
+
+
+def write_report(
+    records: Sequence[RunRecord],
+    path: str | PathLike[str],
+    *,
+    command: str,
+    designs: Mapping[RunConfig, Design] | None = None,
+    target: float | None = None,
+    markdown: Path | None = None,
+) -> Path:
+    """Write the report of a set of runs; the same records and command give the same bytes.
+
+    Args:
+        records: of any number of settings; runs that differ in initialization and seed alone are compared.
+        path: the HTML file; missing folders are created.
+        command: what the user typed to get it.
+        designs: how many seeds were planned, by setting: intervals and p obey it.
+        target: accuracy to which the time is measured; by default one that the baseline reaches.
+        markdown: write its conclusions to this file as well.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        CorrInitError: if there are no records, or the file cannot be written.
+    """
+    if not records:
+        raise CorrInitError("there are no runs to report; make some first, with `corrinit demo`")
+    named = named_comparisons(records, designs)
+    comparisons = list(named.values())
+    summary = [
+        Section("Summary", (*coverages(records), INTRODUCTION)),
+        *conclusions(records, designs, target=target),
+    ]
+    sections = [
+        *summary,
+        *(_results(comparison, name) for name, comparison in named.items()),
+        *_correlations(comparisons),
+        *_left_out(comparisons),
+        *_configuration(named),
+        _runs(named),
+    ]
+    counted = list({record.run_id: record for c in comparisons for record in c.records}.values())
+    names = list(named)
+    title = f"Correlated initialization: {names[0] if len(names) == 1 else f'{len(names)} settings'}"
+    if not named:  # a comparison that was stopped while its learning rates were chosen
+        title = "Correlated initialization: the choice of learning rates"
+        counted = [record for record in records if record.finished]
+    foot = provenance(counted, command)
+    if markdown is not None:
+        write_markdown(markdown, title, summary, provenance=foot)
+    return write_page(path, title, sections, provenance=foot)
+
+
+def _results(comparison: Comparison, name: str) -> Section:
+    if not comparison.arms:
+        return Section(name, ("No run of this setting is finished.",))
+    data = " / ".join(distinct(comparison.records, "data"))
+    notes = (
+        f"Data: {data}.",
+        *(
+            f"{arm} lacks {count(len(seeds), 'seed')} that other arms have ({', '.join(map(str, seeds))}); "
+            "differences use only the seeds that both sides have."
+            for arm, seeds in comparison.missing.items()
+        ),
+    )
+    if comparison.protocol is not None:
+        notes += (
+            f"These runs were made before a change of the code ({changes_since(comparison.protocol)}), after "
+            "which the same settings come out otherwise. They are not compared with any made after it.",
+        )
+    items = [table for design in comparison.two_by_twos() for table in effect_tables(design)]
+    return Section(f"{name}: over training", notes, (*items, *_figures(comparison.arms)))
+
+
+def _figures(arms: Sequence[Arm]) -> list[Figure]:
+    styles = _styles(arms)
+    draw = figures.curves if len(arms) <= len(PALETTE) else figures.small_multiples
+    drawn = [
+        draw(
+            title,
+            axis,
+            [
+                Series(style, arm.curve("epoch")[0], arm.curve(metric))
+                for arm, style in zip(arms, styles, strict=True)
+            ],
+            log=log,
+            caption="Mean over seeds; shading: ± 1 standard deviation.",
+        )
+        for metric, title, axis, log in CURVES
+    ]
+    dots = [
+        Dots(style, {seed: 100 * accuracy for seed, accuracy in arm.accuracies.items()})
+        for arm, style in zip(arms, styles, strict=True)
+    ]
+    caption = "A dot per run, a line per seed, a bar at each mean."
+    return [*drawn, figures.paired_dots("Final test accuracy by seed", "accuracy (%)", dots, caption=caption)]
+
+
+def _styles(arms: Sequence[Arm]) -> list[Style]:
+    """Colour by kind of taps, line by scale."""
+    kinds: dict[tuple[str, str, float], str] = {}
+    styles = []
+    for arm in arms:
+        chosen = arm.initialization
+        independent = chosen.method == "kaiming_normal"
+        kind = (
+            ("independent", "", 1.0) if independent else (chosen.method, chosen.correlation, chosen.strength)
+        )
+        colour = kinds.setdefault(kind, PALETTE[len(kinds) % len(PALETTE)])
+        styles.append(Style(arm.label, colour, "--" if chosen.scale == "paper" else "-"))
+    return styles
+
+
+def _correlations(comparisons: Sequence[Comparison]) -> list[Section]:
+    used = {
+        (arm.initialization.correlation, arm.initialization.strength): arm.initialization
+        for comparison in comparisons
+        for arm in comparison.arms
+        if arm.initialization.depends_on_correlation
+    }
+    if not used:
+        return []
+    notes, items = [], []
+    for (_, strength), initialization in sorted(used.items(), key=lambda entry: entry[0]):
+        name = initialization.correlation_name + ("" if strength == 1 else f", α = {strength:g}")
+        try:
+            correlation = initialization.load_correlation() or default_correlation(KERNEL)
+            correlation = correlation.with_strength(strength)
+        except CorrInitError as error:
+            notes.append(f"The correlation {name} cannot be shown: {error}.")
+            continue
+        notes.append(_correlation_in_words(name, correlation))
+        items.append(figures.heat_map(f"R: {name}", correlation, caption="Taps are numbered row by row."))
+        items.append(figures.distance_profile(f"Correlation by distance: {name}", correlation))
+    return [Section("The correlation of the taps", tuple(notes), tuple(items))]
+
+
+def _correlation_in_words(name: str, correlation: SpatialCorrelation) -> str:
+    ratio = (len(correlation.deviations) / correlation.total) ** 0.5
+    source = correlation.provenance.get("source", "a correlation file")
+    low, high = correlation.deviations.min(), correlation.deviations.max()
+    spread = "" if correlation.is_flat else f", with taps of {low:.2f} to {high:.2f} times the mean deviation"
+    return (
+        f"R “{name}” ({source}) has a mean off-diagonal correlation of {correlation.mean:.2f} on a "
+        f"{format_size(correlation.kernel_size)} kernel{spread}. Its small scale, g / √(n ΣR) for n input "
+        f"channels and gain g, is {ratio:.3f} times He's."
+    )
+
+
+def _left_out(comparisons: Sequence[Comparison]) -> list[Section]:
+    rows = tuple(
+        (
+            label(out.record.config.initialization.canonical),
+            str(out.record.config.seed),
+            out.reason,
+            out.record.run_id,
+        )
+        for comparison in comparisons
+        for out in comparison.left_out
+    )
+    if not rows:
+        return []
+    note = (
+        f"{count(len(rows), 'run')} took no part in the statistics above. Means over the runs that remain "
+        "can flatter an initialization whose other runs diverged."
+    )
+    return [
+        Section(
+            "Runs left out", (note,), (Table("Reasons", ("initialization", "seed", "reason", "run"), rows),)
+        )
+    ]
+
+
+def _configuration(named: Mapping[str, Comparison]) -> list[Section]:
+    """What the runs of a setting share, a column per setting."""
+    if not named:
+        return []
+    configs = [asdict(comparison.config) for comparison in named.values()]
+    rows = tuple(
+        (field, *("–" if config[field] is None else str(config[field]) for config in configs))
+        for field in configs[0]
+        if field not in ("initialization", "seed")
+    )
+    return [Section("Configuration", items=(Table("What runs share", ("", *named), rows),))]
+
+
+def _runs(named: Mapping[str, Comparison]) -> Section:
+    tables = tuple(_run_table(comparison, name) for name, comparison in named.items() if comparison.arms)
+    return Section("Runs", () if tables else ("No run is finished.",), tables)
+
+
+def _run_table(comparison: Comparison, name: str) -> Table:
+    rows = tuple(
+        (
+            arm.label,
+            str(seed),
+            f"{100 * record.result['test_accuracy']:.2f}",
+            _fact(record, "seconds", ".1f"),
+            _fact(record, "images_per_second", ",.0f"),
+            record.run_id,
+        )
+        for arm in comparison.arms
+        for seed, record in sorted(arm.runs.items())
+    )
+    return Table(name, ("initialization", "seed", "accuracy (%)", "seconds", "images/s", "run"), rows)
+
+
+def _fact(record: RunRecord, name: str, form: str) -> str:
+    value = record.result.get(name)
+    return "–" if value is None else format(value, form)

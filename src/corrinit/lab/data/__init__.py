@@ -1,0 +1,1 @@
+"""Images: from a specification to a decoded, cached data set."""

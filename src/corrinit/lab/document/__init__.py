@@ -1,0 +1,1 @@
+"""Sections, tables and figures, and how they become HTML, Markdown and terminal text."""

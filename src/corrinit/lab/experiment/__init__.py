@@ -1,0 +1,1 @@
+"""What a run is: frozen values, and the identity of what they determine; no torch."""

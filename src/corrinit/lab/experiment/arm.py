@@ -1,0 +1,179 @@
+"""How the network of a run is initialized: one arm of a comparison, as a value and as a line of text.
+
+On a command line an arm is NAME[:KEY=VALUE]... with the keys scale, correlation and strength:
+
+    kaiming_normal
+    orthogonal:scale=he
+    correlated:correlation=exponential:0.26:strength=0.5
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields, replace
+from math import inf
+from typing import Any, Literal, TypeAlias, cast
+
+from corrinit._correlation import SpatialCorrelation
+from corrinit._correlation_source import NAMED_SIZE, CorrelationFamily, Correlations, resolve, short_name
+from corrinit._method_info import method_info
+from corrinit.errors import ConfigError, CorrelationError
+from corrinit.lab.experiment.checks import check_keys, check_types, require
+
+Scale: TypeAlias = Literal["own", "he", "paper", "measured"]
+
+_FORMER_SCALES = {"correlated": "paper"}
+"""Scales by the names that they had in earlier versions, whose records and lines still have them."""
+
+
+@dataclass(frozen=True)
+class Initialization:
+    """How the network of a run is initialized: one arm of a comparison.
+
+    Args:
+        method: a name that `corrinit.methods.find` knows.
+        scale: standard deviation per tap: the method's `"own"`, `"he"`, the `"paper"`'s, which is that of the
+            correlated method, or the one `"measured"` on training images.
+        correlation: what R is called, see `corrinit._correlation_source`: `"default"`, a preset,
+            `"PRESET:layers"`, `"KERNEL:MEAN"` such as `"exponential:0.26"`, or the path of a correlation
+            file.
+        strength: α, factor on the off-diagonal entries of the correlation.
+    """
+
+    method: str = "correlated"
+    scale: Scale = "own"
+    correlation: str = "default"
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.scale, str):
+            object.__setattr__(self, "scale", _FORMER_SCALES.get(self.scale, self.scale))
+        check_types(self)
+        require(0 <= self.strength < inf, "strength", self.strength, "a factor of at least 0")
+
+    @property
+    def depends_on_correlation(self) -> bool:
+        """Whether the correlation decides any weight: through the taps, or through their scale."""
+        scale = self.own_scale if self.scale == "own" else self.scale
+        return method_info(self.method).uses_correlation or scale == "paper"
+
+    @property
+    def own_scale(self) -> Scale:
+        """What the scale is called that the method owns: `"own"` unless it is one that others are run at."""
+        own = method_info(self.method).own_scale or "own"
+        return cast(Scale, _FORMER_SCALES.get(own, own))
+
+    @property
+    def canonical(self) -> Initialization:
+        """The one form by which arms are told apart: its scale named, without the R that nothing depends on.
+
+        For independent taps, what is measured is He's scale.
+
+        >>> Initialization("kaiming_normal", "own", strength=0.5).canonical
+        Initialization(method='kaiming_normal', scale='he', correlation='default', strength=1.0)
+        """
+        independent = self.method == "kaiming_normal" and self.scale == "measured"
+        scale = self.own_scale if self.scale == "own" or independent else self.scale
+        if self.depends_on_correlation:
+            return replace(self, scale=scale)
+        return Initialization(self.method, scale)
+
+    @property
+    def spec(self) -> str:
+        """The text that `parse_initialization` makes the canonical form of this arm from.
+
+        >>> Initialization("correlated", "he", strength=0.5).spec
+        'correlated:scale=he:strength=0.5'
+        """
+        arm = self.canonical
+        defaults = Initialization(arm.method, arm.own_scale)
+        options = {field.name: getattr(arm, field.name) for field in fields(arm)}
+        return ":".join(
+            [arm.method]
+            + [f"{key}={value}" for key, value in options.items() if value != getattr(defaults, key)]
+        )
+
+    @property
+    def correlation_name(self) -> str:
+        """What tables call the correlation: a file goes by its name without folder and ending."""
+        return short_name(self.correlation)
+
+    def load_correlation(self) -> SpatialCorrelation | None:
+        """The correlation that is named, for tables and figures; None for the default one.
+
+        It is the pooled one of a preset whose layers are named, and of a closed form that of a 3×3 kernel.
+
+        Raises:
+            ConfigError: if there is no such correlation, or its file cannot be read.
+        """
+        loaded = self.load_correlations()
+        if isinstance(loaded, tuple):
+            loaded = self._resolved(self.correlation.replace(":layers", ""))
+            assert isinstance(loaded, tuple)
+            return loaded[0]
+        return loaded(NAMED_SIZE) if isinstance(loaded, CorrelationFamily) else loaded
+
+    def load_correlations(
+        self,
+    ) -> SpatialCorrelation | CorrelationFamily | tuple[SpatialCorrelation, ...] | None:
+        """What is named, as initializers take it: one R, one per kernel size or layer, None for the default.
+
+        Raises:
+            ConfigError: if there is no such correlation, or its file cannot be read.
+        """
+        if self.correlation == "default":
+            return None
+        resolved = self._resolved(self.correlation)
+        return resolved[0] if isinstance(resolved, tuple) and len(resolved) == 1 else resolved
+
+    def _resolved(self, correlation: str) -> Correlations:
+        try:
+            return resolve(correlation)
+        except CorrelationError as error:
+            raise ConfigError(f"initialization.correlation is {self.correlation!r}: {error}") from error
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `corrinit.plan` takes to initialize a network as this arm says."""
+        options: dict[str, Any] = {"method": self.method}
+        if self.scale != "own":
+            options["scale"] = self.scale
+        if self.depends_on_correlation and self.correlation != "default":
+            options["correlation"] = self.correlation
+            if not isinstance(resolve(self.correlation), CorrelationFamily):
+                options["missing"] = "resize"  # a file or preset has the kernel sizes of its network
+        if self.depends_on_correlation and self.strength != 1:
+            options["strength"] = self.strength
+        return options
+
+
+TWO_BY_TWO = tuple(
+    Initialization(method, scale) for method in ("kaiming_normal", "correlated") for scale in ("he", "paper")
+)
+"""{independent, correlated} taps × {He's, the paper's} scale: tells correlation from scale."""
+
+
+def parse_initialization(text: str) -> Initialization:
+    """An arm, in canonical form, from NAME[:KEY=VALUE]...; the inverse of `Initialization.spec`.
+
+    A value may hold colons, as those of `correlation` do.
+
+    Raises:
+        ConfigError: for unknown or repeated keys, with the nearest known ones, and impossible values.
+
+    >>> parse_initialization("correlated:correlation=exponential:0.3:scale=he")
+    Initialization(method='correlated', scale='he', correlation='exponential:0.3', strength=1.0)
+    """
+    method, *options = re.split(r":(?=\w+=)", text.strip())
+    if not method or ":" in method or "=" in method:
+        raise ConfigError(f"the arm is {text!r}; it is NAME[:KEY=VALUE]..., such as correlated:scale=he")
+    values = {key: value for key, _, value in (option.partition("=") for option in options)}
+    known = [field.name for field in fields(Initialization) if field.name != "method"]
+    check_keys(values, known, f"the arm {text!r}")
+    if len(values) < len(options):
+        raise ConfigError(f"the arm {text!r} sets a key twice; set each once")
+    try:
+        strength = float(values.pop("strength", 1.0))
+    except ValueError as error:
+        raise ConfigError(f"the arm {text!r}: strength is no number") from error
+    return Initialization(method, strength=strength, **values).canonical  # pyright: ignore[reportArgumentType]

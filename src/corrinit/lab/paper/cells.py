@@ -1,0 +1,191 @@
+"""The cells of the paper's tables and figures, filled with recorded runs.
+
+A cell has the runs of the newest protocol of which it has any. A row is compared with runs that held beside
+its own, so never across a change that touched either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from corrinit.lab.comparison.groups import Arm, has_diverged, problem
+from corrinit.lab.experiment import identity
+from corrinit.lab.experiment.config import RunConfig
+from corrinit.lab.experiment.identity import protocol_of, run_id
+from corrinit.lab.paper.experiments import Column, Experiment, Printed, Row
+from corrinit.lab.paper.protocol import Protocol
+from corrinit.lab.runs.design import Design, setting_of
+from corrinit.lab.runs.record import RunRecord
+from corrinit.lab.statistics.decision import estimator
+from corrinit.lab.statistics.paired import Estimate, holm
+
+OLDER = "†"
+"""Marks numbers of runs that an older protocol made."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """What was measured for one cell.
+
+    Args:
+        arm: its finished runs; None if there are none.
+        planned: how many runs the protocol asks for; 0 if the cell is left out.
+        left_out: recorded runs that do not count, such as unfinished ones.
+        difference: accuracy minus that of the uncorrelated row, paired by seed; None if there is no pair, or
+            if this is the uncorrelated row.
+        p: of that difference, Holm-corrected over the experiment; NaN if undefined, or without a fair sample.
+        fair: whether no run of it or of the uncorrelated row diverged.
+        printed: the paper's value; None where it prints nothing.
+        printed_difference: the paper's value minus that of its uncorrelated row.
+        reference: the runs of the uncorrelated row that it is compared with.
+    """
+
+    arm: Arm | None
+    planned: int
+    left_out: tuple[RunRecord, ...]
+    printed: Printed | None
+    printed_difference: float | None
+    difference: Estimate | None = None
+    p: float = float("nan")
+    reference: Arm | None = None
+    fair: bool = True
+
+    @property
+    def mark(self) -> str:
+        """Of its accuracy: `OLDER` if a run in it would come out otherwise today, else empty."""
+        return "" if all(record.current for record in _runs(self.arm)) else OLDER
+
+    @property
+    def difference_mark(self) -> str:
+        """Of its difference: `OLDER` if a run on either side would come out otherwise today, else empty."""
+        return self.mark if all(record.current for record in _runs(self.reference)) else OLDER
+
+    @property
+    def diverged(self) -> bool:
+        """Whether any of its runs did."""
+        return any(map(has_diverged, self.left_out))
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """An experiment of the paper with what was measured, by row, column and learning rate."""
+
+    experiment: Experiment
+    cells: dict[tuple[Row, Column, float], Cell]
+
+    @property
+    def records(self) -> list[RunRecord]:
+        """The runs that count, those among them that others are only compared with."""
+        arms = [arm for cell in self.cells.values() for arm in (cell.arm, cell.reference)]
+        return list({record.path: record for arm in arms for record in _runs(arm)}.values())
+
+    @property
+    def left_out(self) -> list[RunRecord]:
+        """The runs that are recorded and do not count."""
+        return [record for cell in self.cells.values() for record in cell.left_out]
+
+
+def measure(
+    experiment: Experiment,
+    protocol: Protocol,
+    records: Iterable[RunRecord],
+    designs: Mapping[RunConfig, Design] | None = None,
+) -> Measured:
+    """Find the runs of every cell among records, and compare the rows with the uncorrelated one.
+
+    Args:
+        experiment: a figure of the paper, or a part of a table.
+        protocol: which runs stand behind a cell.
+        records: any; those that belong to no cell are ignored.
+        designs: how many seeds were planned, by setting.
+    """
+    planned = designs or {}
+    by_id = {record.run_id: record for record in records}
+    cells = {
+        (row, column, lr): _cell(experiment, row, column, protocol.cell(row, column, lr), by_id)
+        for row in experiment.rows
+        for column in experiment.columns
+        for lr in experiment.learning_rates
+    }
+    for (row, column, lr), cell in cells.items():
+        reference = experiment.reference(row)
+        if row != reference:
+            rows = protocol.cell(row, column, lr), protocol.cell(reference, column, lr)
+            beside = _reference(cell, *rows, by_id)
+            design = planned.get(setting_of(rows[0][0])) if rows[0] else None
+            difference = _difference(cell.arm, beside, design)
+            fair = not cell.diverged and not cells[reference, column, lr].diverged
+            cells[row, column, lr] = replace(cell, difference=difference, fair=fair, reference=beside)
+    return Measured(experiment, _corrected(cells))
+
+
+def _cell(
+    experiment: Experiment,
+    row: Row,
+    column: Column,
+    configs: Sequence[RunConfig],
+    by_id: Mapping[str, RunRecord],
+) -> Cell:
+    held = [_found(configs, by_id, at) for at in _newest_first()]
+    found = next((each for each in held if _finished(each)), next((each for each in held if each), []))
+    printed = experiment.printed(row, column)
+    baseline = experiment.printed(experiment.reference(row), column)
+    return Cell(
+        arm=_arm(configs, found),
+        planned=len(configs),
+        left_out=tuple(record for record in found if problem(record) is not None),
+        printed=printed,
+        printed_difference=printed.mean - baseline.mean if printed and baseline else None,
+    )
+
+
+def _reference(
+    cell: Cell, configs: Sequence[RunConfig], baseline: Sequence[RunConfig], by_id: Mapping[str, RunRecord]
+) -> Arm | None:
+    """The newest uncorrelated runs that held when the runs of a cell did."""
+    for at in _newest_first() if cell.arm is not None else ():
+        beside = _arm(baseline, _found(baseline, by_id, at))
+        if beside is not None and _runs(_arm(configs, _found(configs, by_id, at))) == _runs(cell.arm):
+            return beside
+    return None
+
+
+def _newest_first() -> list[int]:
+    return [change.number for change in reversed(identity.CHANGES)]
+
+
+def _found(configs: Sequence[RunConfig], by_id: Mapping[str, RunRecord], at: int) -> list[RunRecord]:
+    """The records of runs by the protocol that each had while `at` was the newest."""
+    ids = [run_id(config, protocol=protocol_of(config, at=at)) for config in configs]
+    return [by_id[each] for each in ids if each in by_id]
+
+
+def _finished(records: Iterable[RunRecord]) -> dict[int, RunRecord]:
+    return {record.config.seed: record for record in records if problem(record) is None}
+
+
+def _arm(configs: Sequence[RunConfig], records: Iterable[RunRecord]) -> Arm | None:
+    finished = _finished(records)
+    return Arm(configs[0].initialization.canonical, finished) if finished else None
+
+
+def _runs(arm: Arm | None) -> list[RunRecord]:
+    return [] if arm is None else list(arm.runs.values())
+
+
+def _difference(arm: Arm | None, reference: Arm | None, design: Design | None) -> Estimate | None:
+    if arm is None or reference is None:
+        return None
+    values, baseline = arm.accuracies, reference.accuracies
+    seeds = sorted(values.keys() & baseline.keys())
+    if not seeds:
+        return None
+    anytime = design is not None and design.anytime(max(len(values), len(baseline)))
+    return estimator(anytime=anytime)([values[seed] for seed in seeds], [baseline[seed] for seed in seeds])
+
+
+def _corrected(cells: dict[tuple[Row, Column, float], Cell]) -> dict[tuple[Row, Column, float], Cell]:
+    nan = float("nan")
+    p = holm([cell.difference.p if cell.difference and cell.fair else nan for cell in cells.values()])
+    return {key: replace(cell, p=each) for (key, cell), each in zip(cells.items(), p.tolist(), strict=True)}

@@ -1,0 +1,325 @@
+"""The report that lays our runs beside the paper: claims, tables and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from corrinit._correlation import default_correlation
+from corrinit.lab.comparison.coverage import coverages
+from corrinit.lab.comparison.groups import compare, problem
+from corrinit.lab.document.markdown import write_markdown
+from corrinit.lab.document.numbers import count, interval, p_value, points
+from corrinit.lab.document.page import Section, Table, write_page
+from corrinit.lab.experiment.config import Initialization, RunConfig
+from corrinit.lab.experiment.identity import changes_since
+from corrinit.lab.experiment.observation import EVERYTHING, Observation
+from corrinit.lab.paper.cells import OLDER, Cell, Measured, measure
+from corrinit.lab.paper.claims import READINGS, Contrast, Finding, judge
+from corrinit.lab.paper.experiments import (
+    CORRELATED,
+    FIGURE_1,
+    MEAN_CORRELATIONS,
+    RESNET_10,
+    Printed,
+    experiments,
+)
+from corrinit.lab.paper.figures import preset_figure, training_figures
+from corrinit.lab.paper.protocol import SCALES, Protocol
+from corrinit.lab.runs.design import Design
+from corrinit.lab.runs.provenance import distinct, provenance
+from corrinit.lab.runs.record import RunRecord
+from corrinit.lab.statistics.decision import ALPHA
+from corrinit.presets import load_preset, preset_names
+
+KERNEL = (3, 3)
+"""The kernel of all layers of the networks that R applies to."""
+
+
+def write_paper_report(
+    name: str,
+    protocol: Protocol,
+    records: Sequence[RunRecord],
+    path: Path,
+    *,
+    command: str,
+    designs: Mapping[RunConfig, Design] | None = None,
+    markdown: Path | None = None,
+) -> Path:
+    """Write our numbers beside the paper's as one HTML file; the same records and command, the same bytes.
+
+    Args:
+        name: a figure or table, as in `corrinit.lab.paper.experiments`, or `all`.
+        protocol: which runs stand behind a cell.
+        records: any; those that belong to no cell are ignored, cells without records are shown as not run.
+        path: the HTML file.
+        command: what the user typed to get it.
+        designs: how many seeds were planned, by setting: intervals and p obey it.
+        markdown: write text and tables to this file as well.
+
+    Returns:
+        The path of the HTML file.
+
+    Raises:
+        ConfigError: if the paper has no such figure or table.
+        CorrInitError: if a file cannot be written.
+    """
+    labelled = protocol.labelled(experiments(name))
+    measured = [measure(experiment, protocol, records, designs) for experiment in labelled]
+    used = list({record.path: record for part in measured for record in part.records}.values())
+    recorded = {record.path: record for part in measured for record in (*part.records, *part.left_out)}
+    findings = judge(compare(recorded.values(), designs), protocol.initialization(CORRELATED))
+    sections = [
+        _scope(protocol, measured, used),
+        *([_claims(findings)] if measured else []),
+        *([_figure_1()] if name in (FIGURE_1, "all") else []),
+        *(_results(part) for part in measured),
+        *_evidence(findings),
+        *_left_out(measured),
+    ]
+    title = f"The paper beside our runs: {'all figures and tables' if name == 'all' else name}"
+    foot = provenance(used, command)
+    if markdown is not None:
+        write_markdown(markdown, title, sections, provenance=foot)
+    return write_page(path, title, sections, provenance=foot)
+
+
+def _scope(protocol: Protocol, measured: Sequence[Measured], used: Sequence[RunRecord]) -> Section:
+    scale = SCALES[protocol.scale]
+    planned = len(protocol.runs(part.experiment for part in measured))
+    finished = sum(record.current for record in used)
+    subset = f"{scale.train_subset:,} training images" if scale.train_subset else "all training images"
+    notes = [
+        f"Scale “{protocol.scale}”: {count(scale.seeds, 'seed')}, {100 * scale.epochs:g} % of the paper's "
+        f"epochs, {100 * scale.width:g} % of its channels, {subset}, batches of {scale.batch_size}, "
+        f"{scale.precision}. {finished} of {count(planned, 'planned run')} finished. Otherwise the protocol "
+        "is the paper's: SGD with momentum 0.8, a constant learning rate, no augmentation. The computations "
+        "of Figures 2 and 3 and Table 1 train no network: “corrinit theory” makes them.",
+    ]
+    if scale.observation != EVERYTHING:
+        notes.append(_observation_in_words(scale.observation))
+    if stand_ins := protocol.stand_ins():
+        told = ", ".join(f"{ours} for {theirs}" for theirs, ours in stand_ins.items())
+        notes.append(f"What is run in place of the paper's networks and data: {told}.")
+    if protocol.scale == "smoke":
+        notes.append(
+            "This scale shows that everything runs. Its numbers say nothing about the paper's, which are "
+            "printed beside them all the same."
+        )
+    if measured:
+        notes.append(_correlation_in_words(protocol.initialization(CORRELATED)))
+    if finished < len(used):
+        notes.append(_older_in_words([record for record in used if not record.current]))
+    if used:
+        notes.append(f"Data: {' / '.join(distinct(used, 'data'))}.")
+    return Section("What was run", (*notes, *coverages(used)))
+
+
+def _observation_in_words(observation: Observation) -> str:
+    """What numbers by epoch and at the end are of."""
+    images = "all" if observation.test_images is None else f"{observation.test_images:,}"
+    often = "" if observation.test_every == 1 else f", every {observation.test_every} epochs"
+    unused = "all" if observation.unused_images is None else f"up to {observation.unused_images:,}"
+    return (
+        f"Test accuracies by epoch are of {images} test images{often}, and between these epochs lie on the "
+        f"line between them; those at the end are of all test images, and of {unused} unused ones."
+    )
+
+
+def _older_in_words(runs: Sequence[RunRecord]) -> str:
+    changes = changes_since(min(run.protocol for run in runs))
+    return (
+        f"{OLDER} marks numbers of {count(len(runs), 'run')} made before a change of the code ({changes}), "
+        "after which the same settings come out otherwise. They stand here until they are made again, and "
+        "are compared with runs from before that change alone."
+    )
+
+
+def _correlation_in_words(correlated: Initialization) -> str:
+    """How strong the R of the correlated rows is, beside the paper's."""
+    correlation = correlated.load_correlation() or default_correlation(KERNEL)
+    independent, total = len(correlation.deviations), correlation.total
+    return (
+        f"R is “{correlated.correlation}”, with a mean off-diagonal correlation of {correlation.mean:.3f}, "
+        f"and {MEAN_CORRELATIONS[RESNET_10]:.2f} in the paper. Its small scale is "
+        f"{(independent / total) ** 0.5:.3f} times He's."
+    )
+
+
+def _claims(findings: Sequence[Finding]) -> Section:
+    families = len({(f.claim.number, f.reading) for f in findings if f.contrasts})
+    criterion = (
+        "Each claim is read twice: as the paper compares, correlated taps at their small scale against "
+        "independent taps at He's scale; and at equal scale, against independent taps at the same small "
+        "scale. The claims are general; what is told is in how many settings (network, data, learning rate, "
+        f"λ) a paired difference is decided, p ≤ {ALPHA:g}, as claimed or the other way. p is Holm-corrected "
+        "over the differences of a claim in one reading, not over claims and readings: if no initialization "
+        f"made any difference, each of the {families} families that are tested here would show one all the "
+        f"same with a chance of up to {100 * ALPHA:g} %, all together up to "
+        f"{min(100, 100 * ALPHA * families):g} %. Settings in which a run diverged on either side are not "
+        "tested."
+    )
+    by_measure: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        by_measure.setdefault((finding.claim.number, finding.measure.name), []).append(finding)
+    rows = tuple(
+        (f"{number} {readings[0].claim.text}", name, *(finding.outcome for finding in readings))
+        for (number, name), readings in by_measure.items()
+    )
+    return Section(
+        "The paper's claims",
+        (criterion, *(_in_words(readings) for readings in by_measure.values())),
+        (Table("Settings in which a difference is decided", ("claim", "measured by", *READINGS), rows),),
+    )
+
+
+def _evidence(findings: Sequence[Finding]) -> list[Section]:
+    """Every difference behind the counts."""
+    rows = tuple(
+        (finding.claim.number, finding.measure.name, finding.reading, *_contrast(finding, contrast))
+        for finding in findings
+        for contrast in finding.contrasts
+    )
+    if not rows:
+        return []
+    header = ("claim", "difference in", "reading", "setting", "difference", "95 % interval", "pairs", "p")
+    return [Section("Evidence for the claims", (), (Table("Differences by setting", header, rows),))]
+
+
+def _in_words(readings: Sequence[Finding]) -> str:
+    """A paragraph on one measure of a claim."""
+    first = readings[0]
+    told = "; ".join(f"{finding.reading}, {finding.outcome}{_numbers(finding)}" for finding in readings)
+    return f"{first.claim.number} {first.claim.text} By {first.measure.name}: {told}."
+
+
+def _numbers(finding: Finding) -> str:
+    if not finding.contrasts:
+        return ""
+    unit = finding.measure.unit
+    if len(finding.contrasts) == 1:
+        setting, difference, low_to_high, pairs, p = _contrast(finding, finding.contrasts[0])
+        return f" ({setting}: {difference}, 95 % interval {low_to_high}, {pairs} pairs, p {p})"
+    means = [finding.measure.factor * contrast.difference.mean for contrast in finding.contrasts]
+    return f" (mean differences from {_signed(min(means))} to {_signed(max(means))} {unit})"
+
+
+def _contrast(finding: Finding, contrast: Contrast) -> tuple[str, str, str, str, str]:
+    """Setting, difference, interval, number of pairs and p of a contrast."""
+    difference, factor = contrast.difference, finding.measure.factor
+    return (
+        contrast.setting,
+        f"{_signed(factor * difference.mean)} {finding.measure.unit}",
+        interval(difference, finding.measure.limit, factor),
+        str(difference.n),
+        p_value(contrast.p),
+    )
+
+
+def _signed(value: float) -> str:
+    return points(value / 100)
+
+
+def _figure_1() -> Section:
+    present = [name for name in MEAN_CORRELATIONS if name in preset_names()]
+    rows = tuple(
+        (name, f"{load_preset(name).mean:.3f}" if name in present else "not packaged", f"{printed:.2f}")
+        for name, printed in MEAN_CORRELATIONS.items()
+    )
+    sources = tuple(_preset_in_words(name) for name in present)
+    return Section(
+        "Figure 1: correlation of taps in trained networks",
+        sources,
+        (
+            Table("Mean off-diagonal correlation", ("preset", "ours", "paper"), rows),
+            *(preset_figure(name, f"Correlation in {name}, by distance and layer") for name in present),
+        ),
+    )
+
+
+def _preset_in_words(name: str) -> str:
+    facts = load_preset(name).provenance
+    told = "; ".join(facts[key] for key in ("network", "training", "data") if key in facts)
+    return f"{name}: {told}; test accuracy {facts.get('test accuracy', 'unknown')}."
+
+
+def _results(measured: Measured) -> Section:
+    experiment = measured.experiment
+    accuracies = tuple(
+        _accuracy_table(measured, lr, f"Test accuracy (%), learning rate {lr:g}")
+        for lr in experiment.learning_rates
+    )
+    drawn = training_figures(measured) if experiment.name.startswith("figure") else ()
+    notes = (experiment.note,) if experiment.note else ()
+    return Section(experiment.title, notes, (*accuracies, _difference_table(measured), *drawn))
+
+
+def _accuracy_table(measured: Measured, lr: float, title: str) -> Table:
+    columns = measured.experiment.columns
+    header = ("", *(text for column in columns for text in (column.label, "paper")))
+    rows = []
+    for row in measured.experiment.rows:
+        cells = [measured.cells[row, column, lr] for column in columns]
+        rows.append((row.label, *(text for cell in cells for text in (_ours(cell), _printed(cell.printed)))))
+    caption = (
+        "Mean ± standard deviation (number of seeds). Rows without a value of the paper are ours: controls "
+        "of the scale, and what comparisons need."
+    )
+    return Table(title, header, tuple(rows), caption)
+
+
+def _difference_table(measured: Measured) -> Table:
+    experiment = measured.experiment
+    several = len(experiment.learning_rates) > 1
+    rows = tuple(
+        (row.label, column.label, *([f"{lr:g}"] if several else []), *_difference(cell))
+        for (row, column, lr), cell in measured.cells.items()
+        if row != experiment.reference(row)
+    )
+    rate = ("lr",) if several else ()
+    return Table(
+        "Differences from the uncorrelated row",
+        ("", "network and data", *rate, "points", "95 % interval", "pairs", "p", "paper"),
+        rows,
+        "In percentage points, paired by seed, with Student's t interval and the p of the paired t test, or "
+        "the anytime-valid ones where the number of seeds was not fixed beforehand; p is Holm-corrected over "
+        "this table. A row is not tested if it or the uncorrelated one diverged.",
+    )
+
+
+def _ours(cell: Cell) -> str:
+    if cell.arm is None:
+        return "none finished" if cell.left_out else "not run"
+    described = cell.arm.summary
+    sd = f" ± {100 * described.sd:.2f}" if described.n > 1 else ""
+    return f"{100 * described.mean:.2f}{sd} ({described.n}){cell.mark}"
+
+
+def _printed(value: Printed | None) -> str:
+    return "–" if value is None else f"{100 * value.mean:.1f} ± {100 * value.sd:.1f}"
+
+
+def _difference(cell: Cell) -> tuple[str, ...]:
+    paper = "–" if cell.printed_difference is None else f"{100 * cell.printed_difference:+.1f}"
+    paper = paper.replace("-", "−")
+    difference = cell.difference
+    if difference is None:
+        return ("not run", "–", "–", "–", paper)
+    mean = points(difference.mean) + cell.difference_mark
+    known = interval(difference) if cell.fair else "no fair sample"
+    return (mean, known, str(difference.n), p_value(cell.p), paper)
+
+
+def _left_out(measured: Sequence[Measured]) -> list[Section]:
+    """Runs that are recorded but take no part, once each."""
+    found = {
+        record.path: (row.label, column.label, str(record.config.seed), str(problem(record)), record.run_id)
+        for part in measured
+        for (row, column, _), cell in part.cells.items()
+        for record in cell.left_out
+    }
+    if not found:
+        return []
+    header = ("initialization", "network and data", "seed", "reason", "run")
+    note = "Means over the runs that remain can flatter an initialization whose other runs diverged."
+    return [Section("Runs left out", (note,), (Table("Reasons", header, tuple(found.values())),))]

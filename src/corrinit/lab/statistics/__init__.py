@@ -1,0 +1,1 @@
+"""Arrays in, frozen estimates and decisions out; nothing of the lab is imported."""

@@ -1,0 +1,204 @@
+"""What a user reads first: the recommendation, the verdicts and the tables."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+from tests.lab.handmade import handmade
+
+from corrinit.lab.comparison.conclusions import conclusions
+from corrinit.lab.comparison.groups import BASELINE, compare, label
+from corrinit.lab.comparison.tuning import SEED
+from corrinit.lab.document.numbers import interval
+from corrinit.lab.experiment.arm import Initialization
+from corrinit.lab.experiment.config import RunConfig
+from corrinit.lab.runs.design import Design, setting_of
+from corrinit.lab.statistics.anytime import Sequential
+from corrinit.lab.statistics.paired import paired_difference
+
+CORRELATED = Initialization("correlated", "paper")
+SMALL = Initialization("kaiming_normal", "correlated")
+AT_HE = Initialization("correlated", "he")
+ORTHOGONAL = Initialization("orthogonal")
+BASE = RunConfig(epochs=4)
+
+
+def runs(gains, *, seeds=range(5), diverged=()):
+    """Runs whose accuracy is 60 % plus the gain of the arm, effects of seeds, and noise of 0.1 points."""
+    noise = np.random.default_rng(0).normal(scale=0.001, size=(len(gains), len(seeds)))
+    return [
+        handmade(
+            replace(BASE, initialization=arm, seed=seed),
+            0.6 + gain + 0.02 * np.sin(seed) + noise[row, seed],
+            loss=float("nan") if (arm, seed) in diverged else 1.0,
+        )
+        for row, (arm, gain) in enumerate(gains.items())
+        for seed in seeds
+    ]
+
+
+@pytest.fixture(autouse=True)
+def undrawn():
+    with mock.patch("corrinit.lab.document.figures.figure_svg", return_value="<svg></svg>"):
+        yield
+
+
+def text(records, **options):
+    (section,) = conclusions(records, **options)
+    return " ".join(section.paragraphs)
+
+
+def test_the_best_of_the_arms_that_win_is_recommended_with_its_line():
+    said = text(runs({BASELINE: 0, CORRELATED: 0.02, ORTHOGONAL: 0.04}))
+    assert "Most accurate of those that beat kaiming_normal: orthogonal." in said
+    assert 'corrinit.initialize(model, method="orthogonal", seed=0)' in said
+
+
+def test_without_a_winner_the_baseline_is_kept():
+    said = text(runs({BASELINE: 0, ORTHOGONAL: -0.03}))
+    assert "No initialization was found to be better than kaiming_normal" in said
+
+
+def test_the_share_of_the_scale_is_told():
+    said = text(runs({BASELINE: 0, SMALL: 0.01, AT_HE: 0.01, CORRELATED: 0.03}))
+    assert "of these 3.0 points are scale" in said.replace("3.00", "3.0").replace("2.9", "3.0")
+    assert "kaiming_normal, small scale: " not in said
+
+
+def test_an_arm_that_diverged_is_no_candidate():
+    gains = {BASELINE: 0, ORTHOGONAL: 0.05}
+    said = text(runs(gains, diverged=[(ORTHOGONAL, 1)]))
+    assert "orthogonal diverged in 1 of 5 runs (seed 1)" in said
+    assert "No initialization was found to be better" in said
+
+
+def test_the_target_can_be_chosen():
+    records = runs({BASELINE: 0, ORTHOGONAL: 0.01})
+    (section,) = conclusions(records, target=0.5)
+    assert any(item.title == "Time to 50 % test accuracy" for item in section.items)
+
+
+def test_seeds_that_were_not_fixed_have_wider_intervals():
+    records = runs({BASELINE: 0, ORTHOGONAL: 0.01})
+    planned = {setting_of(BASE): Design(frozenset({3, 5}))}
+    fixed, anytime = (conclusions(records, designs)[0].items[0] for designs in ({}, planned))
+    low, high = (float(t.rows[1][4].partition(" to ")[0]) for t in (anytime, fixed))
+    assert low < high
+    assert "anytime-valid" in anytime.caption
+    (section,) = conclusions(records, planned)
+    assert section.paragraphs[0].startswith("Planned with 3, then 5 seeds: intervals and p-values")
+
+
+def test_an_arm_that_lacks_planned_seeds_is_looked_at_before_its_end():
+    records = runs({BASELINE: 0}) + runs({ORTHOGONAL: 0.01}, seeds=range(3))
+    planned = {setting_of(BASE): Design(frozenset({5}))}
+    (section,) = conclusions(records, planned)
+    assert section.paragraphs[0].startswith("Planned with 5 seeds: intervals and p-values")
+
+
+def test_the_two_by_two_obeys_seeds_that_were_not_fixed():
+    records = runs({BASELINE: 0, SMALL: 0.01, AT_HE: 0.01, CORRELATED: 0.03})
+    planned = {setting_of(BASE): Design(frozenset({2}), sequential=True)}
+    ((design,),) = (comparison.two_by_twos() for comparison in compare(records, planned))
+    assert {type(effect) for effect in (design.together, *vars(design.effects).values())} == {Sequential}
+
+
+def test_an_interaction_can_be_twice_as_large_as_a_difference():
+    wide = paired_difference([1.9, -0.7], [0.0, 0.0])
+    assert interval(wide, 2.0) == "−200.00 to +200.00"
+    assert interval(wide) == "−100.00 to +100.00"
+
+
+def test_a_difference_is_judged_alike_wherever_it_is_told():
+    """Correlated at its small scale loses 4 points: an interval without 0, and p > 0.05 among the arms."""
+    noise = {BASELINE: (0, 0, 0), CORRELATED: (-0.04, -0.03, -0.05), SMALL: (0.05, -0.05, 0.01)}
+    others = {AT_HE: (0.03, 0.01, -0.06), ORTHOGONAL: (0.02, -0.02, 0.01)}
+    records = [
+        handmade(replace(BASE, initialization=arm, seed=seed), 0.6 + 0.01 * seed + value)
+        for arm, own in (noise | others).items()
+        for seed, value in enumerate(own)
+    ]
+    said = text(records)
+    assert re.search(r"final accuracy −4\.0 points \(.*?−6\.5 to −1\.5\), undecided: p = 0\.081 once", said)
+    assert re.search(
+        r"Both together, .*? by −4\.00 percentage points .*?, which is undecided: p = 0\.081", said
+    )
+    assert "deterioration" not in said
+
+
+@pytest.mark.parametrize(
+    ("interaction", "told"), [((0.028, 0.012, 0.020), False), ((0.021, 0.019, 0.020), True)]
+)
+def test_an_interaction_is_a_fact_only_once_it_is_corrected(interaction, told):
+    """Both intervals exclude 0; corrected for the three effects of the 2×2, p is 0.15 and 0.002."""
+    small, at_he = np.array([0.0, 0.04, -0.04]), np.array([0.01, -0.01, 0.0])
+    gains = {BASELINE: 0 * small, SMALL: small, AT_HE: at_he, CORRELATED: small + at_he + interaction}
+    records = [
+        handmade(replace(BASE, initialization=arm, seed=seed), 0.6 + 0.01 * seed + gain)
+        for arm, own in gains.items()
+        for seed, gain in enumerate(own)
+    ]
+    ((design,),) = (comparison.two_by_twos() for comparison in compare(records))
+    assert design.effects.interaction.low > 0
+    assert ("Correlation does more at the small scale" in text(records)) == told
+
+
+def test_an_unstable_learning_rate_is_named_with_the_remedy():
+    noise = {BASELINE: (0.3, -0.4, 0.1), ORTHOGONAL: (0.3, 0.31, 0.29)}
+    records = [
+        handmade(replace(BASE, initialization=arm, seed=seed), 0.6 + value)
+        for arm, own in noise.items()
+        for seed, value in enumerate(own)
+    ]
+    said = text(records)
+    assert "training ends for kaiming_normal anywhere from 20.0 to 90.0 %" in said
+    assert "choose the rate of each arm with --lr auto" in said
+    assert "unstable" not in text(runs({BASELINE: 0, ORTHOGONAL: 0.01}))
+
+
+def test_nothing_is_recommended_against_the_survivors_of_the_baseline():
+    said = text(runs({BASELINE: 0, ORTHOGONAL: 0.05}, diverged=[(BASELINE, 2)]))
+    assert said.startswith("kaiming_normal diverged in 1 of 5 runs (seed 2): nothing can be tested against")
+    assert "line of code" not in said
+    assert "no fair sample, as the baseline diverged" in said
+
+
+def test_a_two_by_two_with_an_arm_that_diverged_tells_nothing_apart():
+    said = text(runs({BASELINE: 0, SMALL: 0.01, AT_HE: 0.01, CORRELATED: 0.03}, diverged=[(SMALL, 0)]))
+    assert "or one of them diverged, so what correlation does cannot be told" in said
+    assert "Both together" not in said
+
+
+def test_runs_that_came_out_the_same_are_no_finding():
+    own = runs({BASELINE: 0, ORTHOGONAL: 0.02})
+    copies = [
+        replace(record, path=Path(f"copy {record.path}"), config=replace(record.config, initialization=AT_HE))
+        for record in own
+        if record.config.initialization == BASELINE
+    ]
+    (section,) = conclusions([*own, *copies])
+    said = " ".join(section.paragraphs)
+    assert "every run of correlated, He scale came out as that of kaiming_normal did in every epoch" in said
+    assert [row[0] for row in section.items[0].rows] == ["kaiming_normal", "orthogonal"]
+
+
+def test_without_the_baseline_nothing_is_compared():
+    assert f"No run of {label(BASELINE)} is finished" in text(runs({ORTHOGONAL: 0}))
+
+
+def test_if_all_runs_diverge_it_says_so():
+    everything = [(arm, seed) for arm in (BASELINE, ORTHOGONAL) for seed in range(5)]
+    assert text(runs({BASELINE: 0, ORTHOGONAL: 0}, diverged=everything)) == "All 10 runs diverged."
+
+
+def test_learning_rates_that_were_chosen_are_shown():
+    tried = [
+        handmade(replace(BASE, initialization=BASELINE, lr=lr, seed=SEED, tested_on="held_out"), accuracy)
+        for lr, accuracy in ((0.01, 0.5), (0.1, 0.6))
+    ]
+    sections = conclusions([*runs({BASELINE: 0, ORTHOGONAL: 0}), *tried])
+    assert sections[-1].title == "Learning rates"
+    assert sections[-1].items[0].rows == (("kaiming_normal", "50.00", "60.00", "0.1"),)

@@ -1,0 +1,201 @@
+"""Verdicts on the paper's claims, from runs written so that each claim is true, false or open.
+
+Significance is that of fixed, handwritten numbers: no test can raise a false alarm.
+"""
+
+from dataclasses import replace
+
+import pytest
+from scipy.stats import ttest_rel
+from tests.lab.handmade import handmade
+
+from corrinit.lab.comparison.groups import compare
+from corrinit.lab.experiment.config import Initialization, RunConfig
+from corrinit.lab.paper.claims import CLAIMS, judge
+from corrinit.lab.paper.experiments import CORRELATED, INDEPENDENT
+from corrinit.lab.runs.design import Design, setting_of
+from corrinit.lab.statistics.paired import holm
+
+SMALL = Initialization("kaiming_normal", "correlated", CORRELATED.correlation)
+SEEDS = (0, 1, 2)
+NOISE = (0.0, 0.002, -0.001)
+SETTING = RunConfig(data="digits", model="vgg8", epochs=10, lr=0.005)
+PAPER, EQUAL = "as the paper compares", "at equal scale"
+
+
+def runs(gains, *, setting=SETTING, noise=NOISE, **metrics):
+    """An arm per initialization, `gains` above 0.7; the noise belongs to correlated runs alone."""
+    return [
+        handmade(
+            replace(setting, initialization=arm, seed=seed),
+            0.7 + gain + (noise[seed] if arm == CORRELATED else 0) + 0.01 * seed,
+            **{name: value(arm, seed) for name, value in metrics.items()},
+        )
+        for arm, gain in gains.items()
+        for seed in SEEDS
+    ]
+
+
+def found(records, number, reading, measure=0, designs=None):
+    claim = next(claim for claim in CLAIMS if claim.number == number)
+    return next(
+        finding
+        for finding in judge(compare(records, designs), CORRELATED)
+        if (finding.claim, finding.reading, finding.measure) == (claim, reading, claim.measures[measure])
+    )
+
+
+def test_without_runs_nothing_is_tested():
+    findings = judge((), CORRELATED)
+    assert [finding.outcome for finding in findings] == ["not tested"] * 2 * 8
+
+
+class TestGeneralization:
+    @pytest.mark.parametrize(
+        ("gain", "outcome"),
+        [
+            (0.05, "as claimed in its one setting"),
+            (-0.05, "the other way in its one setting"),
+            (0.001, "undecided in its one setting"),
+        ],
+    )
+    def test_outcome(self, gain, outcome):
+        assert found(runs({INDEPENDENT: 0, CORRELATED: gain}), "(i)", PAPER).outcome == outcome
+
+    def test_readings_differ_where_the_scale_does_the_work(self):
+        records = runs({INDEPENDENT: 0, SMALL: 0.05, CORRELATED: 0.05})
+        assert found(records, "(i)", PAPER).outcome == "as claimed in its one setting"
+        assert found(records, "(i)", EQUAL).outcome == "undecided in its one setting"
+
+    def test_without_the_control_equal_scale_is_not_tested(self):
+        records = runs({INDEPENDENT: 0, CORRELATED: 0.05})
+        assert found(records, "(i)", EQUAL).outcome == "not tested"
+
+    def test_numbers_are_the_paired_t_test_with_holm(self):
+        other = replace(SETTING, lr=0.1)
+        ours = [0.05 + noise for noise in NOISE]
+        records = runs({INDEPENDENT: 0, CORRELATED: 0.05}) + runs(
+            {INDEPENDENT: 0, CORRELATED: 0.01}, setting=other
+        )
+        finding = found(records, "(i)", PAPER)
+        expected = [ttest_rel([gain + noise for noise in NOISE], [0, 0, 0]).pvalue for gain in (0.05, 0.01)]
+        by_setting = {contrast.setting: contrast for contrast in finding.contrasts}
+        first, second = by_setting["vgg8, digits, lr 0.005, λ 0"], by_setting["vgg8, digits, lr 0.1, λ 0"]
+        assert first.difference.mean == pytest.approx(sum(ours) / 3)
+        assert (first.p, second.p) == pytest.approx(holm(expected))
+
+    def test_settings_that_disagree_are_counted_both_ways(self):
+        other = replace(SETTING, lr=0.1)
+        records = runs({INDEPENDENT: 0, CORRELATED: 0.05}) + runs(
+            {INDEPENDENT: 0, CORRELATED: -0.05}, setting=other
+        )
+        finding = found(records, "(i)", PAPER)
+        assert finding.outcome == "as claimed in 1, the other way in 1 of 2 settings"
+
+    def test_one_setting_does_not_bear_out_a_general_claim(self):
+        other = replace(SETTING, lr=0.1)
+        records = runs({INDEPENDENT: 0, CORRELATED: 0.05}) + runs(
+            {INDEPENDENT: 0, CORRELATED: 0.001}, setting=other
+        )
+        assert found(records, "(i)", PAPER).outcome == "as claimed in 1 of 2 settings"
+
+    @pytest.mark.parametrize("lost", [INDEPENDENT, CORRELATED])
+    def test_the_survivors_of_a_setting_in_which_runs_diverged_are_not_tested(self, lost):
+        records = runs({INDEPENDENT: 0, CORRELATED: 0.05})
+        records.append(handmade(replace(SETTING, initialization=lost, seed=3), 0.1, loss=float("nan")))
+        assert found(records, "(i)", PAPER).outcome == "not tested"
+
+    def test_seeds_that_were_not_fixed_need_more_evidence(self):
+        records = runs({INDEPENDENT: 0, CORRELATED: 0.05})
+        planned = {setting_of(SETTING): Design(frozenset({2}), sequential=True)}
+        finding = found(records, "(i)", PAPER, designs=planned)
+        assert finding.contrasts[0].p > found(records, "(i)", PAPER).contrasts[0].p
+
+    def test_one_seed_decides_nothing(self):
+        records = [run for run in runs({INDEPENDENT: 0, CORRELATED: 0.3}) if run.config.seed == 0]
+        assert found(records, "(i)", PAPER).outcome == "undecided in its one setting"
+
+    def test_equal_differences_of_a_step_decide_nothing(self):
+        records = runs({INDEPENDENT: 0, CORRELATED: 0.01}, noise=(0, 0, 0))
+        assert found(records, "(i)", PAPER).outcome == "undecided in its one setting"
+
+
+def rising(final, epochs_needed):
+    """A curve that climbs to `final` in a straight line and stays there."""
+    return [final * min(1, epoch / epochs_needed) for epoch in range(1, 11)]
+
+
+class TestConvergence:
+    def test_sooner_is_supported_and_interpolated(self):
+        climbs = {(INDEPENDENT, seed): 8 for seed in SEEDS} | {
+            (CORRELATED, seed): epochs for seed, epochs in zip(SEEDS, (4, 5, 3), strict=True)
+        }
+        records = [
+            handmade(replace(SETTING, initialization=arm, seed=seed), 0.8, curve=rising(0.8, epochs))
+            for (arm, seed), epochs in climbs.items()
+        ]
+        finding = found(records, "(ii)", PAPER)
+        assert finding.contrasts[0].difference.mean == pytest.approx(0.95 * (4 - 8))
+        assert finding.outcome == "as claimed in its one setting"
+        assert found(records, "(ii)", PAPER, measure=1).outcome == "as claimed in its one setting"
+
+    def test_never_reached_counts_as_one_epoch_too_many(self):
+        def curve(arm, seed):
+            return [0.1 + NOISE[seed]] * 10 if arm == CORRELATED else rising(0.8, 2)
+
+        records = runs({INDEPENDENT: 0.1, CORRELATED: -0.6}, curve=curve)
+        (contrast,) = found(records, "(ii)", PAPER).contrasts
+        assert contrast.difference.mean > 11 - 3
+
+
+class TestSignChanges:
+    def test_early_and_overall_are_told_apart(self):
+        def sign_changes(arm, seed):
+            early = 0.3 + NOISE[seed] if arm == CORRELATED else 0.4
+            return [early] + [0.45 + 0.001 * NOISE[seed] * (arm == CORRELATED)] * 9
+
+        records = runs({INDEPENDENT: 0, CORRELATED: 0}, sign_changes=sign_changes)
+        early, overall = (found(records, "(iii)", PAPER, measure).contrasts[0] for measure in (0, 1))
+        assert early.difference.mean == pytest.approx(-0.1 + sum(NOISE) / 3)
+        assert overall.difference.mean == pytest.approx((-0.1 + sum(NOISE) / 3) / 10, abs=1e-5)
+        assert found(records, "(iii)", PAPER).outcome == "as claimed in its one setting"
+
+    def test_what_was_not_measured_is_left_out(self):
+        records = runs({INDEPENDENT: 0, CORRELATED: 0}, sign_changes=lambda arm, seed: float("nan"))
+        assert found(records, "(iii)", PAPER).outcome == "not tested"
+
+
+class TestDiminishedReturns:
+    def test_large_learning_rates(self):
+        records = runs({INDEPENDENT: 0, CORRELATED: 0.06}) + runs(
+            {INDEPENDENT: 0, CORRELATED: 0.01}, setting=replace(SETTING, lr=0.1), noise=(0.001, 0, 0)
+        )
+        finding = found(records, "(iv)", PAPER)
+        (contrast,) = finding.contrasts
+        assert contrast.setting == "vgg8, digits, lr 0.005, λ 0 minus lr 0.1"
+        assert contrast.difference.mean == pytest.approx(0.05 + sum(NOISE) / 3 - 0.001 / 3)
+        assert finding.outcome == "as claimed in its one setting"
+
+    def test_one_learning_rate_tests_nothing(self):
+        assert found(runs({INDEPENDENT: 0, CORRELATED: 0.06}), "(iv)", PAPER).outcome == "not tested"
+
+    def test_l2_with_its_longer_training_is_paired_with_none(self):
+        regularized = replace(SETTING, l2=0.001, epochs=20)
+        records = runs({INDEPENDENT: 0, CORRELATED: 0.01}) + runs(
+            {INDEPENDENT: 0, CORRELATED: 0.06}, setting=regularized, noise=(0.001, 0, 0)
+        )
+        finding = found(records, "(v)", PAPER)
+        assert finding.contrasts[0].difference.mean == pytest.approx(-0.05 + sum(NOISE) / 3 - 0.001 / 3)
+        assert finding.outcome == "the other way in its one setting"
+
+    def test_l2_raises_the_correlation_of_uncorrelated_weights(self):
+        def weights(extra):
+            return lambda arm, seed: 0.1 + extra + NOISE[seed] * (extra > 0) - 0.5 * (arm == CORRELATED)
+
+        gains = {INDEPENDENT: 0, CORRELATED: 0.01}
+        records = runs(gains, weight_correlation=weights(0)) + runs(
+            gains, setting=replace(SETTING, l2=0.001, epochs=20), weight_correlation=weights(0.2)
+        )
+        finding = found(records, "(v)", PAPER, measure=1)
+        assert finding.contrasts[0].difference.mean == pytest.approx(0.2 + sum(NOISE) / 3)
+        assert finding.outcome == "as claimed in its one setting"
