@@ -1,6 +1,7 @@
 """Documents quote recorded runs: they are what the records in `results` give, to the byte."""
 
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,14 @@ def test_the_lines_of_python_in_the_documents_run(code, tmp_path, monkeypatch):
         "train": lambda model, seed: float(seed % 3),
     }
     exec(code, names)  # what the documents say, word for word
+
+
+def test_the_gallery_shows_the_networks_of_its_list():
+    page = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
+    listed = tomllib.loads((ROOT / "experiments" / "gallery.toml").read_text(encoding="utf-8"))["network"]
+    assert len(listed) >= 12
+    assert len({network["package"] for network in listed}) >= 5
+    for network in listed:
+        row = f"| {network['name']} | {network['looks_at']} | {network['package']} {network['version']} |"
+        assert row in page
+        assert network["sha256"] in page

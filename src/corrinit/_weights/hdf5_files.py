@@ -72,7 +72,9 @@ class HDF5File:
         dtype = number_type(name)
         if dtype is None or shape is None:
             return unreadable(shape or (), f"it is of type {name:.40}")
-        if dataset.external or dataset.is_virtual:
+        h5py = needed("h5py", "an HDF5 file, as Keras writes", "keras")
+        creation = dataset.id.get_create_plist()
+        if creation.get_external_count() or creation.get_layout() == h5py.h5d.VIRTUAL:
             return unreadable(shape, "its values are in another file, which is not opened", dtype)
         stored, size = dataset.id.get_storage_size(), prod(shape) * kind.itemsize
         offset = dataset.id.get_offset()
