@@ -1,6 +1,7 @@
 """Documents quote recorded runs: they are what the records in `results` give, to the byte."""
 
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -24,3 +25,14 @@ def test_a_document_is_what_its_command_makes_from_the_records(name, run, monkey
     words = [str(ROOT / word) if word.startswith("results/") else places.get(word, word) for word in words]
     assert run(*words).code == 0
     assert (tmp_path / f"{name}.md").read_text(encoding="utf-8") == committed
+
+
+def test_the_gallery_shows_the_networks_of_its_list():
+    page = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
+    listed = tomllib.loads((ROOT / "experiments" / "gallery.toml").read_text(encoding="utf-8"))["network"]
+    assert len(listed) >= 12
+    assert len({network["package"] for network in listed}) >= 5
+    for network in listed:
+        row = f"| {network['name']} | {network['looks_at']} | {network['package']} {network['version']} |"
+        assert row in page
+        assert network["sha256"] in page

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -35,7 +34,8 @@ def estimate(
     """The correlation and the relative deviations of the taps of trained filters, pooled over the layers.
 
     Args:
-        source: a module, a state dict, or the path of a file, see `corrinit._weights.read_filters`.
+        source: a module, a state dict, the path of a file, or a name on the Hugging Face hub such as
+            `"hf:timm/resnet18.a1_in1k"`, see `corrinit._weights.read_filters`.
         kernel_size: the size to estimate for; default: of the sizes of more than one tap the one that most
             filters have.
         pooling: see `LayerCorrelations.pooled`.
@@ -59,7 +59,7 @@ def estimate(
     SpatialCorrelation(kernel_size=(3, 3), mean=0.26..., deviations=0.99... to 1.00...)
     """
     found = read_filters(source, include=include, exclude=exclude, weights=weights)
-    return _estimate_layers(found, source, kernel_size, with_influence=False).pooled(pooling)
+    return _estimate_layers(found, kernel_size, with_influence=False).pooled(pooling)
 
 
 def estimate_layers(
@@ -87,7 +87,7 @@ def estimate_layers(
         WeightsError: see `estimate`.
     """
     found = read_filters(source, include=include, exclude=exclude, weights=weights)
-    return _estimate_layers(found, source, kernel_size, with_influence=True)
+    return _estimate_layers(found, kernel_size, with_influence=True)
 
 
 def estimate_inputs(images: ArrayLike, kernel_size: Sequence[int]) -> SpatialCorrelation:
@@ -131,7 +131,7 @@ def estimate_inputs(images: ArrayLike, kernel_size: Sequence[int]) -> SpatialCor
 
 
 def _estimate_layers(
-    found: Filters, source: Source, kernel_size: Sequence[int] | None, *, with_influence: bool
+    found: Filters, kernel_size: Sequence[int] | None, *, with_influence: bool
 ) -> LayerCorrelations:
     wanted = _most_common_size(found) if kernel_size is None else kernel_size
     if number_of_taps(wanted) == 1:
@@ -145,7 +145,7 @@ def _estimate_layers(
     if not layers:
         raise _nothing_to_estimate(found, size, skipped)
     skipped += [Skipped(*each) for each in found.left_out]
-    return LayerCorrelations(tuple(layers), size, tuple(skipped), _in_words(source))
+    return LayerCorrelations(tuple(layers), size, tuple(skipped), found.source)
 
 
 def _layer(each: Filter, size: tuple[int, ...], with_influence: bool) -> LayerCorrelation | Skipped:
@@ -234,9 +234,3 @@ def _sizes_in_words(found: Filters) -> str:
     name, reason = found.left_out[0]
     more = f", and {len(found.left_out) - 1} more" if len(found.left_out) > 1 else ""
     return f"{words}; left out are {name}: {reason}{more}"
-
-
-def _in_words(source: Source) -> str:
-    if isinstance(source, (str, os.PathLike)):
-        return os.fspath(source)
-    return "a state dict" if isinstance(source, Mapping) else type(source).__name__

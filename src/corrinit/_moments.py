@@ -48,6 +48,8 @@ def tap_moments(weight: ArrayLike) -> Moments:
         The moments; NaN if the weight holds a value that is not finite, or is too large to be squared.
     """
     values = as_array(weight)
+    if values.strides[0] < values.strides[1]:  # filters count alike in any order: the one they are stored in
+        values = values.swapaxes(0, 1)
     about_zero = _moments_about(values, None)
     if (np.abs(about_zero.mean) > np.sqrt(about_zero.covariance.diagonal().clip(min=0))).any():
         return _moments_about(values, about_zero.mean)
@@ -78,9 +80,8 @@ def mean_by_channel(weight: Array, mean: Vector, linear: Vector, square: Vector)
     by_output: list[Vector] = []
     by_input = np.zeros(inputs)
     squares = 0.0
-    for block in _blocks(weight, mean):
-        filters = block.reshape(-1, len(mean))
-        a, b = linear.astype(block.dtype), square.astype(block.dtype)
+    for filters in _blocks(weight, mean):
+        a, b = linear.astype(filters.dtype), square.astype(filters.dtype)
         values = (np.square(filters @ a) - np.square(filters) @ b).reshape(-1, inputs)
         by_output.append(values.mean(axis=1, dtype=np.float64))
         by_input += values.sum(axis=0)
@@ -114,7 +115,7 @@ def _moments_about(weight: Array, centre: Vector | None) -> Moments:
     filters, taps = weight.shape[0] * weight.shape[1], prod(weight.shape[2:])
     sums, products = np.zeros(taps), np.zeros((taps, taps))
     for block in _blocks(weight, centre):
-        block_sums, block_products = _sums(block.reshape(-1, taps))
+        block_sums, block_products = _sums(block)
         sums += block_sums
         products += block_products
     offset = sums / filters
@@ -140,14 +141,13 @@ def _sums(rows: Array) -> tuple[Vector, Matrix]:
 
 
 def _blocks(weight: Array, centre: Vector | None) -> Iterator[Array]:
-    """Some output channels at a time, one a row; less `centre`, shape (n,)."""
-    rows, precise = weight.reshape(len(weight), -1), _needs_float64(weight, prod(weight.shape[2:]))
-    together = max(1, _BLOCK // rows.shape[1])
-    for first in range(0, len(rows), together):
-        block = _as_float(rows[first : first + together], precise)
-        if centre is not None:
-            block = block - np.tile(centre.astype(block.dtype), weight.shape[1])
-        yield block
+    """The filters of some output channels at a time, one a row; less `centre`, shape (n,)."""
+    taps = prod(weight.shape[2:])
+    precise = _needs_float64(weight, taps)
+    together = max(1, _BLOCK // (weight.shape[1] * taps))
+    for first in range(0, len(weight), together):
+        block = _as_float(weight[first : first + together].reshape(-1, taps), precise)
+        yield block if centre is None else block - centre.astype(block.dtype)
 
 
 def _needs_float64(values: Array, taps: int) -> bool:
@@ -155,5 +155,7 @@ def _needs_float64(values: Array, taps: int) -> bool:
 
 
 def _as_float(values: Array, precise: bool) -> Array:
+    if not values.flags.aligned:  # mapped from any byte of a file; products would copy it time and again
+        values = values.copy(order="K")
     with np.errstate(over="ignore"):
         return values.astype(np.float64 if precise else np.float32, copy=False)

@@ -71,4 +71,4 @@ def warn_caller(message: str, category: type[Warning] = CorrInitWarning) -> None
     frame, level = inspect.currentframe(), 1
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "corrinit":
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, category, stacklevel=level)
+    warnings.warn(one_line(message), category, stacklevel=level)

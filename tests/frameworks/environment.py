@@ -1,12 +1,14 @@
 """The environment of one framework: made, its tests and examples run in it, and removed.
 
 A framework is a folder here that holds `requirements.txt` and `test_*.py`. Comments in its requirements name
-what else it needs, separated by blanks or one a line: the extras of corrinit, the scripts that have to end
-well, and settings of the environment, for each of which tests and scripts run anew.
+what else it needs, separated by blanks or one a line: the extras of corrinit to install, the scripts that
+have to end well, settings of the environment, for each of which tests and scripts run anew, and packages of
+which only the files are wanted, so that nothing they depend on is installed.
 
     # extra: keras
     # example: examples/keras_digits.py
     # setting: KERAS_BACKEND=jax KERAS_BACKEND=torch
+    # files: silero-vad==6.2.3
 
 Tests, the modules of `shared` and the examples are copied out of the checkout, and what they import as
 corrinit is the wheel. Shared versions, torch's among them, are those of constraints.txt.
@@ -39,6 +41,7 @@ class Framework:
         extras: of corrinit.
         examples: scripts, relative to the checkout.
         settings: variables of the environment, `NAME=VALUE`.
+        files: packages to install without what they depend on.
     """
 
     folder: Path
@@ -46,6 +49,7 @@ class Framework:
     extras: tuple[str, ...]
     examples: tuple[Path, ...]
     settings: tuple[str, ...]
+    files: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -67,6 +71,7 @@ class Framework:
             _named(text, "extra"),
             examples,
             _named(text, "setting"),
+            _named(text, "files"),
         )
 
 
@@ -158,6 +163,8 @@ def _install(framework: Framework, wheel: Path, venv: Path) -> Path:
     if (custom := framework.folder / "sitecustomize.py").exists():  # for the examples, which have no conftest
         (packages,) = venv.glob("lib/python*/site-packages")
         shutil.copy(custom, packages)
+    if framework.files:
+        _run([*pip, "--no-deps", *framework.files], venv.parent)
     return python
 
 

@@ -194,8 +194,7 @@ class TestOtherFiles:
         [
             (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
             (b"<!DOCTYPE html><html>", "the download failed"),
-            (b"\x89HDF\r\n\x1a\n" + bytes(9), "an HDF5 file"),
-            (b"\x1c\0\0\0TFL3" + bytes(9), "a TFLite file"),
+            (b"\x08\x01\x12\x80\x08" + bytes(9), "a SavedModel of TensorFlow; save the model as"),
             (b"GGUF\3\0\0\0" + bytes(9), "a GGUF file"),
             (b"\x1f\x8b\x08" + bytes(9), "compressed; unpack it"),
             (bytes(257) + b"ustar" + bytes(300), "a tar archive; unpack it"),

@@ -18,6 +18,7 @@ from corrinit._arrays import Array, is_module
 from corrinit._weights.containers import read_file
 from corrinit._weights.copies import LIKE, without_copies
 from corrinit._weights.filters import Filter, find_filters
+from corrinit._weights.hub import fetch, is_on_hub
 from corrinit._weights.stored_parts import put_together
 from corrinit._weights.stored_tensor import LeftOut
 from corrinit._weights.weight_sets import choose_weights
@@ -33,10 +34,11 @@ Patterns: TypeAlias = str | Sequence[str]
 
 
 class Filters(NamedTuple):
-    """The filters of a network, not yet read, and what was not taken for filters."""
+    """The filters of a network, not yet read, what was not taken for filters, and where they come from."""
 
     filters: list[Filter]
     left_out: list[LeftOut]
+    source: str
 
 
 def named_weights(
@@ -78,8 +80,9 @@ def read_filters(
 
     Args:
         source: a module; a mapping from names to tensors or arrays, such as a state dict, or a checkpoint
-            that holds one; or the path of a file: safetensors or what `torch.save` writes, whole or the index
-            of a sharded one, whatever it is called. Only a module needs torch.
+            that holds one; the path of a file, told apart by what it holds: safetensors or what `torch.save`
+            writes, whole or the index of a sharded one, ONNX, Keras, TFLite, Flax; or a name on the Hugging
+            Face hub, see `corrinit._weights.hub`. Only a module needs torch.
         include: globs of names of weights or layers to take, and no others; a tensor that is named in full is
             taken for filters even where its name and shape do not tell.
         exclude: globs of names to leave out.
@@ -103,12 +106,15 @@ def read_filters(
         kept, copies = without_copies([each for each in filters if each.name in wanted])
         _say_copies(copies, type(source).__name__)
         excluded = [LeftOut(name, "it is excluded") for name in names if name not in wanted]
-        return Filters(kept, copies + excluded)
+        return Filters(kept, copies + excluded, type(source).__name__)
     if isinstance(source, Mapping):
-        return _state_dict_filters(source, "the mapping", include, exclude, weights)
+        found = _state_dict_filters(source, "the mapping", include, exclude, weights)
+        return found._replace(source="a state dict")
     if isinstance(source, (str, os.PathLike)):
-        path = Path(os.fsdecode(source))
-        return _state_dict_filters(read_file(path), str(path), include, exclude, weights)
+        path, name = Path(os.fsdecode(source)), os.fsdecode(source)
+        if is_on_hub(name) and not path.exists():
+            path, name = fetch(name)
+        return _state_dict_filters(read_file(path), name, include, exclude, weights)
     raise WeightsError(
         f"weights are given as {type(source).__name__}; give a module, a mapping from names to arrays, or "
         "the path of a file"
@@ -136,7 +142,7 @@ def _state_dict_filters(
     _say_copies(copies, where)
     left_out = [*averages, *parts, *(each for each in found.left_out if each.name in wanted)]
     excluded = [LeftOut(name, "it is excluded") for name in candidates if name not in wanted]
-    return Filters(kept, [*left_out, *copies, *excluded])
+    return Filters(kept, [*left_out, *copies, *excluded], where)
 
 
 def _say_copies(copies: Sequence[LeftOut], where: str) -> None:

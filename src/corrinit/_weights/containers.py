@@ -14,15 +14,20 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from corrinit._arrays import Array
+from corrinit._weights.flax_files import read_flax
+from corrinit._weights.keras_files import is_keras_archive, read_hdf5, read_keras_archive
 from corrinit._weights.mapped import mapped_values
 from corrinit._weights.number_types import NumberType, number_type
+from corrinit._weights.onnx_files import read_onnx
 from corrinit._weights.stored_tensor import StoredTensor, unreadable
+from corrinit._weights.tflite_files import read_tflite
 from corrinit._weights.torch_files import read_torch_pickles, read_torch_zip
 from corrinit.errors import WeightsError, one_line
 
 KINDS = (
     "safetensors and what torch.save writes (.pt, .pth, .bin, .ckpt, ...), whole or in shards with an index "
-    "(*.safetensors.index.json, *.bin.index.json)"
+    "(*.safetensors.index.json, *.bin.index.json), ONNX, Keras (.keras, .h5), TFLite, "
+    "and MessagePack of Flax"
 )
 """What is read, in words."""
 
@@ -45,8 +50,7 @@ _DTYPES = {
 """The names of `corrinit._weights.number_types` by those in safetensors files."""
 
 _OTHERS = (
-    (rb"\x89HDF\r\n", "an HDF5 file, as Keras writes"),
-    (rb"....TFL3", "a TFLite file"),
+    (rb"\x08\x01\x12", "a SavedModel of TensorFlow; save the model as .keras"),
     (rb"GGUF", "a GGUF file"),
     (rb"\x93NUMPY", "a numpy array"),
     (rb"version https://git-lfs", "a pointer of Git LFS, not the weights: fetch them with git lfs pull"),
@@ -54,6 +58,23 @@ _OTHERS = (
     (rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd", "compressed; unpack it first"),
     (rb".{257}ustar", "a tar archive; unpack it first"),
 )
+
+
+_READERS: tuple[tuple[bytes, Callable[[Path], Any]], ...] = (
+    (rb"\x89HDF\r\n", read_hdf5),
+    (rb"....TFL3", read_tflite),
+    (rb"\x08[\x03-\x20][\x12\x1a\x22\x32\x3a\x42]", read_onnx),  # its version, then one of its next fields
+    (rb"[\x81-\x8f\xde\xdf]", read_flax),  # a map of MessagePack
+)
+
+_FOLDERS = {
+    "a checkpoint of Orbax": (
+        ("_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt"),
+        "restore it and give its arrays as a mapping, or save them with flax.serialization.to_bytes",
+    ),
+    "a SavedModel of TensorFlow": (("saved_model.pb",), "save the model as .keras"),
+}
+"""Folders that hold weights, by the files in them."""
 
 
 def read_file(path: Path, *, shard: bool = False) -> Any:
@@ -72,11 +93,14 @@ def read_file(path: Path, *, shard: bool = False) -> Any:
     if _is_safetensors(head, size):
         return _safetensors(path)
     if head.startswith(b"PK"):
-        return _naming(path, read_torch_zip)
+        return _naming(path, read_keras_archive if is_keras_archive(path) else read_torch_zip)
     if head.startswith(b"\x80"):
         return _naming(path, read_torch_pickles)
     if head.lstrip().startswith(b"{") and not shard:
         return _shards(path, size)
+    for pattern, read in _READERS:
+        if re.match(pattern, head, re.DOTALL):
+            return _naming(path, read)
     for pattern, kind in _OTHERS:
         if re.match(pattern, head, re.DOTALL | re.IGNORECASE):
             raise WeightsError(f"{path} is {kind}; weights are read from {KINDS}")
@@ -87,15 +111,27 @@ def _head(path: Path) -> tuple[bytes, int]:
     """The first bytes of a regular file, and its size; nothing else is opened, as a pipe would wait."""
     try:
         status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise WeightsError(f"{path} is {_folder(path)}")
         if not stat.S_ISREG(status.st_mode):
             raise WeightsError(f"{path} is no regular file")
         with path.open("rb") as file:
             return file.read(_HEAD), status.st_size
     except FileNotFoundError as error:
-        raise WeightsError(f"there is no file {path}") from error
+        on_hub = re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(path)) and not path.parent.exists()
+        hint = f"; to fetch it from the Hugging Face hub, give hf:{path}" if on_hub else ""
+        raise WeightsError(f"there is no file {path}{hint}") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise WeightsError(f"the file {str(path)[:200]} cannot be opened: {reason}") from error
+
+
+def _folder(path: Path) -> str:
+    """What a folder is, and what to give instead of it."""
+    for kind, (marks, remedy) in _FOLDERS.items():
+        if any((path / mark).exists() for mark in marks):
+            return f"{kind}, which is not read; {remedy}"
+    return "a folder; give the file of weights in it"
 
 
 def _naming(path: Path, read: Callable[[Path], Any]) -> Any:
@@ -155,8 +191,9 @@ def _shards(index: Path, size: int) -> dict[str, Any]:
     try:
         if size > _LARGEST_INDEX:
             raise ValueError(f"it has {size:,} bytes")
-        names = list(dict.fromkeys(json.loads(index.read_bytes())["weight_map"].values()))
-        shards = [index.parent / name for name in names]
+        named = json.loads(index.read_bytes())["weight_map"].values()
+        names = (name for each in named for name in ([each] if isinstance(each, str) else each))
+        shards = [index.parent / name for name in dict.fromkeys(names)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{index} is no index of a sharded checkpoint: {error!r}") from error
     found: dict[str, Any] = {}

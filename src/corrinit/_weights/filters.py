@@ -36,6 +36,9 @@ _NEVER = re.compile(
 )
 """Buffers, constants and parameters of other layers."""
 
+_FIXED = re.compile(r"(basis|buffer|window|fft|filt)$", re.IGNORECASE)
+"""What a convolution computes with that was not trained, such as a Fourier transform."""
+
 _DEPTHWISE = re.compile(r"depthwise_kernel$", re.IGNORECASE)
 _CUBES = {27: (3, 3, 3), 125: (5, 5, 5), 343: (7, 7, 7)}
 
@@ -71,7 +74,8 @@ def find_filters(tensors: Tensors, given: Collection[str] = (), *, by_hand: bool
         if reason := _obstacle(tensor):
             found.left_out.append(LeftOut(name, reason))
             continue
-        judged = _judge(_Evidence(name, tensor.shape, _bias(name, tensors), name in given, by_hand, cubes))
+        evidence = _Evidence(name, tensor.shape, _bias(name, tensors), name in given, by_hand, cubes)
+        judged = _told(evidence) if tensor.is_filter else _judge(evidence)
         if judged.layout is None:
             found.left_out.append(LeftOut(name, judged.reason))
             continue
@@ -162,6 +166,16 @@ def _judge(evidence: _Evidence) -> _Judged:
             return _Judged(None, "neither its name nor its shape is that of filters")
         reason = reason or f"its shape {evidence.shape} is that of filters, its name is not"
     return _Judged(layout, reason)
+
+
+def _told(evidence: _Evidence) -> _Judged:
+    """Filters by what the file says, unless they were never trained."""
+    longest = max(evidence.shape[2:])
+    if _FIXED.search(evidence.leaf) and not evidence.given:
+        return _Judged(None, "its name is that of fixed filters")
+    if longest > LONGEST_AXIS and not evidence.given:
+        return _Judged(None, f"an axis of {longest} is long for a kernel: it may be a fixed transform")
+    return _Judged(_Layout(tuple(range(len(evidence.shape)))))
 
 
 def _known_layout(evidence: _Evidence) -> tuple[_Layout, str] | None:

@@ -45,6 +45,8 @@ def put_together(tensors: dict[str, StoredTensor]) -> tuple[dict[str, StoredTens
     Returns:
         The state dict put together, and what was left out of it.
     """
+    if any(tensor.is_filter for tensor in tensors.values()):  # files that tell their filters hold them whole
+        return dict(tensors), []
     parts = _Parts(tensors)
     for name in tensors:
         if _LOW_RANK.search(name):

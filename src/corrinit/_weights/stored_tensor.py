@@ -26,6 +26,8 @@ class StoredTensor:
         read: gives the values, of a type that numpy has: those it lacks are widened to float32.
         place: equal for two tensors of the same values in the same memory; None if that is not known.
         obstacle: why the values cannot be used; empty if they can.
+        is_filter: whether the file says that it is filters, in the order (out, in, k_1, …, k_d); if it does
+            not, names and shapes have to tell.
     """
 
     shape: tuple[int, ...]
@@ -33,6 +35,7 @@ class StoredTensor:
     read: Callable[[], Array]
     place: Hashable = None
     obstacle: str = ""
+    is_filter: bool = False
 
     def computed(self, compute: Callable[[Array], Array], shape: tuple[int, ...]) -> StoredTensor:
         """The tensor that a function makes of this one, of another shape."""

@@ -34,7 +34,9 @@ def estimate(
     """Estimate how the taps of the filters of a network vary: their correlation and deviations.
 
     Args:
-        file: Weights: safetensors or what torch.save writes, whatever the name; or the index of shards.
+        file: Weights: safetensors, what torch.save writes, ONNX, Keras, TFLite or Flax, whatever the name;
+            the index of shards; or, fetched from the Hugging Face hub, hf:OWNER/NAME, timm:NAME or
+            torchvision:NAME.
         output: Correlation file to write.
         kernel_size: Such as 3x3; by default the size with the most filters.
         pooling: How layers come together. filters: standardized, so that all filters count alike; layers:
@@ -51,7 +53,7 @@ def estimate(
 
     if is_correlation_file(file):
         raise CorrInitError(f"{file} is a correlation file already; look at it with corrinit show {file}")
-    if output is not None and output.exists() and output.samefile(file):
+    if output is not None and output.exists() and file.exists() and output.samefile(file):
         raise CorrInitError(f"{output} is the file of weights itself; write the correlation to another")
     with Console(stderr=True).status(f"reading {file}"):
         layers = estimate_layers(

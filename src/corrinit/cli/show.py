@@ -37,7 +37,7 @@ def show(
     """Show a correlation file, or the correlations and deviations in a file of weights.
 
     Args:
-        file: A correlation file, or weights: safetensors or what torch.save writes.
+        file: A correlation file, or weights, see corrinit estimate.
         png: Figure to write: correlation by distance, a line per layer, beside the matrix.
         svg: The same figure as SVG.
         kernel_size: Of weights: such as 3x3; by default the size with the most filters.

@@ -1,0 +1,25 @@
+"""The libraries that some files are read with: they are imported when such a file is opened."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from corrinit.errors import MissingPackageError
+
+
+def needed(module: str, what: str, extra: str) -> Any:
+    """A module of a library that not everybody has.
+
+    Args:
+        module: such as `"onnx.numpy_helper"`.
+        what: what needs it, such as `"an ONNX file"`.
+        extra: of corrinit, with which it is installed.
+
+    Raises:
+        MissingPackageError: if it is not installed, with the command that installs it.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(f"{what} needs {error.name}: pip install 'corrinit[{extra}]'") from error

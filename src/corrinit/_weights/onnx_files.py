@@ -1,0 +1,157 @@
+"""The filters in an ONNX file: the constants that its graph gives to convolutions.
+
+The graph says what is a filter and how its axes lie, so no name has to be believed. Nothing of it is run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from corrinit._weights.libraries import needed
+from corrinit._weights.onnx_constants import computed_constant, dequantized, stored_constant
+from corrinit._weights.stored_tensor import StoredTensor, unreadable
+from corrinit.errors import WeightsError
+
+_WEIGHT_INPUT = {
+    "Conv": 1,
+    "ConvTranspose": 1,
+    "FusedConv": 1,
+    "DeformConv": 1,
+    "ConvInteger": 1,
+    "QLinearConv": 3,
+}
+"""Which input of a node are the filters: (out, in, k_1, …, k_d), of `ConvTranspose` (in, out, …)."""
+
+_ANONYMOUS = re.compile(r"((onnx::\w+|const_fold_opt_)_)?\d+|", re.IGNORECASE)
+"""Names that exporters number through, and no name at all."""
+
+
+def read_onnx(path: Path) -> dict[str, StoredTensor]:
+    """The filters in an ONNX file, by the names of their tensors, and other constants of as many axes.
+
+    Raises:
+        WeightsError: if the file is damaged.
+        MissingPackageError: if the library `onnx` is not installed.
+    """
+    onnx = needed("onnx", "an ONNX file", "onnx")
+    message = needed("google.protobuf.message", "an ONNX file", "onnx")
+    try:
+        model = onnx.ModelProto.FromString(path.read_bytes())
+        if model.functions:
+            model = needed("onnx.inliner", "an ONNX file", "onnx").inline_local_functions(model)
+    except (message.DecodeError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"{path} is no ONNX file, or damaged: {error}") from error
+    if not model.graph.node:
+        raise WeightsError(f"{path} is an ONNX file without a graph, or damaged")
+    found = _Found(path.parent)
+    found.graph(model.graph, {}, {}, "")
+    for name, other in found.others.items():
+        if other.place not in found.used:
+            found.tensors.setdefault(name, unreadable(other.shape, "no convolution of the graph uses it"))
+    return found.tensors
+
+
+class _Found:
+    """The filters found while a graph is gone through."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.tensors: dict[str, StoredTensor] = {}
+        self.others: dict[str, StoredTensor] = {}
+        self.used: set[str] = set()
+
+    def graph(
+        self, graph: Any, around: Mapping[str, StoredTensor], makers: Mapping[str, str], path: str
+    ) -> None:
+        """Go through a graph, or one inside a node of another.
+
+        Args:
+            graph: the message.
+            around: the constants of the graph that it lies in.
+            makers: the operators that make the other tensors there.
+            path: where it lies.
+        """
+        constants, makers = dict(around), dict(makers)
+        stored = {tensor.name: tensor for tensor in graph.initializer}
+        stored |= {node.output[0]: tensor for node in graph.node for tensor in _constant(node)}
+        for name, tensor in stored.items():
+            constants[name] = replace(stored_constant(tensor, self.folder), place=(path, name))
+        for sparse in graph.sparse_initializer:
+            constants[sparse.values.name] = unreadable(tuple(sparse.dims), "it is sparse")
+        for name in stored:
+            if len(constants[name].shape) >= 3:
+                self.others[path + name] = constants[name]
+        for node in graph.node:
+            if node.op_type != "Constant" and (value := computed_constant(node, constants)) is not None:
+                constants[node.output[0]] = value
+                self.used |= set(node.input)
+            makers |= dict.fromkeys(node.output, node.op_type)
+            if "Conv" in node.op_type:
+                self.used |= set(node.input)
+                self.convolution(node, constants, makers, path)
+            for attribute in node.attribute:
+                for inner in (attribute.g, *attribute.graphs):
+                    if inner.node:
+                        self.graph(
+                            inner, constants, makers, f"{path}{node.name or node.op_type}.{attribute.name}."
+                        )
+
+    def convolution(
+        self, node: Any, constants: Mapping[str, StoredTensor], makers: Mapping[str, str], path: str
+    ) -> None:
+        """Take the filters of a convolution, unless another one has them too."""
+        index = _WEIGHT_INPUT.get(node.op_type)
+        if index is None:
+            for given in node.input:
+                if given in constants and len(constants[given].shape) >= 3:
+                    reason = f"the operator {node.op_type} is not known"
+                    self.tensors[path + given] = unreadable(constants[given].shape, reason)
+            return
+        given = node.input[index] if len(node.input) > index else ""
+        weight = constants.get(given)
+        name = path + _name(node, given)
+        if weight is None:
+            maker = makers.get(given)
+            reason = f"it is computed by {maker}" if maker else "it is an input of the graph, or missing"
+            self.tensors[name] = unreadable((0, 0, 0), reason)
+            return
+        if node.op_type in ("ConvInteger", "QLinearConv"):
+            weight = _rescaled(node, weight, given, constants)
+        if node.op_type == "ConvTranspose" and len(weight.shape) > 1:
+            swapped = (weight.shape[1], weight.shape[0], *weight.shape[2:])
+            weight = weight.computed(lambda array: np.swapaxes(array, 0, 1), swapped)
+        if name in self.tensors and self.tensors[name].place != weight.place:
+            name = f"{name} of {node.name or len(self.tensors)}"
+        self.tensors[name] = replace(weight, is_filter=True)
+
+
+def _constant(node: Any) -> list[Any]:
+    """The tensor in a node `Constant`; numbers that stand there otherwise are too few for filters."""
+    if node.op_type != "Constant":
+        return []
+    return [attribute.t for attribute in node.attribute if attribute.name == "value"]
+
+
+def _name(node: Any, given: str) -> str:
+    """The name of a weight; where its tensor has none, that of the node, such as `/layer1/conv1/Conv`."""
+    if not _ANONYMOUS.fullmatch(given) or not node.name:
+        return given or node.op_type
+    return node.name.strip("/").removesuffix("/Conv").replace("/", ".") + ".weight"
+
+
+def _rescaled(
+    node: Any, weight: StoredTensor, name: str, constants: Mapping[str, StoredTensor]
+) -> StoredTensor:
+    """Filters of integers times their scale: an input of the node, or a constant that is named after them."""
+    names = [*node.input, *[""] * 9]
+    stem = name.removesuffix("_quantized")
+    scale, zero = (names[4], names[5]) if node.op_type == "QLinearConv" else (f"{stem}_scale", names[3])
+    if scale not in constants:
+        return unreadable(weight.shape, "it is quantized, and its scale is not stored beside it")
+    return dequantized(weight, constants[scale], constants.get(zero), axis=0)
