@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from corrinit.lab.comparison.conclusions import conclusions
 from corrinit.lab.document.page import Table
+
+from corrinit.lab.comparison.conclusions import conclusions
 from corrinit.lab.runs.design import designs
 from corrinit.lab.runs.record import read_runs
 

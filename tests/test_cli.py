@@ -488,7 +488,7 @@ class TestProcess:
             check=False,
         )
         assert ended.returncode == 2
-        assert ended.stderr == 'error: the corrinit command needs cyclopts: pip install "corrinit[lab]"\n'
+        assert ended.stderr == 'error: the corrinit command needs cyclopts: pip install "corrinit[cli]"\n'
 
 
 @pytest.mark.parametrize(

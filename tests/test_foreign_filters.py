@@ -11,7 +11,7 @@ from torch.nn.init import calculate_gain
 from corrinit import SpatialCorrelation, kernels
 from corrinit._filters import Channels, correlate, correlation_of_kernels, gain_of
 from corrinit._planning.gains import gain_of as gain_in_torch
-from corrinit.errors import CorrelationError, MissingPackageError
+from corrinit.errors import CorrelationError, MissingLibraryError
 
 
 @pytest.mark.parametrize("name", ["linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu"])
@@ -60,5 +60,5 @@ def test_fan_modes():
 def test_a_framework_that_is_missing_is_named_with_the_line_to_paste(module, package, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.delitem(sys.modules, f"corrinit.{module}", raising=False)
-    with pytest.raises(MissingPackageError, match=rf"needs {package}: pip install 'corrinit\[{module}\]'"):
+    with pytest.raises(MissingLibraryError, match=rf"needs {package}: pip install 'corrinit\[{module}\]'"):
         __import__(f"corrinit.{module}")

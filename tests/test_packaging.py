@@ -3,9 +3,9 @@
 import re
 import shutil
 import subprocess
+import tomllib
 
 import pytest
-import tomllib
 from tests.pages import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

@@ -1,78 +1,42 @@
 """Initialize convolutional networks with the spatial correlation that trained filters have.
 
-The names in `__all__` are the public ones. They are imported with numpy and torch when first used, so that
-`corrinit --help` and the reading of correlations and reports stay quick.
+The public names are those that `__init__.pyi` imports. They are imported when first used, so that
+`corrinit --help` and the reading of correlations and reports stay quick, and what needs no torch works
+without it.
 """
 
 from __future__ import annotations
 
+import ast
 from importlib import import_module
-from typing import TYPE_CHECKING
-
-from corrinit.errors import CorrInitError, CorrInitWarning
-
-if TYPE_CHECKING:
-    from corrinit._correlation import SpatialCorrelation
-    from corrinit._correlation_io import load_correlation, save_correlation
-    from corrinit._estimation import estimate, estimate_inputs, estimate_layers
-    from corrinit._init import correlated_kaiming_normal_, correlated_normal_, correlated_xavier_normal_
-    from corrinit._input_channels import adapt_inputs
-    from corrinit._layers.unknown_layers import ConvolutionLike
-    from corrinit._monitor import GradientMonitor
-    from corrinit._planning import initialize, plan
-    from corrinit._scale import signal_scale
-    from corrinit.lab.comparison.user_loops import compare
-
-__all__ = [
-    "SpatialCorrelation",
-    "initialize",
-    "plan",
-    "adapt_inputs",
-    "ConvolutionLike",
-    "correlated_normal_",
-    "correlated_kaiming_normal_",
-    "correlated_xavier_normal_",
-    "signal_scale",
-    "estimate",
-    "estimate_layers",
-    "estimate_inputs",
-    "save_correlation",
-    "load_correlation",
-    "GradientMonitor",
-    "compare",
-    "CorrInitError",
-    "CorrInitWarning",
-]
+from importlib.metadata import version
+from pathlib import Path
 
 _HOME_OF = {
-    "SpatialCorrelation": "_correlation",
-    "initialize": "_planning",
-    "plan": "_planning",
-    "adapt_inputs": "_input_channels",
-    "ConvolutionLike": "_layers.unknown_layers",
-    "correlated_normal_": "_init",
-    "correlated_kaiming_normal_": "_init",
-    "correlated_xavier_normal_": "_init",
-    "signal_scale": "_scale",
-    "estimate": "_estimation",
-    "estimate_layers": "_estimation",
-    "estimate_inputs": "_estimation",
-    "save_correlation": "_correlation_io",
-    "load_correlation": "_correlation_io",
-    "GradientMonitor": "_monitor",
-    "compare": "lab.comparison.user_loops",
+    imported.name: statement.module
+    for statement in ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")).body
+    if isinstance(statement, ast.ImportFrom) and statement.module is not None
+    for imported in statement.names
 }
+"""The module of each public name, in their order; of modules the package itself."""
 
-
-_MODULES = ("kernels", "methods", "presets", "lightning", "transformers")
+__all__ = list(_HOME_OF)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> object:
-    if name in _MODULES:
-        return import_module(f"{__name__}.{name}")
-    if name not in _HOME_OF:
+    if name == "__version__":
+        return version(__name__)
+    home = _HOME_OF.get(name)
+    if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    try:
+        if home == __name__:
+            return import_module(f"{home}.{name}")
+        value = getattr(import_module(home), name)
+    except ModuleNotFoundError as error:
+        from corrinit.errors import missing_library
+
+        raise missing_library(f"{__name__}.{name}", error) from error
     globals()[name] = value
     return value
 

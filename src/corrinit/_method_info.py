@@ -21,27 +21,47 @@ class MethodInfo:
         own_scale: what its own scale is called among those that others can be run at; None if it is none.
         needs_images: whether it looks at training images.
         uses_correlation: whether it draws with the R that the caller gives.
+        source: where it was published.
     """
 
     own_scale: str | None = None
     needs_images: bool = False
     uses_correlation: bool = False
+    source: str = ""
 
+
+_GLOROT = "Glorot & Bengio 2010, Understanding the difficulty of training deep feedforward neural networks"
 
 BUILT_IN: dict[str, MethodInfo] = {
-    "kaiming_normal": MethodInfo(own_scale="he"),
-    "correlated": MethodInfo(own_scale="paper", uses_correlation=True),
-    "pytorch_default": MethodInfo(),
-    "kaiming_uniform": MethodInfo(own_scale="he"),
-    "xavier_normal": MethodInfo(),
-    "xavier_uniform": MethodInfo(),
-    "truncated_normal": MethodInfo(),
-    "orthogonal": MethodInfo(),
-    "delta_orthogonal": MethodInfo(),
-    "dirac": MethodInfo(),
-    "lsuv": MethodInfo(needs_images=True),
-    "convolutional_covariance": MethodInfo(own_scale="he"),
-    "patch_whitening": MethodInfo(needs_images=True),
+    "kaiming_normal": MethodInfo(own_scale="he", source="He et al. 2015, Delving deep into rectifiers"),
+    "correlated": MethodInfo(
+        own_scale="paper",
+        uses_correlation=True,
+        source="Schneider, Correlated initialization for correlated data, Algorithm 1",
+    ),
+    "pytorch_default": MethodInfo(
+        source="PyTorch, torch.nn.modules.conv; LeCun et al. 1998, Efficient backprop"
+    ),
+    "kaiming_uniform": MethodInfo(own_scale="he", source="He et al. 2015, Delving deep into rectifiers"),
+    "xavier_normal": MethodInfo(source=_GLOROT),
+    "xavier_uniform": MethodInfo(source=_GLOROT),
+    "truncated_normal": MethodInfo(source="Liu et al. 2022, A ConvNet for the 2020s; timm's trunc_normal_"),
+    "orthogonal": MethodInfo(
+        source="Saxe, McClelland & Ganguli 2014, Exact solutions to the nonlinear dynamics of learning"
+    ),
+    "delta_orthogonal": MethodInfo(
+        source="Xiao et al. 2018, Dynamical isometry and a mean field theory of CNNs"
+    ),
+    "dirac": MethodInfo(source="Zagoruyko & Komodakis 2017, DiracNets; torch.nn.init.dirac_"),
+    "lsuv": MethodInfo(needs_images=True, source="Mishkin & Matas 2016, All you need is a good init"),
+    "convolutional_covariance": MethodInfo(
+        own_scale="he",
+        source="Trockman, Willmott & Kolter 2023, Understanding the covariance structure of conv. filters",
+    ),
+    "patch_whitening": MethodInfo(
+        needs_images=True,
+        source="Coates & Ng 2011, The importance of encoding versus training; Jordan 2024, 94 % on CIFAR-10",
+    ),
 }
 """What the methods of the package declare, to be known without loading them."""
 

@@ -58,12 +58,40 @@ class MissingLibraryError(CorrInitError, ImportError):
     """A library that is asked for is not installed; the message has the line that installs it."""
 
 
-class MissingPackageError(CorrInitError, ImportError):
-    """A package that what was asked for needs is not installed; the message says how to install it."""
-
-
 class CorrInitWarning(UserWarning):
     """Something was approximated; the message says what, and by how much."""
+
+
+_EXTRA_OF = {
+    **{library: library for library in ("torch", "jax", "keras", "onnx")},
+    **dict.fromkeys(("cyclopts", "rich"), "cli"),
+}
+"""The extra that installs a library; all others are of the lab."""
+
+_TORCH = (
+    "; for the CPU alone before it: pip install torch --index-url https://download.pytorch.org/whl/cpu; for "
+    "CUDA: pip install torch on Linux, elsewhere the line of https://pytorch.org/get-started"
+)
+
+
+def missing_library(what: str, error: ModuleNotFoundError) -> ModuleNotFoundError | MissingLibraryError:
+    """The error to raise where a library is missing: the given one if a module of corrinit itself is.
+
+    Args:
+        what: what needs it.
+        error: of the import.
+
+    >>> raise missing_library("the lab", ModuleNotFoundError(name="scipy.stats"))
+    Traceback (most recent call last):
+    corrinit.errors.MissingLibraryError: the lab needs scipy: pip install "corrinit[lab]"
+    """
+    library = (error.name or "").partition(".")[0]
+    if library in ("", "corrinit"):
+        return error
+    extra = _EXTRA_OF.get(library, "lab")
+    return MissingLibraryError(
+        f'{what} needs {library}: pip install "corrinit[{extra}]"{_TORCH if library == "torch" else ""}'
+    )
 
 
 def warn_caller(message: str, category: type[Warning] = CorrInitWarning) -> None:

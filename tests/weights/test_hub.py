@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 
 import corrinit
 from corrinit._weights.hub import fetch, is_on_hub
-from corrinit.errors import MissingPackageError, WeightsError
+from corrinit.errors import MissingLibraryError, WeightsError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -107,7 +107,7 @@ class TestFetch:
 
     def test_without_the_library(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-        with pytest.raises(MissingPackageError, match=re.escape("pip install 'corrinit[hub]'")):
+        with pytest.raises(MissingLibraryError, match=re.escape("pip install 'corrinit[hub]'")):
             fetch("hf:owner/net")
 
 

@@ -14,7 +14,7 @@ import corrinit
 from corrinit._weights import named_weights, read_filters
 from corrinit._weights.filters import find_filters
 from corrinit._weights.stored_tensor import in_memory
-from corrinit.errors import MissingPackageError, WeightsError
+from corrinit.errors import MissingLibraryError, WeightsError
 
 
 def packed(value):
@@ -123,7 +123,7 @@ class TestMissingLibraries:
     def test_are_named_with_the_extra(self, tmp_path, monkeypatch, content, library, extra):
         monkeypatch.setitem(sys.modules, library, None)
         (tmp_path / "model").write_bytes(content)
-        with pytest.raises(MissingPackageError, match=rf"needs {library}: pip install 'corrinit\[{extra}\]'"):
+        with pytest.raises(MissingLibraryError, match=rf"needs {library}: pip install 'corrinit\[{extra}\]'"):
             corrinit.estimate(tmp_path / "model")
 
 

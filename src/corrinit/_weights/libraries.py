@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from corrinit.errors import MissingPackageError
+from corrinit.errors import MissingLibraryError
 
 
 def needed(module: str, what: str, extra: str) -> Any:
@@ -17,9 +17,9 @@ def needed(module: str, what: str, extra: str) -> Any:
         extra: of corrinit, with which it is installed.
 
     Raises:
-        MissingPackageError: if it is not installed, with the command that installs it.
+        MissingLibraryError: if it is not installed, with the command that installs it.
     """
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        raise MissingPackageError(f"{what} needs {error.name}: pip install 'corrinit[{extra}]'") from error
+        raise MissingLibraryError(f"{what} needs {error.name}: pip install 'corrinit[{extra}]'") from error

@@ -46,7 +46,7 @@ def read_tflite(path: Path) -> dict[str, StoredTensor]:
 
     Raises:
         WeightsError: if the file is damaged.
-        MissingPackageError: if the library `tflite` is not installed.
+        MissingLibraryError: if the library `tflite` is not installed.
     """
     schema = needed("tflite", "a TFLite file", "tflite")
     try:

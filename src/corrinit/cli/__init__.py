@@ -11,16 +11,18 @@ import warnings
 from collections.abc import Sequence
 from io import TextIOWrapper
 
-from corrinit.errors import CorrInitError, CorrInitWarning, one_line
+from corrinit import __version__
+from corrinit.errors import CorrInitError, CorrInitWarning, missing_library, one_line
 
 try:
     from cyclopts import App
 except ModuleNotFoundError as error:
-    sys.stderr.write(f'error: the corrinit command needs {error.name}: pip install "corrinit[lab]"\n')
+    sys.stderr.write(f"error: {missing_library('the corrinit command', error)}\n")
     raise SystemExit(2) from error
 
 app = App(
     name="corrinit",
+    version=__version__,
     help="Initialize convolutional networks with the spatial correlation that trained filters have.",
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
@@ -81,6 +83,12 @@ app.command(
     help_epilogue="Example: corrinit runs model=vgg8 lr=0.1 --output runs.csv",
 )
 app.command("corrinit.cli.theory:theory", help="Compute and draw the paper's theory, errors corrected.")
+app.command("corrinit.cli.listings:methods", help="List the initialization methods by name.")
+app.command(
+    "corrinit.cli.listings:presets",
+    help="List the correlations of trained networks that come with corrinit.",
+)
+app.register_install_completion_command(help="Install completion of commands and options for this shell.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -99,18 +107,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except (CorrInitError, OSError) as error:
             _exit(2, f"error: {one_line(error)}")
         except ImportError as error:
-            if (library := _missing_library(error)) is None:
+            if (missing := _missing_module(error)) is None:
                 raise
-            _exit(2, f'error: this command needs {library}: pip install "corrinit[lab]"')
+            _exit(2, f"error: {missing_library('this command', missing)}")
         except KeyboardInterrupt:
             _exit(130, "interrupted")
 
 
-def _missing_library(error: BaseException | None) -> str | None:
-    """The library that is not installed, if that is why an import failed; None if the fault is ours."""
+def _missing_module(error: BaseException | None) -> ModuleNotFoundError | None:
+    """The import of a library that is not installed, if that is what failed; None if the fault is ours."""
     while error is not None:
         if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("corrinit"):
-            return error.name
+            return error
         error = error.__cause__
     return None
 

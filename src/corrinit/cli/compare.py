@@ -11,6 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from corrinit.cli.check import checked, require_different
+from corrinit.cli.json_output import AsJson, print_json, section_record
 from corrinit.cli.progress import carry_out, require_success
 from corrinit.errors import ConfigError
 from corrinit.lab.comparison.conclusions import conclusions
@@ -48,6 +49,7 @@ def compare(
     jobs: int = 2,
     runs: Path = Path("runs"),
     output: Annotated[Path, Parameter(alias="-o")] = Path("report.html"),
+    as_json: AsJson = False,
 ) -> None:
     """Compare initializations of a network on your data, each from the same seeds.
 
@@ -80,6 +82,7 @@ def compare(
         jobs: Runs at a time, each in its own process.
         runs: Folder of the run records.
         output: The report, one HTML file.
+        as_json: Print the summary as JSON instead of tables; progress goes to the other stream as ever.
     """
     if target is not None and not 0 < target < 1:
         raise ConfigError(f"target is {target:g}; it is an accuracy between 0 and 1, such as 0.8")
@@ -119,10 +122,20 @@ def compare(
     if outcome.records:
         command = shlex.join(["corrinit", *sys.argv[1:]])
         planned = designs([runs])
-        sys.stdout.write("\n".join(coverages(records)) + "\n\n")
-        show(conclusions(records, planned, target=target))
+        said = conclusions(records, planned, target=target, command=command)
         report = write_report(records, output, command=command, designs=planned, target=target)
-        sys.stdout.write(f"{report}\n")
+        if as_json:
+            print_json(
+                {
+                    "coverage": coverages(records),
+                    "sections": [section_record(section) for section in said],
+                    "report": report,
+                }
+            )
+        else:
+            sys.stdout.write("\n".join(coverages(records)) + "\n\n")
+            show(said)
+            sys.stdout.write(f"{report}\n")
     require_success(outcome)
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import numpy as np
@@ -13,6 +14,7 @@ from cyclopts import Parameter
 
 if TYPE_CHECKING:
     from corrinit._correlation import SpatialCorrelation
+    from corrinit.lab.document.blocks import Section, Table
 
 AsJson: TypeAlias = Annotated[bool, Parameter(name="--json", negative="")]
 """The option, alike in every command."""
@@ -32,6 +34,29 @@ def correlation_record(correlation: SpatialCorrelation) -> dict[str, Any]:
         "deviations": correlation.deviations,
         "profile": [point._asdict() for point in correlation.profile()],
         "provenance": correlation.provenance,
+    }
+
+
+def table_record(table: Table) -> dict[str, Any]:
+    """A table of a report by names, its cells the text that they are there."""
+    return {
+        "title": table.title,
+        "caption": table.caption,
+        "rows": [dict(zip(table.header, row, strict=True)) for row in table.rows],
+    }
+
+
+def section_record(section: Section) -> dict[str, Any]:
+    """A part of a report by names; figures are left to the page."""
+    from corrinit.lab.document.blocks import Card, Table
+
+    return {
+        "title": section.title,
+        "cards": [
+            asdict(item) | {"facts": dict(item.facts)} for item in section.items if isinstance(item, Card)
+        ],
+        "tables": [table_record(item) for item in section.items if isinstance(item, Table)],
+        "paragraphs": section.paragraphs,
     }
 
 

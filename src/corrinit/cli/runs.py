@@ -12,13 +12,14 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from corrinit.cli.json_output import AsJson, print_json
 from corrinit.errors import ConfigError, one_line
 from corrinit.lab.comparison.groups import label
 from corrinit.lab.document.numbers import count
 from corrinit.lab.experiment.config import to_toml
 from corrinit.lab.runs.check import check_records
 from corrinit.lab.runs.record import RunRecord, read_runs
-from corrinit.lab.runs.table import export, select
+from corrinit.lab.runs.table import export, select, table
 
 COLUMNS = ("run", "data", "model", "initialization", "seed", "lr", "L2", "epochs", "accuracy", "protocol")
 OBSERVED = {
@@ -36,6 +37,7 @@ def runs(
     by_epoch: bool = False,
     toml: bool = False,
     check: bool = False,
+    as_json: AsJson = False,
 ) -> None:
     """List recorded runs.
 
@@ -47,15 +49,16 @@ def runs(
             protocol, such as protocol=1; one is listed as replaced if the run would come out otherwise today.
         folder: Where the records are, at any depth.
         output: Write all settings and results to this .csv or .parquet file, instead of listing.
-        by_epoch: In that file, a row for each epoch instead of one for each run.
+        by_epoch: In that file, or as JSON, a row for each epoch instead of one for each run.
         toml: Print the runs as experiment files, instead of listing.
         check: Instead of listing, name what is damaged, misnamed, orphaned, left over or of an older
             protocol, and how to mend it. Nothing is changed. Exit code 1: a record is not as it should be.
+        as_json: Print JSON instead of tables: all settings and results of each run, or what was found.
     """
     if not folder.is_dir():
         raise ConfigError(f"there is no folder {folder}; name that of the records with --folder")
     if check:
-        _check(folder)
+        _check(folder, as_json)
         return
     records, faults = read_runs(folder)
     chosen = select(records, conditions)
@@ -66,16 +69,21 @@ def runs(
         sys.stdout.write(f"{output}\n")
     elif toml:
         sys.stdout.write("\n".join(to_toml(record.config) for record in chosen))
+    elif as_json:
+        print_json(table(chosen, by_epoch=by_epoch).to_pylist())
     else:
         _list(chosen)
 
 
-def _check(folder: Path) -> None:
+def _check(folder: Path, as_json: bool) -> None:
     found = check_records(folder)
-    for finding in found:
-        sys.stdout.write(f"{one_line(finding)}\n")
     wrong = sum(not finding.harmless for finding in found)
-    sys.stdout.write(f"{count(len(found), 'finding')}; {count(wrong, 'record')} not as it should be\n")
+    if as_json:
+        print_json([{**vars(each), "harmless": each.harmless} for each in found])
+    else:
+        for finding in found:
+            sys.stdout.write(f"{one_line(finding)}\n")
+        sys.stdout.write(f"{count(len(found), 'finding')}; {count(wrong, 'record')} not as it should be\n")
     if wrong:
         raise SystemExit(1)
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import datetime
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from corrinit.cli.json_output import AsJson, print_json, table_record
 from corrinit.errors import ConfigError
 
 if TYPE_CHECKING:
+    from corrinit.lab.document.blocks import Table
     from corrinit.lab.theory.inputs import Setting
     from corrinit.lab.theory.page import Contents
 
@@ -38,6 +41,7 @@ def everything(
     markdown: Annotated[
         Path | None, Parameter(help="Also write the tables of theory.md and errata.md in this folder.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Compute and draw the paper's theory, with its errors corrected."""
     if not all_:
@@ -49,14 +53,17 @@ def everything(
     with contents.one_thread():
         inputs = setting.real(data)
         parts = contents.single_filter(inputs) + contents.layers(inputs) + contents.errata_section()
-        _publish(parts, inputs, output, png, ("reach", "spectrum", "table-1", "real-images"))
+        _publish(parts, inputs, output, png, ("reach", "spectrum", "table-1", "real-images"), as_json)
         if markdown is not None:
             for path in documents.write_documents(markdown, parts.tables, inputs):
-                sys.stdout.write(f"{path}\n")
+                if not as_json:
+                    sys.stdout.write(f"{path}\n")
 
 
 @theory.command(name="single-filter")
-def single_filter(*, data: Data = "digits", output: Output = PAGE, png: Png = None) -> None:
+def single_filter(
+    *, data: Data = "digits", output: Output = PAGE, png: Png = None, as_json: AsJson = False
+) -> None:
     """Section 3: gradient descent of one filter; Figures 2 and 3."""
     from corrinit.lab.theory import inputs as setting
     from corrinit.lab.theory import page as contents
@@ -64,11 +71,13 @@ def single_filter(*, data: Data = "digits", output: Output = PAGE, png: Png = No
     with contents.one_thread():
         inputs = setting.real(data)
         parts = contents.single_filter(inputs)
-    _publish(parts, inputs, output, png, tuple(parts.tables))
+    _publish(parts, inputs, output, png, tuple(parts.tables), as_json)
 
 
 @theory.command
-def variance(*, data: Data = "digits", output: Output = PAGE, png: Png = None) -> None:
+def variance(
+    *, data: Data = "digits", output: Output = PAGE, png: Png = None, as_json: AsJson = False
+) -> None:
     """Section 4: the signal through layers; Table 1."""
     from corrinit.lab.theory import inputs as setting
     from corrinit.lab.theory import page as contents
@@ -76,47 +85,51 @@ def variance(*, data: Data = "digits", output: Output = PAGE, png: Png = None) -
     with contents.one_thread():
         inputs = setting.real(data)
         parts = contents.layers(inputs)
-    _publish(parts, inputs, output, png, tuple(parts.tables))
+    _publish(parts, inputs, output, png, tuple(parts.tables), as_json)
 
 
 @theory.command
-def errata(key: str | None = None, /, *, data: str = "digits") -> None:
+def errata(key: str | None = None, /, *, data: str = "digits", as_json: AsJson = False) -> None:
     """List the errors of the paper, or show the evidence for one.
 
     Args:
         key: Which; by default all are listed.
         data: Images: digits, cifar10, cifar100, parquet:DIR or folder:DIR.
+        as_json: Print JSON instead of tables.
     """
     from corrinit.lab.document.blocks import Table
-    from corrinit.lab.document.terminal import tables
     from corrinit.lab.theory import inputs as setting
     from corrinit.lab.theory import page as contents
 
     if key is None:
         rows = tuple((e.key, e.place, e.kind, e.right) for e in contents.ERRATA)
-        tables([Table("Errata", ("key", "place", "kind", "right"), rows)])
+        _print([Table("Errata", ("key", "place", "kind", "right"), rows)], as_json)
         return
     found = {e.key: e for e in contents.ERRATA}.get(key)
     if found is None:
         raise ConfigError(
             f"there is no erratum {key!r}; there are {', '.join(e.key for e in contents.ERRATA)}"
         )
+    with contents.one_thread():
+        evidence = found.evidence(setting.real(data))
+    if as_json:
+        named = {name: getattr(found, name) for name in ("key", "place", "kind", "printed", "right", "why")}
+        print_json({**named, "evidence": [table_record(table) for table in evidence]})
+        return
     sys.stdout.write(
         f"{found.place}: {found.kind}\nprinted: {found.printed}\nright:   {found.right}\n{found.why}\n"
     )
-    with contents.one_thread():
-        tables(found.evidence(setting.real(data)))
+    _print(evidence, as_json)
 
 
 def _publish(
-    parts: Contents, inputs: Setting, output: Path, png: Path | None, shown: tuple[str, ...]
+    parts: Contents, inputs: Setting, output: Path, png: Path | None, shown: tuple[str, ...], as_json: bool
 ) -> None:
     """Print the tables named, write the page and the drawings, and say where they are."""
     from corrinit.lab.document.html import write_page
-    from corrinit.lab.document.terminal import tables
     from corrinit.lab.runs.environment import describe
 
-    tables([parts.tables[name] for name in shown])
+    _print([parts.tables[name] for name in shown], as_json)
     provenance = {
         "command": " ".join(["corrinit", *sys.argv[1:]]),
         "data": inputs.provenance,
@@ -125,9 +138,20 @@ def _publish(
     }
     title = "Correlated initialization: the theory, computed and corrected"
     write_page(output, title, parts.sections, provenance=provenance)
+    written: list[Path] = []
     if png is not None:
         png.mkdir(parents=True, exist_ok=True)
         for name, plot in parts.plots.items():
             plot.savefig(png / f"{name}.png", dpi=150)
-            sys.stdout.write(f"{png / name}.png\n")
-    sys.stdout.write(f"{output.resolve()}\n")
+            written.append(png / f"{name}.png")
+    if not as_json:
+        sys.stdout.write("".join(f"{path}\n" for path in (*written, output.resolve())))
+
+
+def _print(tables: Sequence[Table], as_json: bool) -> None:
+    from corrinit.lab.document import terminal
+
+    if as_json:
+        print_json([table_record(table) for table in tables])
+    else:
+        terminal.tables(tables)

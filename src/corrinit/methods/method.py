@@ -127,7 +127,7 @@ class Method:
     @property
     def info(self) -> MethodInfo:
         """What is to be known of it where it is not loaded."""
-        return MethodInfo(self.own_scale, self.adapt is not None, self.uses_correlation)
+        return MethodInfo(self.own_scale, self.adapt is not None, self.uses_correlation, self.source)
 
 
 def independent_taps(convolution: Convolution) -> SpatialCorrelation:

@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from corrinit.errors import ConfigError, CorrInitError
+from corrinit.errors import ConfigError, missing_library
 
 MOST_SEEDS = 100_000
 """More of them no comparison gets through."""
@@ -114,7 +114,7 @@ def compare(
         ConfigError: for a method that does not exist, methods that leave a model the same, a metric that is
             not returned, or impossible numbers; if a run trains, or starts from, what belongs to the model of
             an earlier run.
-        CorrInitError: if the extra `lab` is not installed.
+        MissingLibraryError: if the extra `lab` is not installed.
 
     Whatever `train_fn` raises is passed on; with a folder, the runs before it are kept.
     """
@@ -131,10 +131,7 @@ def compare(
         from corrinit.lab.runs import design
         from corrinit.lab.training.user_loop import OwnLoop, choose_metric, require_different_weights
     except ModuleNotFoundError as error:
-        raise CorrInitError(
-            f"corrinit.compare needs {str(error.name).partition('.')[0]}, which is not installed; "
-            'pip install "corrinit[lab]"'
-        ) from error
+        raise missing_library("corrinit.compare", error) from error
     _check_arguments(train_fn, methods, model, images)
     arms = _arms([*methods, *([] if baseline is None else [baseline])], images)
     reference = _default_baseline(arms) if baseline is None else baseline
