@@ -140,7 +140,7 @@ def foreign_models() -> Iterator[tuple[str, Case]]:
             side = {"vgg11": 64, "vit_b_16": 224}.get(name, 96)
             bound = 2.5 if name in ("vgg11", "squeezenet1_1") else 2.0
             make = lambda name=name: tv.get_model(name, weights=None, num_classes=CLASSES)  # noqa: E731
-            known = NARROW if name == "squeezenet1_1" else ""
+            known = {"squeezenet1_1": NARROW, "regnet_y_400mf": GATED}.get(name, "")
             yield f"torchvision {name}", Case(make, side, bound, 10 if name == "vit_b_16" else 20, known)
     except Exception as error:  # an operator library that does not fit torch raises RuntimeError
         print(f"  torchvision cannot be imported: {error}")
