@@ -2,7 +2,8 @@
 
 Targets, beside `kaiming_normal_` over the same layers: at most 0.7 times its time on two threads and 1.15
 times on one; a sharded rank of four at most 0.4 times one process; a 51×51 depthwise layer in 0.2 s, its
-correlation included; memory added at most 1 MiB per thread, a block of weights and what mixes its taps.
+correlation included; memory added at most 1 MiB per thread, a block of weights and what mixes its taps; a
+model of 7 billion parameters on the meta device planned in 10 s.
 `initialize`, which plans too, is printed beside them; `orthogonal_` takes at least 10 times as long. Ratios
 are of processor time unless they say wall: those need a processor per thread that nobody else uses.
 """
@@ -120,6 +121,33 @@ def planning(model: nn.Module, *, anew: bool) -> float:
     return seconds(lambda: corrinit.plan(model, input_size=224)).wall
 
 
+class DecoderBlock(nn.Module):
+    """Attention and a gated perceptron, each normalized first, then added (Touvron et al. 2023)."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList([nn.RMSNorm(width), nn.RMSNorm(width)])
+        self.query, self.key, self.value, self.out = (nn.Linear(width, width, False) for _ in range(4))
+        self.gate, self.up, self.down = (
+            nn.Linear(width, hidden, False), nn.Linear(width, hidden, False), nn.Linear(hidden, width, False),
+        )  # fmt: skip
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.norms[0](x)
+        attended = nn.functional.scaled_dot_product_attention(self.query(y), self.key(y), self.value(y))
+        x = x + self.out(attended)
+        y = self.norms[1](x)
+        return x + self.down(nn.functional.silu(self.gate(y)) * self.up(y))
+
+
+def seven_billion() -> nn.Module:
+    with torch.device("meta"):
+        blocks = [DecoderBlock(4096, 11008) for _ in range(32)]
+        return nn.Sequential(
+            nn.Embedding(32000, 4096), *blocks, nn.RMSNorm(4096), nn.Linear(4096, 32000, False)
+        )
+
+
 def resident_bytes() -> dict[str, int]:
     """Resident memory of this process now, and at its peak since the last reset (Linux)."""
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
@@ -160,6 +188,9 @@ def main() -> None:
     large = [seconds(large_depthwise_layer).wall for _ in range(REPEATS)]
     residual = build("resnet18", classes=1000, in_channels=3, image_size=224, width=1.0)
     anew, again = ([planning(residual, anew=each) for _ in range(REPEATS)] for each in (True, False))
+    large_model = seven_billion()
+    assert sum(parameter.numel() for parameter in large_model.parameters()) > 6.7e9
+    meta = [seconds(lambda: corrinit.plan(large_model)).wall]
     for what, values, target in (
         ("one thread / kaiming_normal_", cpu_ratios(times["one"], kaiming), "≤ 1.15"),
         ("two threads / kaiming_normal_, wall", wall_ratios(times["two"], kaiming), "≤ 0.7"),
@@ -170,6 +201,7 @@ def main() -> None:
         ("a 51×51 depthwise layer, wall, s", large, "≤ 0.2"),
         ("planning a ResNet-18, 224 pixels, s", anew, "≤ 0.5"),
         ("planning one of equal structure, s", again, ""),
+        ("planning 7 billion parameters on meta, s", meta, "≤ 10"),
     ):
         rows.append((what, min(values), statistics.median(values), target))
     print("drawing the weights of a ResNet-50")

@@ -239,6 +239,49 @@ class Positions(nn.Module):
         self.conv = nn.Conv2d(3, 8, 3)
 
 
+class OwnConvolution(nn.Module):
+    def __init__(self, groups=1, size=3):
+        super().__init__()
+        self.groups = groups
+        self.kernel = nn.Parameter(torch.randn(16, 16 // groups, size, size))
+
+    def forward(self, x):
+        return nn.functional.conv2d(x, self.kernel, padding="same", groups=self.groups)
+
+
+def test_filters_of_an_unknown_class_have_the_role_of_a_convolution():
+    own = [OwnConvolution(), OwnConvolution(16), OwnConvolution(4), OwnConvolution(size=1)]
+    normed = [part for each in own for part in (each, nn.BatchNorm2d(16), nn.ReLU())]
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), *normed, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    like = {OwnConvolution: ConvolutionLike("kernel", groups="groups")}
+    drawn = [layer for layer in corrinit.plan(model, modules=like).layers if layer.like is not None]
+    assert [layer.role for layer in drawn] == ["dense", "depthwise", "grouped", "pointwise"]
+    assert [layer.rule for layer in drawn] == ["correlated_normal", "normal", "normal", "normal"]
+
+
+class Transposed(nn.Module):
+    """A linear layer with its weight the other way round, as `Conv1D` of transformers."""
+
+    def __init__(self, taken, given):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(taken, given))
+
+    def forward(self, x):
+        return x @ self.weight
+
+
+def test_a_matrix_in_an_unknown_class_is_named_and_can_be_drawn():
+    model = nn.Sequential(Transposed(64, 32), nn.ReLU(), nn.Linear(32, 8))
+    with pytest.warns(CorrInitWarning, match="filters left alone: 0 .a matrix in weight of Transposed"):
+        corrinit.plan(model)
+    plan = corrinit.initialize(
+        model, method="dirac", seed=0, modules={Transposed: ConvolutionLike(axes="io")}
+    )
+    assert rows(plan)["0"].role == "linear"
+    assert rows(plan)["0"].std == pytest.approx((2 / 64) ** 0.5)
+    assert model[0].weight.std().item() == pytest.approx((2 / 64) ** 0.5, rel=0.1)
+
+
 def test_filters_of_an_unknown_class_are_named():
     with pytest.warns(CorrInitWarning, match="filters left alone: 0 .filters in weight of Modulated"):
         plan = corrinit.initialize(nn.Sequential(Modulated()))
@@ -348,5 +391,5 @@ class Flat(nn.Module):
 
 
 def test_flat_filters_are_told_by_the_kernel_size_beside_them():
-    with pytest.warns(CorrInitWarning, match="filters in weight of Flat"):
+    with pytest.warns(CorrInitWarning, match="weight of Flat"):
         corrinit.plan(nn.Sequential(Flat(), nn.Conv2d(3, 8, 3)))

@@ -312,8 +312,11 @@ def test_the_plan_says_where_rounding_moves_the_correlation():
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         layer = corrinit.plan(model.to(dtype), recipe="schneider").layers[0]
         assert "rounded" not in layer.reason
-    layer = corrinit.plan(nn.Sequential(nn.Conv2d(4096, 8, 3)).to(torch.float8_e4m3fn), recipe="schneider")
-    assert "once rounded to float8_e4m3fn" in layer.layers[0].reason
+    for dtype, channels in ((torch.float8_e4m3fn, 4096), (torch.float8_e5m2, 1 << 28)):
+        with torch.device("meta"):
+            model = nn.Sequential(nn.Conv2d(channels, 8, 3, dtype=dtype))
+        layer = corrinit.plan(model, recipe="schneider").layers[0]
+        assert f"once rounded to {str(dtype).removeprefix('torch.')}" in layer.reason
 
 
 def test_looking_for_the_signal_leaves_no_trace():

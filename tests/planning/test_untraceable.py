@@ -177,3 +177,18 @@ def test_what_a_model_makes_of_its_inputs_stays_of_their_strength(model, bound):
 def test_a_model_read_by_its_parts_stays_of_that_strength_too():
     found = made_of(Partly(), images(), torch.arange(16), seed=0)
     assert max(max(each, 1 / each) for each in found) < 2.5
+
+
+def test_a_layer_more_in_a_model_that_does_not_run_changes_no_other():
+    class Net(nn.Module):
+        def __init__(self, extra):
+            super().__init__()
+            if extra:
+                self.unused = nn.Linear(640, 5)
+            self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 2)
+
+    one, two = Net(False), Net(True)
+    for model in (one, two):
+        corrinit.initialize(model, seed=16)
+    assert torch.equal(one.conv.weight, two.conv.weight)
+    assert torch.equal(one.head.weight, two.head.weight)

@@ -241,12 +241,14 @@ def filters_of_unknown_class(module: nn.Module) -> str | None:
 
     Filters have 3 to 6 axes, of which one or two of channels are longer than 1, and one or more short ones of
     taps. Tables of positions, tokens, and factors per channel have not, or say in their name what they are.
-    Where a module has a `kernel_size`, its `weight` may also hold them flat.
+    Where a module has a `kernel_size`, its `weight` may also hold them flat; a `weight` that is a matrix may
+    be that of a linear layer, as in `Conv1D` of transformers.
     """
     if type(module).__module__.startswith("torch.nn") or isinstance(module, (_NormBase, nn.LayerNorm)):
         return None
     for name, parameter in own_parameters(module).items():
-        flat = name == "weight" and parameter.dim() > 1 and hasattr(module, "kernel_size")
+        matrix = parameter.dim() == 2 and min(parameter.shape) > 1 and not isinstance(module, _TABLES)
+        flat = name == "weight" and parameter.dim() > 1 and (matrix or hasattr(module, "kernel_size"))
         if not parameter.requires_grad or not parameter.is_floating_point():
             continue
         if flat or _looks_like_filters(name, parameter):
@@ -256,6 +258,7 @@ def filters_of_unknown_class(module: nn.Module) -> str | None:
 
 _TELLING = ("pos", "embed", "token", "scale", "gamma", "beta", "bias", "quer", "relative", "const", "mask")
 _LONGEST_KERNEL = 64
+_TABLES = (nn.Embedding, nn.EmbeddingBag)
 
 
 def _looks_like_filters(name: str, parameter: Tensor) -> bool:
@@ -270,7 +273,8 @@ def _looks_like_filters(name: str, parameter: Tensor) -> bool:
 def _kept_for_its_class(module: nn.Module) -> Kept:
     if (name := filters_of_unknown_class(module)) is not None:
         kind = type(module).__name__
-        reason = f"filters in {name} of {kind}, a class not known: left alone (modules={{{kind}: ...}} draws)"
+        what = "a matrix" if own_parameters(module)[name].dim() == 2 else "filters"
+        reason = f"{what} in {name} of {kind}, a class not known: left alone (modules={{{kind}: ...}} draws)"
         return Kept(reason, unreached=True)
     for kind, reason in _NOT_FILTERS.items():
         if isinstance(module, kind):

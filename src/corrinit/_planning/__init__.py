@@ -34,7 +34,7 @@ from corrinit._planning.layer_plan import LayerPlan
 from corrinit._planning.model_graph import model_graph
 from corrinit._planning.plans import Plan
 from corrinit._planning.recipes import DEFAULT, Recipe, Rule, Scale, is_role, one_of, read_rules
-from corrinit._planning.roles import Place, places
+from corrinit._planning.roles import Filters, Place, places
 from corrinit._planning.rows import drawn_row, kept_row, model_notes, signal_notes
 from corrinit._planning.sequence_rules import with_sequence_rules
 from corrinit._scale import renamed_inputs
@@ -221,7 +221,7 @@ def plan(
         )
     choices = _choices(
         drawn,
-        places({name: c.module for name, c in drawn.items()}, graph),
+        places({name: c.module for name, c in drawn.items()}, graph, _filters(drawn)),
         _Words(base, named, own_rules, NamedCorrelations(strength, missing), mode, a),
         select(model, independent, "independent"),
         graph,
@@ -242,6 +242,15 @@ def plan(
         images=images,
         signal=signal,
     )
+
+
+def _filters(drawn: Mapping[str, Candidate]) -> dict[str, Filters]:
+    """What the layers hold that are of a class that torch does not know."""
+    return {
+        name: Filters(c.row.shape, c.row.like.count_groups(c.module))
+        for name, c in drawn.items()
+        if c.row.like is not None
+    }
 
 
 class _Words(NamedTuple):
@@ -269,8 +278,8 @@ def _choices(
     for name, candidate in drawn.items():
         rule = rule_for(
             name,
-            candidate.module,
             roles[name],
+            linear=len(candidate.row.shape) == 2,
             standardized=candidate.standardized,
             recipe=words.recipe,
             named=words.named,

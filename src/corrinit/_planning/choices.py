@@ -12,8 +12,6 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any, get_args
 
-from torch import nn
-
 from corrinit._correlation import SpatialCorrelation
 from corrinit._correlation_source import CorrelationLookup, MissingSize, correlation_lookup
 from corrinit._planning.recipes import Recipe, Role, Rule, find_recipe, is_role
@@ -73,9 +71,9 @@ def base_recipe(recipe: str | None, method: str | None, default: str) -> Recipe:
 
 def rule_for(
     name: str,
-    module: nn.Module,
     place: Place,
     *,
+    linear: bool,
     standardized: bool,
     recipe: Recipe,
     named: Rule,
@@ -84,7 +82,7 @@ def rule_for(
     """The rule of a layer: the recipe's, under what the caller names, under the caller's own rules."""
     rule = recipe.rule(place.role, normalized=place.normalized, standardized=standardized)
     words = named
-    if isinstance(module, nn.Linear):
+    if linear:
         words = replace(named, method=None)  # a method fills convolutions
     if named.correlation is not None and named.method is None:
         words = replace(words, method="correlated")

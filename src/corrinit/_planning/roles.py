@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
+from typing import NamedTuple
 
 from torch import nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
@@ -37,14 +39,29 @@ class Place:
     classes: int = 0
 
 
-def places(layers: Mapping[str, nn.Module], graph: Graph | None) -> dict[str, Place]:
+class Filters(NamedTuple):
+    """The filters of a module whose class torch does not know.
+
+    Args:
+        shape: as a convolution's.
+        groups: of it.
+    """
+
+    shape: tuple[int, ...]
+    groups: int
+
+
+def places(
+    layers: Mapping[str, nn.Module], graph: Graph | None, likes: Mapping[str, Filters] | None = None
+) -> dict[str, Place]:
     """The place of each layer.
 
     Args:
         layers: convolutions and linear layers by name.
         graph: the dataflow; None if nothing depends on it: then the kind of the module alone decides.
+        likes: what the layers hold that are of a class that torch does not know.
     """
-    found = {name: _place(name, module, graph) for name, module in layers.items()}
+    found = {name: _place(name, module, graph, (likes or {}).get(name)) for name, module in layers.items()}
     if graph is not None and graph.source != "trace":
         for name, module in layers.items():  # which layer is the last says nothing there
             if isinstance(module, nn.Linear) and _is_apart(module, layers):
@@ -65,8 +82,8 @@ def _is_apart(module: nn.Linear, layers: Mapping[str, nn.Module]) -> bool:
     return not {given, given / 2, given / 3} & taken
 
 
-def _place(name: str, module: nn.Module, graph: Graph | None) -> Place:
-    kind = _kind(name, module, graph)
+def _place(name: str, module: nn.Module, graph: Graph | None, like: Filters | None) -> Place:
+    kind = _kind(name, module, graph, like)
     if graph is None:
         return Place(kind)
     if name not in graph.layers:
@@ -77,7 +94,7 @@ def _place(name: str, module: nn.Module, graph: Graph | None) -> Place:
     role: Role = kind
     if classes:
         role = "head"
-    elif name in graph.stems and isinstance(module, _ConvNd) and not isinstance(module, _ConvTransposeNd):
+    elif name in graph.stems and kind not in ("linear", "attention", "transposed"):
         role = "stem"
     in_a_sum = not normalized and graph.is_normalized(name, through_add=True)
     return Place(
@@ -89,16 +106,23 @@ def _place(name: str, module: nn.Module, graph: Graph | None) -> Place:
     )
 
 
-def _kind(name: str, module: nn.Module, graph: Graph | None) -> Role:
-    if not isinstance(module, _ConvNd):
+def _kind(name: str, module: nn.Module, graph: Graph | None, like: Filters | None) -> Role:
+    if like is None and not isinstance(module, _ConvNd):
         return "attention" if _in_attention(name, graph) else "linear"
     if isinstance(module, _ConvTransposeNd):
         return "transposed"
-    if all(k == 1 for k in module.kernel_size):
+    if like is None:
+        assert isinstance(module, _ConvNd)
+        like = Filters(
+            (module.out_channels, module.in_channels // module.groups, *module.kernel_size), module.groups
+        )
+    if len(like.shape) == 2:
+        return "linear"
+    if prod(like.shape[2:]) == 1:
         return "pointwise"
-    if module.groups == 1:
+    if like.groups == 1:
         return "dense"
-    return "depthwise" if module.groups == module.in_channels else "grouped"
+    return "depthwise" if like.shape[1] == 1 else "grouped"
 
 
 def _in_attention(name: str, graph: Graph | None) -> bool:

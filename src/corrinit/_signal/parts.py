@@ -45,20 +45,29 @@ def read_in_parts(modules: Mapping[str, nn.Module], shape: Sequence[int], reason
         reason: why it does not run as a whole.
     """
     reader = _Reader(modules, tuple(shape))
-    reader.children("", modules[""], activations_of(modules[""]))
+    reader.children("", modules[""], activations_of(modules[""], ""))
     alone = f"{reader.parts} of its parts did, and its parts" if reader.parts else "its layers"
     note = f"the model did not run as a whole ({reason}); {alone} are taken in the order of the modules"
     last = len(reader.steps) - 1
     return Graph(tuple(reader.steps), modules, "module order", reason, tuple(shape), (last,), (note,))
 
 
-def activations_of(module: nn.Module) -> list[Activation]:
-    """The activations that the methods of a module mention, or that it holds itself."""
-    held: list[Activation] = [m for m in module.children() if module_kind(m) == "activation"]
+def activations_of(module: nn.Module, name: str) -> list[str | Activation]:
+    """The activations that a module holds, by name, and those that its methods mention.
+
+    Args:
+        module: one whose run is not known.
+        name: of it.
+    """
+    if type(module).forward is nn.Sequential.forward:  # its modules tell all
+        return []
+    held = [
+        f"{name}.{own}".lstrip(".") for own, m in module.named_children() if module_kind(m) == "activation"
+    ]
     kinds = [kind for kind in type(module).__mro__ if not kind.__module__.startswith("torch.")]
-    methods = [f for kind in kinds for name, f in vars(kind).items() if name != "__init__"]
-    names = {name for f in methods if isinstance(f, FunctionType) for name in _names(f.__code__)}
-    return held + [getattr(functional, name) for name in _HIDDEN if name in names]
+    methods = [f for kind in kinds for own, f in vars(kind).items() if own != "__init__"]
+    names = {word for f in methods if isinstance(f, FunctionType) for word in _names(f.__code__)}
+    return [*held, *(getattr(functional, word) for word in _HIDDEN if word in names)]
 
 
 def _names(code: CodeType) -> Iterator[str]:
@@ -76,16 +85,16 @@ class _Reader:
         self.steps = [Step(0, "input", "input", shape=shape)]
         self.parts = 0
         self._seen: set[int] = set()
-        self._due: Activation | None = None  # what a layer passes if no other activation follows it
+        self._due: str | Activation | None = None  # what a layer passes if no other activation follows it
 
-    def children(self, name: str, module: nn.Module, activations: Sequence[Activation]) -> None:
+    def children(self, name: str, module: nn.Module, activations: Sequence[str | Activation]) -> None:
         """The parts of a module whose own run is not known."""
         for own, child in module.named_children():
             if id(child) not in self._seen:
                 self._seen.add(id(child))
                 self._part(f"{name}.{own}" if name else own, child, activations)
 
-    def _part(self, name: str, module: nn.Module, activations: Sequence[Activation]) -> None:
+    def _part(self, name: str, module: nn.Module, activations: Sequence[str | Activation]) -> None:
         kind = module_kind(module)
         if kind is None and next(module.parameters(), None) is None and acts_elementwise(module):
             kind = "activation"
@@ -98,9 +107,11 @@ class _Reader:
         elif isinstance(found := self._run(name, module), Run):
             self._append(found, activations)
         else:
-            self.children(name, module, activations_of(module))
+            self.children(name, module, activations_of(module, name))
 
-    def _leaf(self, name: str, module: nn.Module, kind: Kind, activations: Sequence[Activation]) -> None:
+    def _leaf(
+        self, name: str, module: nn.Module, kind: Kind, activations: Sequence[str | Activation]
+    ) -> None:
         arguments = module_arguments(module, kind)
         if kind in WEIGHTED:
             self._activate()
@@ -119,7 +130,7 @@ class _Reader:
         shapes = dict.fromkeys(shape for shape in (self.shape, fitting) if len(shape) > 1)
         return run(module, inside, [*map(image, shapes), *tokens(inside)], name)
 
-    def _append(self, found: Run, activations: Sequence[Activation]) -> None:
+    def _append(self, found: Run, activations: Sequence[str | Activation]) -> None:
         self.parts += 1
         decisive = (s.kind for s in found.steps if s.kind in WEIGHTED | NORMALIZATIONS | {"activation"})
         if next(decisive, "") in WEIGHTED:
@@ -143,14 +154,19 @@ class _Reader:
     def _activate(self) -> None:
         """Let a layer pass the activation that its module mentions, before the next layer."""
         if self._due is not None:
-            function, self._due = self._due, None
-            word = getattr(function, "__name__", type(function).__name__)
-            self._add("activation", word, shape=self.shape, arguments={"function": function})
+            due, self._due = self._due, None
+            if isinstance(due, str):
+                self._add("activation", type(self.modules[due]).__name__, name=due, shape=self.shape)
+            else:
+                word = getattr(due, "__name__", "activation")
+                self._add("activation", word, shape=self.shape, arguments={"function": due})
 
     def _hand_over(self, shape: tuple[int, ...], before: int | None = None) -> None:
         """Give what was made last, or at another step, the shape that the next part takes."""
         source = self.steps[-1 if before is None else before]
-        if before is not None or shape != source.shape:
+        if shape == self.steps[0].shape and shape[:2] != source.shape[:2]:
+            source = self.steps[0]  # it takes what the model takes, and not what was made last
+        if before is not None or shape != source.shape or source is not self.steps[-1]:
             self._add("handover", "handover", inputs=(source.index,), shape=shape)
         self.shape = shape
 

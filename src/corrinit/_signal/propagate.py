@@ -432,17 +432,23 @@ def _embedding(run: _Run, step: Step, given: list[Signal]) -> Signal:
 
 
 def _handover(run: _Run, step: Step, given: list[Signal]) -> Signal:
-    """What was made before a part, as strong as it was, on a map of the size that the part takes."""
+    """What was made before a part, on a map of the size that the part takes.
+
+    It is as strong as it was if it has as many channels; else what the part takes is not known.
+    """
     signal, shape = given[0], step.shape
     channels, size = (shape[1] if len(shape) > 1 else 1), tuple(shape[2:])
     if size == signal.field.size or prod(shape[1:]) == signal.channels * prod(signal.field.size):
         return signal
+    if channels != signal.channels:
+        broad = stationary(natural(size), size) if size else one_position(())
+        return Signal(broad, channels, broad, 0.0, 1 / channels)
     if len(size) == len(signal.field.size):
         field, broad = signal.field.resampled(size), signal.broad.resampled(size)
     else:
         broad = stationary(natural(size), size) if size else one_position(())
         field = broad.times(signal.mean_square)
-    return replace(signal, field=field, broad=broad, channels=channels, latent=None)
+    return replace(signal, field=field, broad=broad, latent=None)
 
 
 def _identity(run: _Run, step: Step, given: list[Signal]) -> Signal:
