@@ -50,10 +50,13 @@ def read_onnx(path: Path) -> dict[str, StoredTensor]:
     if not model.graph.node:
         raise WeightsError(f"{path} is an ONNX file without a graph, or damaged")
     found = _Found(path.parent)
-    found.graph(model.graph, {}, {}, "")
-    for name, other in found.others.items():
-        if other.place not in found.used:
-            found.tensors.setdefault(name, unreadable(other.shape, "no convolution of the graph uses it"))
+    try:
+        found.graph(model.graph, {}, {}, "")
+    except IndexError as error:
+        raise WeightsError(f"{path} is damaged: a node has no output") from error
+    for name, (own, shape) in found.others.items():
+        if own not in found.used:
+            found.tensors.setdefault(name, unreadable(shape, "no convolution of the graph uses it"))
     return found.tensors
 
 
@@ -63,7 +66,7 @@ class _Found:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.tensors: dict[str, StoredTensor] = {}
-        self.others: dict[str, StoredTensor] = {}
+        self.others: dict[str, tuple[str, tuple[int, ...]]] = {}
         self.used: set[str] = set()
 
     def graph(
@@ -86,7 +89,7 @@ class _Found:
             constants[sparse.values.name] = unreadable(tuple(sparse.dims), "it is sparse")
         for name in stored:
             if len(constants[name].shape) >= 3:
-                self.others[path + name] = constants[name]
+                self.others[path + name] = (name, constants[name].shape)
         for node in graph.node:
             if node.op_type != "Constant" and (value := computed_constant(node, constants)) is not None:
                 constants[node.output[0]] = value

@@ -156,6 +156,7 @@ class TestExporters:
         )
         whole, quantized = weights_of(tmp_path / "float.onnx"), weights_of(tmp_path / "quantized.onnx")
         assert [w.shape for w in quantized.values()] == [w.shape for w in whole.values()]
+        assert not read_filters(tmp_path / "quantized.onnx").left_out
         for one, other in zip(whole.values(), quantized.values(), strict=True):
             assert np.abs(one - other).max() <= 0.51 * np.abs(one).max() / 127 + 1e-7
 
@@ -270,6 +271,24 @@ class TestGraphs:
         assert "input of the graph" in reasons["given"]
         assert "NhwcConv is not known" in reasons["v"]
         assert "no convolution" in reasons["table"]
+
+    @pytest.mark.parametrize(
+        ("operator", "inputs", "outputs"),
+        [
+            ("Unsqueeze", ["w", "twice"], ["a"]),
+            ("Squeeze", ["twice", "twice"], ["a"]),
+            ("Identity", ["w"], []),
+        ],
+    )
+    def test_nodes_that_do_not_fit_are_an_error(self, tmp_path, filters, operator, inputs, outputs):
+        nodes = [helper.make_node(operator, inputs, outputs), self.conv("a")]
+        constants = [
+            numpy_helper.from_array(filters, "w"),
+            numpy_helper.from_array(np.array([0, 0]), "twice"),
+        ]
+        path = model_of(nodes, constants, tmp_path / "a.onnx")
+        with pytest.raises(corrinit.CorrInitError):
+            corrinit.estimate(path)
 
     def test_integers_without_a_scale_are_left_out(self, tmp_path, filters):
         q = numpy_helper.from_array(np.rint(filters * 40).astype(np.uint8), "q")
