@@ -52,3 +52,21 @@ def test_mean_by_channel_is_that_of_the_formula():
 def test_pixel_moments_of_a_ramp():
     """Two pixels side by side of 0, 1, 2: mean squares 1/2 and 5/2, mean product 1."""
     assert pixel_moments(torch.tensor([[[0.0, 1.0, 2.0]]]), (2,)).tolist() == [[0.5, 1.0], [1.0, 2.5]]
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("size", [16, 160])
+def test_moments_do_not_depend_on_how_filters_lie_in_memory(size, aligned):
+    kernel = np.random.default_rng(0).normal(size=(3, 3, size, size + 1)).astype(np.float32)
+    if not aligned:
+        kernel = np.frombuffer(b"\0" + kernel.tobytes(), np.float32, offset=1).reshape(kernel.shape)
+    taps_first = np.moveaxis(kernel, (-1, -2), (0, 1))
+    found, expected = tap_moments(taps_first), tap_moments(np.array(taps_first, order="C"))
+    np.testing.assert_allclose(found.mean, expected.mean, atol=1e-7)
+    np.testing.assert_allclose(found.covariance, expected.covariance, atol=1e-6)
+    means = [
+        mean_by_channel(weight, found.mean, np.arange(9.0), np.ones(9))
+        for weight in (taps_first, np.array(taps_first, order="C"))
+    ]
+    for one, other in zip(*means, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)

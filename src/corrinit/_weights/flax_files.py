@@ -24,35 +24,19 @@ _ARRAY = 1
 """The code of the extension that is an array: (shape, name of the type, bytes)."""
 
 _DEEPEST = 64
-_NUMBERS = {
-    0xCA: "f",
-    0xCB: "d",
-    0xCC: "B",
-    0xCD: "H",
-    0xCE: "I",
-    0xCF: "Q",
-    0xD0: "b",
-    0xD1: "h",
-    0xD2: "i",
-    0xD3: "q",
-}
-_CONSTANTS = {0xC0: None, 0xC2: False, 0xC3: True}
-_LENGTHS = {
-    0xC4: "B",
-    0xC5: "H",
-    0xC6: "I",
-    0xD9: "B",
-    0xDA: "H",
-    0xDB: "I",
-    0xC7: "B",
-    0xC8: "H",
-    0xC9: "I",
-    0xDC: "H",
-    0xDD: "I",
-    0xDE: "H",
-    0xDF: "I",
-}
+_NUMBERS = dict(zip(range(0xCA, 0xD4), "fdBHIQbhiq", strict=True))
+"""The forms of numbers, as `struct` calls them, by the byte before them."""
 
+_CONSTANTS = {0xC0: None, 0xC2: False, 0xC3: True}
+_BYTES, _EXTENSIONS, _TEXTS = (0xC4, 0xC5, 0xC6), (0xC7, 0xC8, 0xC9), (0xD9, 0xDA, 0xDB)
+_LISTS, _MAPS = (0xDC, 0xDD), (0xDE, 0xDF)
+_LENGTHS = {
+    **{
+        kind: code for kinds in (_BYTES, _EXTENSIONS, _TEXTS) for kind, code in zip(kinds, "BHI", strict=True)
+    },
+    **{kind: code for kinds in (_LISTS, _MAPS) for kind, code in zip(kinds, "HI", strict=True)},
+}
+"""The form of the length that follows the byte which says what comes."""
 
 _COLLECTIONS = frozenset(
     ("params", "ema_params", "opt_state", "batch_stats", "model_state", "step", "target", "state")
@@ -114,16 +98,16 @@ class _Reader:
         if 0xD4 <= kind <= 0xD8:
             return self.extension(1 << (kind - 0xD4))
         length = self.number(_LENGTHS[kind]) if kind in _LENGTHS else kind & (0x1F if kind >= 0xA0 else 0x0F)
-        if kind in (0xC7, 0xC8, 0xC9):
+        if kind in _EXTENSIONS:
             return self.extension(length)
-        if kind in (0xC4, 0xC5, 0xC6):
+        if kind in _BYTES:
             return self.span(length)
-        if kind in (0xD9, 0xDA, 0xDB) or 0xA0 <= kind < 0xC0:
+        if kind in _TEXTS or 0xA0 <= kind < 0xC0:
             start, end = self.span(length)
             return self.content[start:end].decode("utf-8")
         if length > len(self.content) - self.position:
             raise ValueError(f"it has a list of {length:,} values, which is longer than the file")
-        if kind in (0xDC, 0xDD) or 0x90 <= kind < 0xA0:
+        if kind in _LISTS or 0x90 <= kind < 0xA0:
             return [self.value(depth + 1) for _ in range(length)]
         return self.map(length, depth)
 

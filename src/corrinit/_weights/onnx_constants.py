@@ -137,7 +137,7 @@ def computed_constant(node: Any, constants: Constants) -> StoredTensor | None:
     parameter = _short(node, "axes" if node.op_type.endswith("squeeze") else "shape", inputs)
     try:
         return compute(node, first, parameter)
-    except (ValueError, IndexError, TypeError) as error:
+    except (ValueError, IndexError, TypeError, RuntimeError, ArithmeticError) as error:
         raise WeightsError(f"the node {node.name or node.op_type} does not fit its input: {error}") from error
 
 

@@ -32,8 +32,10 @@ _ANONYMOUS = re.compile(r"((onnx::\w+|const_fold_opt_)_)?\d+|", re.IGNORECASE)
 """Names that exporters number through, and no name at all."""
 
 
-def read_onnx(path: Path) -> dict[str, StoredTensor]:
+def read_onnx(path: Path) -> dict[str, Any]:
     """The filters in an ONNX file, by the names of their tensors, and other constants of as many axes.
+
+    Those of graphs inside of others, such as the branches of an `If`, are sets of their own, by their place.
 
     Raises:
         WeightsError: if the file is damaged.
@@ -50,11 +52,15 @@ def read_onnx(path: Path) -> dict[str, StoredTensor]:
     if not model.graph.node:
         raise WeightsError(f"{path} is an ONNX file without a graph, or damaged")
     found = _Found(path.parent)
-    found.graph(model.graph, {}, {}, "")
-    for name, other in found.others.items():
-        if other.place not in found.used:
-            found.tensors.setdefault(name, unreadable(other.shape, "no convolution of the graph uses it"))
-    return found.tensors
+    try:
+        found.graph(model.graph, {}, {}, "")
+    except IndexError as error:
+        raise WeightsError(f"{path} is damaged: a node has no output") from error
+    for (place, name), shape in found.others.items():
+        if name not in found.used:
+            other = unreadable(shape, "no convolution of the graph uses it")
+            found.sets.setdefault(place, {}).setdefault(name, other)
+    return {**found.sets.pop("", {}), **found.sets}
 
 
 class _Found:
@@ -62,12 +68,12 @@ class _Found:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.tensors: dict[str, StoredTensor] = {}
-        self.others: dict[str, StoredTensor] = {}
+        self.sets: dict[str, dict[str, StoredTensor]] = {}
+        self.others: dict[tuple[str, str], tuple[int, ...]] = {}
         self.used: set[str] = set()
 
     def graph(
-        self, graph: Any, around: Mapping[str, StoredTensor], makers: Mapping[str, str], path: str
+        self, graph: Any, around: Mapping[str, StoredTensor], makers: Mapping[str, str], place: str
     ) -> None:
         """Go through a graph, or one inside a node of another.
 
@@ -75,18 +81,18 @@ class _Found:
             graph: the message.
             around: the constants of the graph that it lies in.
             makers: the operators that make the other tensors there.
-            path: where it lies.
+            place: where it lies; empty for the outermost.
         """
         constants, makers = dict(around), dict(makers)
         stored = {tensor.name: tensor for tensor in graph.initializer}
         stored |= {node.output[0]: tensor for node in graph.node for tensor in _constant(node)}
         for name, tensor in stored.items():
-            constants[name] = replace(stored_constant(tensor, self.folder), place=(path, name))
+            constants[name] = replace(stored_constant(tensor, self.folder), place=(place, name))
         for sparse in graph.sparse_initializer:
             constants[sparse.values.name] = unreadable(tuple(sparse.dims), "it is sparse")
         for name in stored:
             if len(constants[name].shape) >= 3:
-                self.others[path + name] = constants[name]
+                self.others[place, name] = constants[name].shape
         for node in graph.node:
             if node.op_type != "Constant" and (value := computed_constant(node, constants)) is not None:
                 constants[node.output[0]] = value
@@ -94,41 +100,44 @@ class _Found:
             makers |= dict.fromkeys(node.output, node.op_type)
             if "Conv" in node.op_type:
                 self.used |= set(node.input)
-                self.convolution(node, constants, makers, path)
+                self.convolution(node, constants, makers, self.sets.setdefault(place, {}))
             for attribute in node.attribute:
                 for inner in (attribute.g, *attribute.graphs):
                     if inner.node:
-                        self.graph(
-                            inner, constants, makers, f"{path}{node.name or node.op_type}.{attribute.name}."
-                        )
+                        name = f"{node.name or node.op_type}.{attribute.name}"
+                        self.graph(inner, constants, makers, f"{place}.{name}" if place else name)
 
     def convolution(
-        self, node: Any, constants: Mapping[str, StoredTensor], makers: Mapping[str, str], path: str
+        self,
+        node: Any,
+        constants: Mapping[str, StoredTensor],
+        makers: Mapping[str, str],
+        tensors: dict[str, StoredTensor],
     ) -> None:
-        """Take the filters of a convolution, unless another one has them too."""
+        """Put the filters of a convolution to the others, unless another one has them too."""
         index = _WEIGHT_INPUT.get(node.op_type)
         if index is None:
             for given in node.input:
                 if given in constants and len(constants[given].shape) >= 3:
                     reason = f"the operator {node.op_type} is not known"
-                    self.tensors[path + given] = unreadable(constants[given].shape, reason)
+                    tensors[given] = unreadable(constants[given].shape, reason)
             return
         given = node.input[index] if len(node.input) > index else ""
         weight = constants.get(given)
-        name = path + _name(node, given)
+        name = _name(node, given)
         if weight is None:
             maker = makers.get(given)
             reason = f"it is computed by {maker}" if maker else "it is an input of the graph, or missing"
-            self.tensors[name] = unreadable((0, 0, 0), reason)
+            tensors[name] = unreadable((0, 0, 0), reason)
             return
         if node.op_type in ("ConvInteger", "QLinearConv"):
             weight = _rescaled(node, weight, given, constants)
         if node.op_type == "ConvTranspose" and len(weight.shape) > 1:
             swapped = (weight.shape[1], weight.shape[0], *weight.shape[2:])
             weight = weight.computed(lambda array: np.swapaxes(array, 0, 1), swapped)
-        if name in self.tensors and self.tensors[name].place != weight.place:
-            name = f"{name} of {node.name or len(self.tensors)}"
-        self.tensors[name] = replace(weight, is_filter=True)
+        if name in tensors and tensors[name].place != weight.place:
+            name = f"{name} of {node.name or len(tensors)}"
+        tensors[name] = replace(weight, is_filter=True)
 
 
 def _constant(node: Any) -> list[Any]:

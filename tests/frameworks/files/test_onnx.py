@@ -46,13 +46,13 @@ class TestShippedFiles:
         expected = {
             v.numpy().tobytes() for name, v in program.state_dict().items() if "reparam_conv.weight" in name
         }
-        exported = [
-            w.tobytes()
-            for name, w in weights_of(shipped("silero-vad", f"silero_vad/data/{export}.onnx")).items()
-            if "encoder" in name
-        ]
-        assert len(exported) == (8 if export == "silero_vad" else 4)
-        assert set(exported) <= expected
+        file = shipped("silero-vad", f"silero_vad/data/{export}.onnx")
+        branches = ["If_0.then_branch", "If_0.else_branch"] if export == "silero_vad" else [None]
+        for branch in branches:  # networks for two rates
+            weights = weights_of(file, weights=branch)
+            exported = [weight.tobytes() for name, weight in weights.items() if "encoder" in name]
+            assert len(exported) == 4
+            assert set(exported) <= expected
 
     def test_in_half_precision_agree_with_the_library(self):
         file = shipped("silero-vad", "silero_vad/data/silero_vad_half.onnx")
@@ -67,10 +67,13 @@ class TestShippedFiles:
         found = read_filters(shipped("silero-vad", "silero_vad/data/silero_vad_16k_op15.onnx"))
         assert [each for each in found.left_out if "forward_basis_buffer" in each.name]
 
-    def test_read_the_graphs_inside_of_others(self):
-        """Two networks, for two rates, in the branches of an If."""
-        found = read_filters(shipped("silero-vad", "silero_vad/data/silero_vad.onnx"))
-        assert sum(each.tensor.shape[2:] == (3,) for each in found.filters) == 8
+    def test_of_two_networks_ask_which_one_is_meant(self):
+        """For two rates, in the branches of an If."""
+        file = shipped("silero-vad", "silero_vad/data/silero_vad.onnx")
+        with pytest.raises(
+            corrinit.CorrInitError, match=r"several sets of weights: If_0\.\w+_branch .*choose one"
+        ):
+            corrinit.estimate(file)
 
     def test_of_paddle_hold_transposed_convolutions(self):
         """rapidocr-onnxruntime 1.4.4, Apache-2.0: all weights are nodes Constant."""
@@ -156,6 +159,7 @@ class TestExporters:
         )
         whole, quantized = weights_of(tmp_path / "float.onnx"), weights_of(tmp_path / "quantized.onnx")
         assert [w.shape for w in quantized.values()] == [w.shape for w in whole.values()]
+        assert not read_filters(tmp_path / "quantized.onnx").left_out
         for one, other in zip(whole.values(), quantized.values(), strict=True):
             assert np.abs(one - other).max() <= 0.51 * np.abs(one).max() / 127 + 1e-7
 
@@ -270,6 +274,24 @@ class TestGraphs:
         assert "input of the graph" in reasons["given"]
         assert "NhwcConv is not known" in reasons["v"]
         assert "no convolution" in reasons["table"]
+
+    @pytest.mark.parametrize(
+        ("operator", "inputs", "outputs"),
+        [
+            ("Unsqueeze", ["w", "twice"], ["a"]),
+            ("Squeeze", ["twice", "twice"], ["a"]),
+            ("Identity", ["w"], []),
+        ],
+    )
+    def test_nodes_that_do_not_fit_are_an_error(self, tmp_path, filters, operator, inputs, outputs):
+        nodes = [helper.make_node(operator, inputs, outputs), self.conv("a")]
+        constants = [
+            numpy_helper.from_array(filters, "w"),
+            numpy_helper.from_array(np.array([0, 0]), "twice"),
+        ]
+        path = model_of(nodes, constants, tmp_path / "a.onnx")
+        with pytest.raises(corrinit.CorrInitError):
+            corrinit.estimate(path)
 
     def test_integers_without_a_scale_are_left_out(self, tmp_path, filters):
         q = numpy_helper.from_array(np.rint(filters * 40).astype(np.uint8), "q")
