@@ -135,7 +135,7 @@ class CorrelatedNormal(_CorrelatedInitializer):
 
     Args:
         correlation: R and d: a `SpatialCorrelation` of the kernel, or text such as `"exponential:0.3"`, a
-            preset or a file, see `corrinit.correlation_source`.
+            preset or the path of a file: whatever `corrinit.initialize` takes for all sizes or for one.
         std: standard deviation of the taps, root mean square over a filter.
         layout: where the weight has its channels, by the kind of the layer, see `Layout`.
         seed: the same one gives the same weights, call by call; default: taken from Python's generator, which
