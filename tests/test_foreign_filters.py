@@ -27,6 +27,12 @@ def test_gains_of_functions_are_the_librarys(name):
     assert foreign == pytest.approx(gain_in_torch(function), rel=1e-3)
 
 
+@pytest.mark.parametrize("function", [np.cumsum, np.sum, lambda z: z / abs(z).sum()])
+def test_what_mixes_values_has_no_gain(function):
+    with pytest.raises(CorrelationError, match="is not elementwise"):
+        gain_of(function)
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("size", [(3,), (2, 3), (18, 19)])
 def test_filters_are_mixed_along_their_leading_axes(size, weighted):

@@ -64,7 +64,7 @@ def correlated_normal(
 
     Args:
         correlation: R and d: a `SpatialCorrelation` of the kernel, or text such as `"exponential:0.3"`, a
-            preset or a file, see `corrinit._correlation_source`.
+            preset or the path of a file: whatever `corrinit.initialize` takes for all sizes or for one.
         std: standard deviation of the taps, root mean square over a filter.
         in_axis: the axis, or axes, of the inputs. By default a weight is (k_1, ..., k_d, in / groups, out),
             as in Flax; Equinox's, (out, in / groups, k_1, ..., k_d), needs `in_axis=1, out_axis=0`.

@@ -21,7 +21,7 @@ from __future__ import annotations
 import hashlib
 import operator
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -135,7 +135,7 @@ class CorrelatedNormal(_CorrelatedInitializer):
 
     Args:
         correlation: R and d: a `SpatialCorrelation` of the kernel, or text such as `"exponential:0.3"`, a
-            preset or a file, see `corrinit._correlation_source`.
+            preset or the path of a file: whatever `corrinit.initialize` takes for all sizes or for one.
         std: standard deviation of the taps, root mean square over a filter.
         layout: where the weight has its channels, by the kind of the layer, see `Layout`.
         seed: the same one gives the same weights, call by call; default: taken from Python's generator, which
@@ -270,13 +270,22 @@ def _channels(shape: tuple[int, ...], layout: Layout) -> Channels:
 
 
 def _gain(nonlinearity: Nonlinearity, slope: float) -> float:
-    try:
-        return gain_of(nonlinearity, slope)
-    except CorrelationError:
-        if not isinstance(nonlinearity, str) or not hasattr(keras.activations, nonlinearity):
-            raise
-    activation = getattr(keras.activations, nonlinearity)
+    if isinstance(nonlinearity, str):
+        try:
+            return gain_of(nonlinearity, slope)
+        except CorrelationError:
+            if (activation := _activation(nonlinearity)) is None:
+                raise
+    else:
+        activation = nonlinearity
     return gain_of(lambda values: keras.ops.convert_to_numpy(activation(keras.ops.convert_to_tensor(values))))
+
+
+def _activation(name: str) -> Callable[[Any], Any] | None:
+    try:
+        return keras.activations.get(name)
+    except ValueError:
+        return None
 
 
 def _floating(dtype: Any) -> str:

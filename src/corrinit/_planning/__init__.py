@@ -164,8 +164,8 @@ def plan(
         others: `"keep"` what is not drawn, or `"reset"` it, as for a fresh fold or after `to_empty`:
             parameters and statistics get the values that `reset_parameters` gives, from the seed. Excluded,
             frozen and loaded layers are kept. Values that the model holds then tell nothing: constants are
-            drawn. Or `"draw"` the attention projections, recurrent layers and embeddings too, by the rules of
-            `corrinit._layers.sequence_layers`, and keep the rest.
+            drawn. Or `"draw"` attention projections, recurrent layers and embeddings too, each by a rule that
+            the plan names, and keep the rest.
         keep_constants: keep weights, and biases other than 0, of which all entries are equal.
         modules: how the filters of classes are read that torch does not know, see `ConvolutionLike`.
         input_size: pixels a side, or the shape of one input (channels, *pixels), for the scale `"natural"`;

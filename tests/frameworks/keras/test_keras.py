@@ -284,6 +284,8 @@ R = SpatialCorrelation.identity((3, 3))
         (lambda: CorrelatedKaimingNormal(scale="natural"), "'natural' is one of a model"),
         (lambda: CorrelatedXavierNormal(scale="lecun"), "scale is 'lecun'"),
         (lambda: CorrelatedKaimingNormal(nonlinearity="jelu"), "nonlinearity is 'jelu'; it is 'leaky_relu'"),
+        (lambda: CorrelatedKaimingNormal(nonlinearity="get"), "nonlinearity is 'get'; it is 'leaky_relu'"),
+        (lambda: CorrelatedKaimingNormal(nonlinearity="softmax"), "is not elementwise"),
         (lambda: CorrelatedNormal(R)((64, 32)), "use keras.initializers.HeNormal for others"),
         (lambda: CorrelatedNormal(R)((32,)), "use keras.initializers.HeNormal for others"),
         (lambda: CorrelatedNormal(R)((5, 5, 8, 8)), "needs 25×25: use .resize((5, 5))"),
