@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from corrinit.lab.document.blocks import Section, Table
 from corrinit.lab.document.markdown import write_markdown
-from corrinit.lab.document.page import Section, Table
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.paper.experiments import INDEPENDENT, Column, Row
 from corrinit.lab.paper.protocol import SCALES, Protocol, data_sources

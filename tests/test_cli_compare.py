@@ -38,7 +38,7 @@ def test_a_comparison_ends_with_a_table_a_verdict_a_line_of_code_and_a_report(ru
     assert outcome.code == 0, outcome.err
     assert re.search(r"kaiming_normal +\d+\.\d\d ± \d+\.\d\d +2", outcome.out)
     assert re.search(r"orthogonal: |orthogonal reaches", outcome.out)
-    assert "Its line of code: corrinit.initialize(model, " in outcome.out
+    assert "corrinit.initialize(model, " in outcome.out
     assert outcome.out.splitlines()[-1] == "report.html"
     page = Path("report.html").read_text()
     assert "Gain over the baseline" in page

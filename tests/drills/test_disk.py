@@ -19,7 +19,8 @@ from corrinit._atomic import replacing
 from corrinit.errors import CorrInitError
 from corrinit.lab.data import cache
 from corrinit.lab.data.source import Splits
-from corrinit.lab.document.page import Section, write_page
+from corrinit.lab.document.blocks import Section
+from corrinit.lab.document.html import write_page
 from corrinit.lab.experiment.arm import Initialization
 from corrinit.lab.experiment.config import RunConfig, read_experiment, to_toml
 from corrinit.lab.runs.record import read_runs

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
-from rich.table import Table as Listing
 
 from corrinit.cli.check import checked, require_different
 from corrinit.cli.progress import carry_out, require_success
@@ -22,7 +19,7 @@ from corrinit.lab.comparison.groups import BASELINE
 from corrinit.lab.comparison.report import write_report
 from corrinit.lab.comparison.rounds import Contest, panels_at, panels_at_best, with_controls
 from corrinit.lab.comparison.tuning import tuning_runs, tunings
-from corrinit.lab.document.page import Section, Table
+from corrinit.lab.document.terminal import show
 from corrinit.lab.experiment.arm import parse_initialization
 from corrinit.lab.experiment.config import Initialization, Precision, RunConfig
 from corrinit.lab.runs.design import designs, plan
@@ -123,7 +120,7 @@ def compare(
         command = shlex.join(["corrinit", *sys.argv[1:]])
         planned = designs([runs])
         sys.stdout.write("\n".join(coverages(records)) + "\n\n")
-        _print(conclusions(records, planned, target=target))
+        show(conclusions(records, planned, target=target))
         report = write_report(records, output, command=command, designs=planned, target=target)
         sys.stdout.write(f"{report}\n")
     require_success(outcome)
@@ -147,19 +144,3 @@ def _learning_rates(text: str) -> tuple[float, ...]:
         raise ConfigError(
             f"lr is {text!r}; it is numbers separated by commas, such as 0.1,0.005, or auto"
         ) from error
-
-
-def _print(sections: Sequence[Section]) -> None:
-    console = Console(highlight=False, markup=False)
-    for section in sections:
-        console.print(section.title, style="bold")
-        for table in (item for item in section.items if isinstance(item, Table)):
-            listing = Listing(box=None, header_style="dim", pad_edge=False)
-            for position, name in enumerate(table.header):
-                listing.add_column(name, no_wrap=position == 0)
-            for row in table.rows:
-                listing.add_row(*row)
-            console.print(listing)
-        for paragraph in section.paragraphs:
-            console.print(paragraph, soft_wrap=True)
-        console.print()

@@ -12,7 +12,6 @@ from cyclopts import App, Parameter
 from corrinit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from corrinit.lab.document.page import Table
     from corrinit.lab.theory.inputs import Setting
     from corrinit.lab.theory.page import Contents
 
@@ -88,13 +87,14 @@ def errata(key: str | None = None, /, *, data: str = "digits") -> None:
         key: Which; by default all are listed.
         data: Images: digits, cifar10, cifar100, parquet:DIR or folder:DIR.
     """
-    from corrinit.lab.document.page import Table
+    from corrinit.lab.document.blocks import Table
+    from corrinit.lab.document.terminal import tables
     from corrinit.lab.theory import inputs as setting
     from corrinit.lab.theory import page as contents
 
     if key is None:
         rows = tuple((e.key, e.place, e.kind, e.right) for e in contents.ERRATA)
-        _print([Table("Errata", ("key", "place", "kind", "right"), rows)])
+        tables([Table("Errata", ("key", "place", "kind", "right"), rows)])
         return
     found = {e.key: e for e in contents.ERRATA}.get(key)
     if found is None:
@@ -105,17 +105,18 @@ def errata(key: str | None = None, /, *, data: str = "digits") -> None:
         f"{found.place}: {found.kind}\nprinted: {found.printed}\nright:   {found.right}\n{found.why}\n"
     )
     with contents.one_thread():
-        _print(found.evidence(setting.real(data)))
+        tables(found.evidence(setting.real(data)))
 
 
 def _publish(
     parts: Contents, inputs: Setting, output: Path, png: Path | None, shown: tuple[str, ...]
 ) -> None:
     """Print the tables named, write the page and the drawings, and say where they are."""
-    from corrinit.lab.document.page import write_page
+    from corrinit.lab.document.html import write_page
+    from corrinit.lab.document.terminal import tables
     from corrinit.lab.runs.environment import describe
 
-    _print([parts.tables[name] for name in shown])
+    tables([parts.tables[name] for name in shown])
     provenance = {
         "command": " ".join(["corrinit", *sys.argv[1:]]),
         "data": inputs.provenance,
@@ -130,19 +131,3 @@ def _publish(
             plot.savefig(png / f"{name}.png", dpi=150)
             sys.stdout.write(f"{png / name}.png\n")
     sys.stdout.write(f"{output.resolve()}\n")
-
-
-def _print(tables: list[Table] | tuple[Table, ...]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    console = Console()
-    for table in tables:
-        printed = RichTable(title=Text(table.title), title_justify="left", box=box.SIMPLE_HEAD)
-        for name, numeric in zip(table.header, table.numeric, strict=True):
-            printed.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
-        for row in table.rows:
-            printed.add_row(*(Text(cell) for cell in row))
-        console.print(printed)

@@ -12,6 +12,7 @@ from tests.lab.handmade import handmade
 from corrinit.lab.comparison.conclusions import conclusions
 from corrinit.lab.comparison.groups import BASELINE, compare, label
 from corrinit.lab.comparison.tuning import SEED
+from corrinit.lab.document.blocks import Card, Table
 from corrinit.lab.document.numbers import interval
 from corrinit.lab.experiment.arm import Initialization
 from corrinit.lab.experiment.config import RunConfig
@@ -46,20 +47,56 @@ def undrawn():
         yield
 
 
+def said_of(section):
+    """What a section says in words, that of its card first."""
+    cards = [item for item in section.items if isinstance(item, Card)]
+    told = []
+    for card in cards:
+        facts = (f"{name}: {value}" for name, value in card.facts)
+        told += [card.answer, *facts, card.code, card.next_step, card.command]
+    return " ".join([*told, *section.paragraphs])
+
+
 def text(records, **options):
-    (section,) = conclusions(records, **options)
-    return " ".join(section.paragraphs)
+    return " ".join(map(said_of, conclusions(records, **options)))
+
+
+def answer(records, **options):
+    """The card of the only setting."""
+    return conclusions(records, **options)[0].items[0]
+
+
+def tables(records, *options):
+    items = [item for section in conclusions(records, *options) for item in section.items]
+    return [item for item in items if isinstance(item, Table)]
 
 
 def test_the_best_of_the_arms_that_win_is_recommended_with_its_line():
-    said = text(runs({BASELINE: 0, CORRELATED: 0.02, ORTHOGONAL: 0.04}))
-    assert "Most accurate of those that beat kaiming_normal: orthogonal." in said
-    assert 'corrinit.initialize(model, method="orthogonal", seed=0)' in said
+    card = answer(runs({BASELINE: 0, CORRELATED: 0.02, ORTHOGONAL: 0.04}))
+    assert re.fullmatch(r"orthogonal: [34]\.\d+ points of accuracy above kaiming_normal\.", card.answer)
+    assert card.code == 'corrinit.initialize(model, method="orthogonal", seed=0)'
+    assert card.next_step == ""
+    assert dict(card.facts)["how sure"].startswith("decided after 5 seeds (p < 0.001")
 
 
 def test_without_a_winner_the_baseline_is_kept():
-    said = text(runs({BASELINE: 0, ORTHOGONAL: -0.03}))
-    assert "No initialization was found to be better than kaiming_normal" in said
+    card = answer(runs({BASELINE: 0, ORTHOGONAL: -0.03}))
+    assert card.answer == "kaiming_normal: no other is better, and some are worse."
+    assert card.code == 'corrinit.initialize(model, method="kaiming_normal", seed=0)'
+
+
+def test_a_lead_that_may_be_chance_is_no_answer_and_says_what_would_settle_it():
+    noise = {BASELINE: (0, 0, 0), ORTHOGONAL: (0.02, 0.0, 0.02)}
+    records = [
+        handmade(replace(BASE, initialization=arm, seed=seed), 0.6 + value)
+        for arm, own in noise.items()
+        for seed, value in enumerate(own)
+    ]
+    card = answer(records, command="corrinit compare vgg8 --max-seeds 4 --lr 0.1")
+    assert card.answer == "Keep kaiming_normal for now: that orthogonal leads by 1.3 points may be chance."
+    more, total = re.search(r"(\d+) more seeds would settle it", card.next_step)[1], card.command.split()[-1]
+    assert int(more) + 3 == int(total)
+    assert card.command == f"corrinit compare vgg8 --lr 0.1 --max-seeds {total}"
 
 
 def test_the_share_of_the_scale_is_told():
@@ -72,30 +109,30 @@ def test_an_arm_that_diverged_is_no_candidate():
     gains = {BASELINE: 0, ORTHOGONAL: 0.05}
     said = text(runs(gains, diverged=[(ORTHOGONAL, 1)]))
     assert "orthogonal diverged in 1 of 5 runs (seed 1)" in said
-    assert "No initialization was found to be better" in said
+    assert said.startswith("Not to be told yet: nothing is finished beside kaiming_normal.")
 
 
 def test_the_target_can_be_chosen():
     records = runs({BASELINE: 0, ORTHOGONAL: 0.01})
-    (section,) = conclusions(records, target=0.5)
-    assert any(item.title == "Time to 50 % test accuracy" for item in section.items)
+    listed = [item for section in conclusions(records, target=0.5) for item in section.items]
+    assert any(getattr(item, "title", "") == "Time to 50 % test accuracy" for item in listed)
 
 
 def test_seeds_that_were_not_fixed_have_wider_intervals():
     records = runs({BASELINE: 0, ORTHOGONAL: 0.01})
     planned = {setting_of(BASE): Design(frozenset({3, 5}))}
-    fixed, anytime = (conclusions(records, designs)[0].items[0] for designs in ({}, planned))
+    fixed, anytime = (tables(records, designs)[0] for designs in ({}, planned))
     low, high = (float(t.rows[1][4].partition(" to ")[0]) for t in (anytime, fixed))
     assert low < high
     assert "anytime-valid" in anytime.caption
-    (section,) = conclusions(records, planned)
+    (_, section) = conclusions(records, planned)
     assert section.paragraphs[0].startswith("Planned with 3, then 5 seeds: intervals and p-values")
 
 
 def test_an_arm_that_lacks_planned_seeds_is_looked_at_before_its_end():
     records = runs({BASELINE: 0}) + runs({ORTHOGONAL: 0.01}, seeds=range(3))
     planned = {setting_of(BASE): Design(frozenset({5}))}
-    (section,) = conclusions(records, planned)
+    (_, section) = conclusions(records, planned)
     assert section.paragraphs[0].startswith("Planned with 5 seeds: intervals and p-values")
 
 
@@ -161,8 +198,8 @@ def test_an_unstable_learning_rate_is_named_with_the_remedy():
 
 def test_nothing_is_recommended_against_the_survivors_of_the_baseline():
     said = text(runs({BASELINE: 0, ORTHOGONAL: 0.05}, diverged=[(BASELINE, 2)]))
-    assert said.startswith("kaiming_normal diverged in 1 of 5 runs (seed 2): nothing can be tested against")
-    assert "line of code" not in said
+    assert said.startswith("Not to be told: kaiming_normal diverged in 1 of 5 runs (seed 2).")
+    assert "corrinit.initialize" not in said
     assert "no fair sample, as the baseline diverged" in said
 
 
@@ -179,10 +216,9 @@ def test_runs_that_came_out_the_same_are_no_finding():
         for record in own
         if record.config.initialization == BASELINE
     ]
-    (section,) = conclusions([*own, *copies])
-    said = " ".join(section.paragraphs)
+    said = text([*own, *copies])
     assert "every run of correlated, He scale came out as that of kaiming_normal did in every epoch" in said
-    assert [row[0] for row in section.items[0].rows] == ["kaiming_normal", "orthogonal"]
+    assert [row[0] for row in tables([*own, *copies])[0].rows] == ["kaiming_normal", "orthogonal"]
 
 
 def test_without_the_baseline_nothing_is_compared():

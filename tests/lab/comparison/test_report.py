@@ -95,7 +95,9 @@ def two_by_two(root, seeds=SEEDS, **settings):
 def report(records, folder, command="corrinit demo"):
     """The HTML of a report, and its text without tags."""
     page = write_report(records, folder / "report.html", command=command).read_text(encoding="utf-8")
-    text = html.unescape(re.sub(r"<[^>]*>", " ", re.sub(r"<(style|svg).*?</\1>", " ", page, flags=re.DOTALL)))
+    text = html.unescape(
+        re.sub(r"<[^>]*>", " ", re.sub(r"<(style|script|svg).*?</\1>", " ", page, flags=re.DOTALL))
+    )
     return page, re.sub(r"\s+", " ", text)
 
 

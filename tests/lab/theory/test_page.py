@@ -10,7 +10,7 @@ from matplotlib.image import imread
 
 from corrinit.cli import main
 from corrinit.errors import ConfigError
-from corrinit.lab.document.page import Section, Table
+from corrinit.lab.document.blocks import Section, Table
 from corrinit.lab.theory import assumptions as loosened
 from corrinit.lab.theory import documents, plots
 from corrinit.lab.theory import few_samples as reach

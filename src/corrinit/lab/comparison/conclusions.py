@@ -1,4 +1,4 @@
-"""What a user came for, setting by setting: the table, what it says in plain words, and the line to paste."""
+"""What a user came for, setting by setting: the answer, the gains of all arms, and all of it in words."""
 
 from __future__ import annotations
 
@@ -8,23 +8,31 @@ from itertools import accumulate
 
 import numpy as np
 
+from corrinit.lab.comparison.card import best, card
+from corrinit.lab.comparison.curves import CURVES, over_training
 from corrinit.lab.comparison.findings import arm_table, findings
 from corrinit.lab.comparison.groups import BASELINE, Arm, Comparison, controls, label
 from corrinit.lab.comparison.names import AT_BEST, named_comparisons, named_tunings
 from corrinit.lab.comparison.standing import Setting, Standing, standings, unstable, verdicts
 from corrinit.lab.comparison.tuning import Tuning
-from corrinit.lab.comparison.verdict import divergence, unstable_in_words
+from corrinit.lab.comparison.verdict import unstable_in_words
 from corrinit.lab.document import figures
+from corrinit.lab.document.blocks import Figure, Section, Table
 from corrinit.lab.document.figures import Range
 from corrinit.lab.document.numbers import POINTS, count
-from corrinit.lab.document.page import Figure, Section, Table
 from corrinit.lab.experiment.arm import Initialization
 from corrinit.lab.experiment.config import RunConfig
-from corrinit.lab.experiment.snippet import line_of_code
 from corrinit.lab.runs.design import Design
 from corrinit.lab.runs.record import RunRecord
 from corrinit.lab.statistics.decision import INDIFFERENCE
-from corrinit.lab.statistics.gains import BySeed, default_target, epochs_saved, epochs_to, seconds_to
+from corrinit.lab.statistics.gains import (
+    BySeed,
+    EpochsSaved,
+    default_target,
+    epochs_saved,
+    epochs_to,
+    seconds_to,
+)
 from corrinit.lab.statistics.paired import Estimate
 
 
@@ -33,29 +41,32 @@ def conclusions(
     designs: Mapping[RunConfig, Design] | None = None,
     *,
     target: float | None = None,
+    command: str = "",
 ) -> list[Section]:
-    """A section for each setting among runs, and one for learning rates that were chosen.
+    """For each setting among runs its answer and the reasons for it; then learning rates that were chosen.
 
     Args:
         records: the runs.
         designs: how many seeds were planned, by setting.
         target: accuracy to which the time is measured; by default one that the baseline reaches.
+        command: what the user typed to get the runs.
     """
     sections = [
-        _conclusion(comparison, name, target)
+        section
         for name, comparison in named_comparisons(records, designs).items()
+        for section in _conclusion(comparison, name, target, command)
     ]
     tables = tuple(_rate_table(tuning, name) for name, tuning in named_tunings(records).items())
-    return [*sections, Section("Learning rates", items=tables)] if tables else sections
+    return [*sections, Section("Learning rates", items=tables, folded=True)] if tables else sections
 
 
-def _conclusion(comparison: Comparison, name: str, target: float | None) -> Section:
+def _conclusion(comparison: Comparison, name: str, target: float | None, command: str) -> list[Section]:
     if not comparison.arms:
         diverged = sum(map(len, comparison.diverged.values()))
         fate = f"All {count(diverged, 'run')} diverged" if diverged else "No run is finished"
-        return Section(name, (f"{fate}.",))
+        return [Section(name, (f"{fate}.",))]
     if comparison.baseline is None:
-        return Section(name, (f"No run of {label(BASELINE)} is finished, with which others are compared.",))
+        return [Section(name, (f"No run of {label(BASELINE)} is finished, with which others are compared.",))]
     values, curves = _accuracies(comparison), {arm.label: _curves(arm) for arm in comparison.arms}
     setting = Setting(
         arms={label(arm): arm for arm in _initializations(comparison)},
@@ -71,13 +82,32 @@ def _conclusion(comparison: Comparison, name: str, target: float | None) -> Sect
     reached = target or default_target(curves[setting.baseline].values())
     paragraphs = (
         *_planned(comparison),
-        _recommendation(rows, setting),
         *_instability(rows, values, name),
         *verdicts(rows, values, curves, setting, target=reached, told=told).split("\n\n"),
         *findings(comparison, name, rows),
     )
-    tables = (arm_table(rows, anytime=comparison.anytime), _time_table(comparison, reached))
-    return Section(name, paragraphs, (*tables, *_gain_figure(rows)))
+    table = arm_table(rows, anytime=comparison.anytime)
+    answer = card(
+        comparison, rows, setting, _saved(comparison, rows, setting, curves, reached), command=command
+    )
+    return [
+        Section(name, (), (answer, *_gain_figure(rows), *_learning_curves(comparison), table)),
+        Section(f"{name}: in words", paragraphs, (_time_table(comparison, reached),), folded=True),
+    ]
+
+
+def _saved(
+    comparison: Comparison,
+    rows: Sequence[Standing],
+    setting: Setting,
+    curves: Mapping[str, Mapping[int, list[float]]],
+    target: float,
+) -> EpochsSaved | None:
+    """The epochs that the arm of the answer saves."""
+    leader = best(rows, setting)
+    if leader is None or leader.arm not in curves:
+        return None
+    return epochs_saved(curves[leader.arm], curves[setting.baseline], target, difference=comparison.estimate)
 
 
 def _planned(comparison: Comparison) -> list[str]:
@@ -96,29 +126,6 @@ def _instability(rows: Sequence[Standing], values: Mapping[str, BySeed], name: s
     if not name.endswith(AT_BEST):
         remedy = "choose the rate of each arm with --lr auto"
     return [unstable_in_words(found, remedy)] if found else []
-
-
-def _recommendation(rows: Sequence[Standing], setting: Setting) -> str:
-    """The most accurate arm among those that are better beyond doubt, and its line of code."""
-    (baseline,) = (row for row in rows if row.arm == setting.baseline)
-    if baseline.diverged:
-        return (
-            f"{divergence(baseline.arm, baseline.diverged, baseline.runs)}: nothing can be tested against "
-            "the runs that remain; compare at a smaller learning rate."
-        )
-    better = [
-        row
-        for row in rows
-        if row.values is not None and row.difference is not None and row.decided and row.difference.mean > 0
-    ]
-    if not better:
-        return (
-            f"No initialization was found to be better than {setting.baseline}. Its line of code: "
-            + line_of_code(setting.arms[setting.baseline])
-        )
-    best = max(better, key=lambda row: row.values.mean if row.values else 0.0)
-    line = line_of_code(setting.arms[best.arm])
-    return f"Most accurate of those that beat {setting.baseline}: {best.arm}. Its line of code: {line}"
 
 
 def _controls(setting: Setting) -> set[Initialization]:
@@ -185,7 +192,7 @@ def _gain_figure(rows: Sequence[Standing]) -> list[Figure]:
             100 * min(row.difference.high, 1.0),
             decided=row.decided,
         )
-        for row in rows
+        for row in sorted(rows, key=_gain_of, reverse=True)
         if row.difference is not None and row.fair
     ]
     caption = (
@@ -194,6 +201,15 @@ def _gain_figure(rows: Sequence[Standing]) -> list[Figure]:
     )
     title, axis = "Gain over the baseline", "difference in accuracy (points)"
     return [figures.intervals(title, axis, gains, caption=caption)] if gains else []
+
+
+def _gain_of(row: Standing) -> float:
+    return row.difference.mean if row.difference is not None else 0.0
+
+
+def _learning_curves(comparison: Comparison) -> list[Figure]:
+    metric, title, axis, log = CURVES[0]
+    return [over_training(comparison.arms, metric, title, axis, log=log)]
 
 
 def _curves(arm: Arm) -> dict[int, list[float]]:

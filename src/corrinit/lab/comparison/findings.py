@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from corrinit.lab.comparison.groups import BASELINE, Comparison, TwoByTwo, correlation_suffix, label
 from corrinit.lab.comparison.standing import Standing
+from corrinit.lab.document.blocks import Table
 from corrinit.lab.document.numbers import count, interval, p_value, points
-from corrinit.lab.document.page import Table
 from corrinit.lab.statistics.decision import is_decided
 from corrinit.lab.statistics.paired import Estimate, holm
 

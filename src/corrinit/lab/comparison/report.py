@@ -9,16 +9,18 @@ from pathlib import Path
 
 from corrinit._correlation import SpatialCorrelation, default_correlation, format_size
 from corrinit.errors import CorrInitError
+from corrinit.lab.comparison.card import stamp
 from corrinit.lab.comparison.conclusions import conclusions
 from corrinit.lab.comparison.coverage import coverages
+from corrinit.lab.comparison.curves import CURVES, at_the_end, over_training
 from corrinit.lab.comparison.findings import INTRODUCTION, effect_tables
 from corrinit.lab.comparison.groups import Arm, Comparison, label
 from corrinit.lab.comparison.names import named_comparisons
 from corrinit.lab.document import figures
-from corrinit.lab.document.figures import PALETTE, Dots, Series, Style
+from corrinit.lab.document.blocks import Figure, Section, Table
+from corrinit.lab.document.html import write_page
 from corrinit.lab.document.markdown import write_markdown
 from corrinit.lab.document.numbers import count
-from corrinit.lab.document.page import Figure, Section, Table, write_page
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.experiment.identity import changes_since
 from corrinit.lab.runs.design import Design
@@ -27,15 +29,6 @@ from corrinit.lab.runs.record import RunRecord
 
 KERNEL = (3, 3)
 """The kernel whose correlation is shown: that of nearly all layers of the networks."""
-
-CURVES = (
-    ("test_accuracy", "Test accuracy", "accuracy", False),
-    ("train_loss", "Training loss", "cross-entropy", True),
-    ("sign_changes", "Gradient sign changes", "share of parameters", False),
-    ("gradient_mean_abs", "Gradient magnitude", "mean absolute gradient", True),
-    ("weight_correlation", "Correlation of the weights", "mean off-diagonal correlation", False),
-)
-"""Metric, title, label and logarithmic axis of each figure over training."""
 
 
 def write_report(
@@ -67,9 +60,11 @@ def write_report(
         raise CorrInitError("there are no runs to report; make some first, with `corrinit demo`")
     named = named_comparisons(records, designs)
     comparisons = list(named.values())
+    answers = conclusions(records, designs, target=target, command=command)
     summary = [
-        Section("Summary", (*coverages(records), INTRODUCTION)),
-        *conclusions(records, designs, target=target),
+        *(section for section in answers if not section.folded),
+        *(section for section in answers if section.folded),
+        Section("What was compared", (*coverages(records), INTRODUCTION), folded=True),
     ]
     sections = [
         *summary,
@@ -88,7 +83,7 @@ def write_report(
     foot = provenance(counted, command)
     if markdown is not None:
         write_markdown(markdown, title, summary, provenance=foot)
-    return write_page(path, title, sections, provenance=foot)
+    return write_page(path, title, sections, provenance=foot, stamp=stamp(comparisons))
 
 
 def _results(comparison: Comparison, name: str) -> Section:
@@ -109,46 +104,12 @@ def _results(comparison: Comparison, name: str) -> Section:
             "which the same settings come out otherwise. They are not compared with any made after it.",
         )
     items = [table for design in comparison.two_by_twos() for table in effect_tables(design)]
-    return Section(f"{name}: over training", notes, (*items, *_figures(comparison.arms)))
+    return Section(f"{name}: over training", notes, (*items, *_figures(comparison.arms)), folded=True)
 
 
 def _figures(arms: Sequence[Arm]) -> list[Figure]:
-    styles = _styles(arms)
-    draw = figures.curves if len(arms) <= len(PALETTE) else figures.small_multiples
-    drawn = [
-        draw(
-            title,
-            axis,
-            [
-                Series(style, arm.curve("epoch")[0], arm.curve(metric))
-                for arm, style in zip(arms, styles, strict=True)
-            ],
-            log=log,
-            caption="Mean over seeds; shading: ± 1 standard deviation.",
-        )
-        for metric, title, axis, log in CURVES
-    ]
-    dots = [
-        Dots(style, {seed: 100 * accuracy for seed, accuracy in arm.accuracies.items()})
-        for arm, style in zip(arms, styles, strict=True)
-    ]
-    caption = "A dot per run, a line per seed, a bar at each mean."
-    return [*drawn, figures.paired_dots("Final test accuracy by seed", "accuracy (%)", dots, caption=caption)]
-
-
-def _styles(arms: Sequence[Arm]) -> list[Style]:
-    """Colour by kind of taps, line by scale."""
-    kinds: dict[tuple[str, str, float], str] = {}
-    styles = []
-    for arm in arms:
-        chosen = arm.initialization
-        independent = chosen.method == "kaiming_normal"
-        kind = (
-            ("independent", "", 1.0) if independent else (chosen.method, chosen.correlation, chosen.strength)
-        )
-        colour = kinds.setdefault(kind, PALETTE[len(kinds) % len(PALETTE)])
-        styles.append(Style(arm.label, colour, "--" if chosen.scale == "paper" else "-"))
-    return styles
+    drawn = [over_training(arms, metric, title, axis, log=log) for metric, title, axis, log in CURVES[1:]]
+    return [*drawn, at_the_end(arms)]
 
 
 def _correlations(comparisons: Sequence[Comparison]) -> list[Section]:
@@ -172,7 +133,7 @@ def _correlations(comparisons: Sequence[Comparison]) -> list[Section]:
         notes.append(_correlation_in_words(name, correlation))
         items.append(figures.heat_map(f"R: {name}", correlation, caption="Taps are numbered row by row."))
         items.append(figures.distance_profile(f"Correlation by distance: {name}", correlation))
-    return [Section("The correlation of the taps", tuple(notes), tuple(items))]
+    return [Section("The correlation of the taps", tuple(notes), tuple(items), folded=True)]
 
 
 def _correlation_in_words(name: str, correlation: SpatialCorrelation) -> str:
@@ -206,7 +167,10 @@ def _left_out(comparisons: Sequence[Comparison]) -> list[Section]:
     )
     return [
         Section(
-            "Runs left out", (note,), (Table("Reasons", ("initialization", "seed", "reason", "run"), rows),)
+            "Runs left out",
+            (note,),
+            (Table("Reasons", ("initialization", "seed", "reason", "run"), rows),),
+            folded=True,
         )
     ]
 
@@ -221,12 +185,12 @@ def _configuration(named: Mapping[str, Comparison]) -> list[Section]:
         for field in configs[0]
         if field not in ("initialization", "seed")
     )
-    return [Section("Configuration", items=(Table("What runs share", ("", *named), rows),))]
+    return [Section("Configuration", items=(Table("What runs share", ("", *named), rows),), folded=True)]
 
 
 def _runs(named: Mapping[str, Comparison]) -> Section:
     tables = tuple(_run_table(comparison, name) for name, comparison in named.items() if comparison.arms)
-    return Section("Runs", () if tables else ("No run is finished.",), tables)
+    return Section("Runs", () if tables else ("No run is finished.",), tables, folded=True)
 
 
 def _run_table(comparison: Comparison, name: str) -> Table:

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from corrinit._atomic import replacing
 from corrinit._correlation import SpatialCorrelation, format_size
 from corrinit.errors import ConfigError
-from corrinit.lab.document.page import STYLE, literal
+from corrinit.lab.document.blocks import STYLE, literal
 
 FORMATS = (".png", ".svg")
 

@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 
 from corrinit import kernels
 from corrinit._correlation import SpatialCorrelation, format_size
-from corrinit.lab.document.page import STYLE, Figure, figure_svg, literal
+from corrinit.lab.document.blocks import STYLE, Figure, figure_svg, literal
 
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY = "#E69F00", "#56B4E9"
 NEUTRAL = "#888888"
 
+
+LINE = 0.075
+"""Height of a line of text beside a drawing, as a share of the height of its axes."""
 
 PALETTE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 
@@ -86,7 +89,7 @@ def curves(
     axes.set_xlabel("epoch")
     axes.set_ylabel(literal(label))
     _integer_ticks(axes)
-    axes.legend()
+    _name_ends(axes, series)
     return Figure(title, figure_svg(figure), caption)
 
 
@@ -189,6 +192,32 @@ def _band(axes: Axes, arm: Series, colour: str) -> None:
     if len(arm.values) > 1:
         sd = arm.values.std(axis=0, ddof=1)
         axes.fill_between(arm.epochs, mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
+
+
+def _name_ends(axes: Axes, series: Sequence[Series]) -> None:
+    """Write the name of each arm where its line ends, moved apart where the ends lie close."""
+    axes.figure.canvas.draw_idle()
+    to_axes = axes.transData + axes.transAxes.inverted()
+    ends = [float(to_axes.transform((arm.epochs[-1], arm.values.mean(axis=0)[-1]))[1]) for arm in series]
+    order = sorted(range(len(series)), key=lambda i: ends[i])
+    places: dict[int, float] = {}
+    lowest = 0.0
+    for i in order:
+        places[i] = max(ends[i], lowest)
+        lowest = places[i] + LINE
+    if order and (beyond := places[order[-1]] - 1.0) > 0:  # a stack that reaches over the top moves down
+        for i in order:
+            places[i] -= beyond
+    for i, arm in enumerate(series):
+        axes.annotate(
+            literal(arm.style.name),
+            (1.02, places[i]),
+            xycoords="axes fraction",
+            color=arm.style.colour,
+            fontsize=8,
+            va="center",
+            annotation_clip=False,
+        )
 
 
 def _rows(names: Sequence[str]) -> tuple[Plot, Axes]:

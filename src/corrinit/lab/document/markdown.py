@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from corrinit._atomic import replacing
-from corrinit.lab.document.page import Section, Table
+from corrinit.lab.document.blocks import Card, Figure, Section, Table
 
 
 def write_markdown(
@@ -31,13 +31,24 @@ def write_markdown(
 
 
 def _section(section: Section) -> list[str]:
-    blocks = [f"## {_escaped(section.title)}", *map(_escaped, section.paragraphs)]
+    cards = [block for item in section.items if isinstance(item, Card) for block in _card(item)]
+    blocks = [f"## {_escaped(section.title)}", *cards, *map(_escaped, section.paragraphs)]
     for item in section.items:
         if isinstance(item, Table):
             blocks += _table(item)
-    if figures := [item.title for item in section.items if not isinstance(item, Table)]:
+    if figures := [item.title for item in section.items if isinstance(item, Figure)]:
         blocks.append(_escaped(f"Figures in the HTML report: {'; '.join(figures)}."))
     return blocks
+
+
+def _card(card: Card) -> list[str]:
+    facts = "\n".join(f"- {_escaped(name)}: {_escaped(value)}" for name, value in card.facts)
+    lines = [_fenced(card.code), _escaped(card.next_step), _fenced(card.command)]
+    return [block for block in (f"**{_escaped(card.answer)}**", facts, *lines) if block]
+
+
+def _fenced(code: str) -> str:
+    return f"```\n{code}\n```" if code else ""
 
 
 def _table(table: Table) -> list[str]:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from corrinit._signal.report import SignalReport
-from corrinit.lab.document.page import STYLE
+from corrinit.lab.document.blocks import STYLE
 
 
 @matplotlib.rc_context(STYLE)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from corrinit.lab.document import figures
+from corrinit.lab.document.blocks import Figure, figure_svg
 from corrinit.lab.document.correlation_figure import correlation_figure
 from corrinit.lab.document.figures import BLUE, VERMILION, Series, Style
-from corrinit.lab.document.page import Figure, figure_svg
 from corrinit.lab.paper.cells import Cell, Measured
 from corrinit.lab.paper.experiments import Row
 from corrinit.presets import load_preset, preset_layers

@@ -8,9 +8,10 @@ from pathlib import Path
 from corrinit._correlation import default_correlation
 from corrinit.lab.comparison.coverage import coverages
 from corrinit.lab.comparison.groups import compare, problem
+from corrinit.lab.document.blocks import Section, Table
+from corrinit.lab.document.html import write_page
 from corrinit.lab.document.markdown import write_markdown
 from corrinit.lab.document.numbers import count, interval, p_value, points
-from corrinit.lab.document.page import Section, Table, write_page
 from corrinit.lab.experiment.config import Initialization, RunConfig
 from corrinit.lab.experiment.identity import changes_since
 from corrinit.lab.experiment.observation import EVERYTHING, Observation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from corrinit.lab.document.page import Table
+from corrinit.lab.document.blocks import Table
 from corrinit.lab.theory.few_samples import covariances
 from corrinit.lab.theory.inputs import Setting, gaussian, normalized
 from corrinit.theory import Samples, descend, dynamics, second_moment, stability_limit

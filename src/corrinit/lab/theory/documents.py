@@ -12,7 +12,7 @@ from pathlib import Path
 
 from corrinit._atomic import replacing
 from corrinit.errors import ConfigError
-from corrinit.lab.document.page import Table
+from corrinit.lab.document.blocks import Table
 from corrinit.lab.theory.errata import Erratum
 from corrinit.lab.theory.inputs import Setting
 from corrinit.lab.theory.page import ERRATA

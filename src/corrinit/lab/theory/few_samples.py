@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from corrinit.lab.document.page import Table
+from corrinit.lab.document.blocks import Table
 from corrinit.lab.theory.inputs import Setting, gaussian, normalized
 from corrinit.theory import Samples, descend, dynamics, second_moment
 from corrinit.theory.samples import Array

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from corrinit.lab.document.page import Table
+from corrinit.lab.document.blocks import Table
 from corrinit.lab.theory import assumptions as loosened
 from corrinit.lab.theory import few_samples as reach
 from corrinit.lab.theory import many_samples as descents

@@ -9,7 +9,7 @@ import torch
 
 from corrinit._correlation import SpatialCorrelation
 from corrinit.kernels import exponential, tap_offsets
-from corrinit.lab.document.page import Table
+from corrinit.lab.document.blocks import Table
 from corrinit.lab.theory import layers as signal
 from corrinit.lab.theory.errata import Erratum
 from corrinit.lab.theory.inputs import KERNEL, Setting, gaussian

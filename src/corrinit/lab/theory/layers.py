@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 
 from corrinit._correlation import SpatialCorrelation
-from corrinit.lab.document.page import Table
+from corrinit.lab.document.blocks import Table
 from corrinit.lab.theory.inputs import KERNEL, Setting
 from corrinit.theory import StackMeasurement, measure_stack, variance
 from corrinit.theory.samples import Array

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from corrinit.lab.document.page import Table
+from corrinit.lab.document.blocks import Table
 from corrinit.lab.theory.few_samples import SHIFT, covariances
 from corrinit.lab.theory.inputs import Setting, gaussian
 from corrinit.theory import Descent, Samples, descend, dynamics, second_moment

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from matplotlib.figure import Figure as Plot
 
-from corrinit.lab.document.page import Figure, Section, Table, figure_svg
+from corrinit.lab.document.blocks import Figure, Section, Table, figure_svg
 from corrinit.lab.theory import assumptions as loosened
 from corrinit.lab.theory import few_samples as reach
 from corrinit.lab.theory import layers as signal

@@ -11,8 +11,8 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure as Plot
 from numpy.typing import ArrayLike
 
+from corrinit.lab.document.blocks import STYLE
 from corrinit.lab.document.figures import BLUE, GREEN, NEUTRAL, ORANGE, PURPLE, VERMILION
-from corrinit.lab.document.page import STYLE
 from corrinit.lab.theory import few_samples as reach
 from corrinit.lab.theory import layers as signal
 from corrinit.lab.theory import many_samples as descent

@@ -1,25 +1,18 @@
-"""The document model of every HTML page: sections of text, figures and tables, and where they come from.
+"""What every report is made of: sections of text, cards, figures and tables; and how a figure becomes SVG.
 
-A page is one file that needs nothing else: style and figures (SVG) are inside it, no script, no request to
-any server. The same input gives the same bytes.
+They are plain values. `document.html` writes them as a page, `document.markdown` as Markdown and
+`document.terminal` to a terminal.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from os import PathLike
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-import jinja2
 import matplotlib
-from markupsafe import Markup
 from matplotlib.figure import Figure as Plot
-
-from corrinit._atomic import replacing
 
 WIDE = 400.0
 """Width in points from which a figure takes a whole row of the page instead of half of it."""
@@ -98,12 +91,44 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Card:
+    """An answer to be read at a glance.
+
+    Args:
+        question: what it answers.
+        answer: in one sentence.
+        facts: what it rests on, each with a name of one or two words.
+        code: a line to paste, empty for none.
+        next_step: what would make the answer surer, empty if nothing would.
+        command: the line that does it, empty for none.
+    """
+
+    question: str
+    answer: str
+    facts: tuple[tuple[str, str], ...] = ()
+    code: str = ""
+    next_step: str = ""
+    command: str = ""
+
+
+Item: TypeAlias = "Card | Figure | Table"
+
+
+@dataclass(frozen=True)
 class Section:
-    """A titled part of a page: paragraphs of plain text, then figures and tables in order."""
+    """A titled part of a document: paragraphs of plain text, then cards, figures and tables in order.
+
+    Args:
+        title: its heading.
+        paragraphs: of plain text.
+        items: what follows them.
+        folded: whether a page shows the heading alone until the reader opens it.
+    """
 
     title: str
     paragraphs: tuple[str, ...] = ()
-    items: tuple[Figure | Table, ...] = ()
+    items: tuple[Item, ...] = ()
+    folded: bool = False
 
 
 _NUMBER = re.compile(r"(n = )?[-+−±<≥≤\[(\s]*\d[-+−±\d.,e%to\s\])]*$|[–—−-]?$")
@@ -131,38 +156,3 @@ def figure_svg(figure: Plot) -> str:
 
 
 _METADATA = ("Date", "Creator", "Format", "Type")
-
-
-def write_page(
-    path: str | PathLike[str], title: str, sections: Sequence[Section], *, provenance: Mapping[str, str]
-) -> Path:
-    """Write a page as one self-contained HTML file; a page already there is replaced as a whole.
-
-    Args:
-        path: the HTML file; missing folders are created.
-        title: heading of the page.
-        sections: its parts, listed in the table of contents.
-        provenance: what made it: command, commit, version, hardware, data, date; shown at its end.
-
-    Returns:
-        The path of the page.
-
-    Raises:
-        CorrInitError: if the file cannot be written; a page already there is then left as it was.
-    """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["svg"] = Markup
-    environment.tests["figure"] = lambda item: isinstance(item, Figure)
-    html = environment.get_template("page.html").render(
-        title=title, sections=sections, provenance=dict(provenance)
-    )
-    target = Path(path)
-    with replacing(target) as file:
-        file.write(html.encode())
-    return target
