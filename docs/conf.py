@@ -38,6 +38,6 @@ default_role = "code"
 
 html_theme = "furo"
 html_title = "corrinit"
-html_static_path = []
+html_show_copyright = False
 html_show_sourcelink = True
 copybutton_prompt_text = ">>> "

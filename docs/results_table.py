@@ -10,9 +10,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from corrinit.lab.document.page import Table
-
 from corrinit.lab.comparison.conclusions import conclusions
+from corrinit.lab.document.blocks import Table
 from corrinit.lab.runs.design import designs
 from corrinit.lab.runs.record import read_runs
 

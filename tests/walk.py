@@ -49,8 +49,8 @@ class Walk:
         printed = None
         for command in example.commands if example.language == "sh" else []:
             printed = self._run(command)
-            if found := re.search(r"Its line of code: (.*)", printed):
-                self.line_of_code = found[1]
+            if found := re.search(r"corrinit\.initialize\(.*\)", printed):
+                self.line_of_code = found[0]
         return printed
 
     def installed(self) -> Path:
