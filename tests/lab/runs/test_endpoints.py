@@ -149,6 +149,9 @@ def test_endpoints_are_those_of_both_weights_on_both_kinds_of_images(digits, und
             assert accuracy == pytest.approx(right.mean(), abs=2 / len(right))
     assert undisturbed.endpoint("test_accuracy") == undisturbed.result["test_accuracy"]
     assert undisturbed.endpoint("averaged_test_loss") != undisturbed.endpoint("test_loss")
+    for prefix in ("", "averaged_"):  # the best temperature is better than none, and than knowing nothing
+        scaled = undisturbed.endpoint(f"{prefix}test_scaled_loss")
+        assert scaled <= min(undisturbed.endpoint(f"{prefix}test_loss"), math.log(10))
 
 
 def test_each_test_image_is_told_right_or_wrong(digits, undisturbed):

@@ -30,6 +30,7 @@ from corrinit._reading import RecordError, read_arrays
 ENDPOINTS = (
     *("test_accuracy", "test_loss", "averaged_test_accuracy", "averaged_test_loss"),
     *("unused_accuracy", "unused_loss", "averaged_unused_accuracy", "averaged_unused_loss"),
+    *("test_scaled_loss", "averaged_test_scaled_loss"),
 )
 
 PSNR = tuple(name.replace("accuracy", "psnr") for name in ENDPOINTS if name.endswith("accuracy"))
@@ -61,7 +62,7 @@ def endpoints_of(config: RunConfig) -> tuple[str, ...]:
     """The endpoints that a run has, its accuracy first: a network that denoises has a PSNR in its place."""
     if not config.noise:
         return ENDPOINTS
-    return tuple(name.replace("accuracy", "psnr") for name in ENDPOINTS)
+    return tuple(name.replace("accuracy", "psnr") for name in ENDPOINTS if "scaled" not in name)
 
 
 def check_needs(needs: Collection[str]) -> None:
