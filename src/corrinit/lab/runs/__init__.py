@@ -1,0 +1,1 @@
+"""Run records: read, written, chosen and tabulated without torch."""
