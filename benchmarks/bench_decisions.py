@@ -80,9 +80,8 @@ def show_errors() -> int:
             told = "".join(f"{rate:10.1%}" for rate in rates)
             print(f"{noise:<20}{conditions:>11}{told}{'  ABOVE THE LIMIT' if bad else ''}")
     values = drawn("normal", 12, baseline_seeds(40, 11), studies=1_000)
-    print(
-        f"normal, 12 conditions, looked at 38 times: {is_decided(holm(1 / paths(values, 40)[-1])).any(-1).mean():.1%}"
-    )
+    rate = is_decided(holm(1 / paths(values, 40)[-1])).any(-1).mean()
+    print(f"normal, 12 conditions, looked at 38 times: {rate:.1%}")
     return failed
 
 

@@ -65,13 +65,11 @@ def split_noise(correct: ArrayLike | Sequence[ArrayLike]) -> Noise:
     >>> lucky = np.random.default_rng(0).random((100, 5000)) < 0.6  # each image a coin of its own
     >>> found = split_noise(lucky)
     >>> f"{100 * found.images_sd:.2f} and {100 * found.network_sd:.2f} points"
-    '0.69 and 0.17 points'
+    '0.69 and 0.04 points'
     """
     c = np.asarray(correct, np.float64)
     if c.ndim != 2 or min(c.shape) < 2:
-        raise ValueError(
-            f"right answers have the shape {c.shape}; give two or more runs by two or more images"
-        )
+        raise ValueError(f"right answers have the shape {c.shape}; give at least 2 runs by 2 images")
     runs, images = c.shape
     total = float(c.mean(1).var(ddof=1))
     by_image = float(c.var(0, ddof=1).mean())

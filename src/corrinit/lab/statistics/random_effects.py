@@ -50,7 +50,9 @@ class MeanEffect:
         tau: τ, the deviation of effects between settings.
         i_squared: share of the variation of the y_i that is between settings, in [0, 1].
         p_homogeneous: of τ = 0 (Cochran's Q).
-        new_low: lower end of the interval for the effect in a new setting; NaN for fewer than three.
+        new_low: lower end of the interval for the effect in a new setting; NaN for fewer than three. It is
+            too narrow where τ is smaller than the errors of the settings: of 15 settings with τ half of
+            them, 95 % intervals hold a new effect in 83 %, as τ is then often estimated as 0.
         new_high: upper end.
     """
 
@@ -166,4 +168,5 @@ def _paule_mandel(y: Vector, v: Vector) -> float:
     most = float(((y - y.mean()) ** 2).sum()) / wanted * len(y)
     while _generalized_q(most, y, v) > wanted:
         most *= 2
-    return float(brentq(lambda tau2: _generalized_q(tau2, y, v) - wanted, 0.0, most))
+    root = brentq(lambda tau2: _generalized_q(tau2, y, v) - wanted, 0.0, most)
+    return float(root)  # pyright: ignore[reportArgumentType]
