@@ -185,7 +185,7 @@ def epochs_to_share(share: float, baseline: Iterable[RunRecord]) -> Endpoint:
     target = share * float(np.mean(finite))
     return Endpoint(
         "epochs_to_baseline",
-        f"first epoch with {100 * share:g} % of the mean accuracy of the baseline's last {LAST_EPOCHS} epochs",
+        f"first epoch with {100 * share:g} % of the mean accuracy of the baseline in its last {LAST_EPOCHS}",
         "epochs",
         Direction.LOWER,
         lambda record: _epochs_to(record, target),

@@ -128,6 +128,23 @@ def moderated(conditions: Conditions) -> Moderated:
     return Moderated(variance, np.where(enough, d0 + d, np.nan))
 
 
+def expected_df(n: ArrayLike) -> Vector:
+    """The degrees of freedom of each moderated variance to expect where all are equal, to plan a study by.
+
+    They are those of log variances that differ as samples do, Σ(e_g − ē)² = (G − 1) mean ψ′(d_g/2).
+
+    Args:
+        n: seeds of each condition, shape (G,).
+
+    >>> [f"{df:.1f}" for df in expected_df([5] * 12)[:2]]
+    ['8.1', '8.1']
+    """
+    d = np.asarray(n, np.float64) - 1
+    others = len(d) - 1
+    excess = polygamma(1, d / 2).mean() * (others / chdtri(others, 1 - CAUTION) - 1)
+    return np.minimum(2 * _inverse_trigamma(np.array(excess)), d.mean() * others) + d
+
+
 @dataclass(frozen=True, eq=False)
 class Contrasts:
     """Weighted sums of conditions, C of them, each of shape (..., C).
