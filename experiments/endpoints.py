@@ -203,7 +203,7 @@ def sections(by_setting: Mapping[str, Sequence[RunRecord]]) -> Iterator[Section]
             "included. “paired t”: as many seeds for the baseline as for each arm, differences paired by "
             "seed. “moderated”: variances borrow from each other, and the baseline has √11 times the seeds. "
             "The first row and the first column of each setting are what was done before.",
-            "How much fewer runs the inference needs is sure. How the endpoints compare is as uncertain as "
+            "What the inference saves follows from the design. How the endpoints compare is as uncertain as "
             f"deviations of {fewest} seeds an arm and more, of which each is the pooled one of two arms: "
             f"95 % intervals of a number of runs reach from {low:.1f} to {high:.1f} times what is said here.",
         ),
@@ -242,8 +242,8 @@ def sections(by_setting: Mapping[str, Sequence[RunRecord]]) -> Iterator[Section]
                 "mean ± deviation of a run, differences with the 95 % interval of the paired t test. "
                 "Variance: by how many times it is smaller than that of the first row. Efficiency: the same "
                 "for (difference / deviation)², so by how many times fewer seeds decide this contrast; in "
-                f"brackets, from {ENOUGH} seeds on, bootstrap 95 % intervals. Pairing ratio: variance of differences within seeds "
-                "beside that of unpaired ones.",
+                f"brackets, from {ENOUGH} seeds on, bootstrap 95 % intervals. Pairing ratio: variance "
+                "of differences within seeds beside that of unpaired ones.",
             ),
             (
                 Table(
