@@ -231,7 +231,7 @@ def evidence(found: Contrasts, *, level: float = 0.95) -> tuple[Vector, Vector, 
     K = (r α²)^(−1/(ν+1)), infinite if K r ≥ 1. Of many looks the p-value is 1 / max e and the interval the
     intersection. For variances that are pooled outright this is the e-process of the invariant sequential t
     test; with moderated ones it is that up to how well d₀ is known, so its promise rests on simulation:
-    families of copies err in at most 2.2 % when looked at after each of up to 20 seeds in any of these noises.
+    families of copies err in at most 2.2 % when looked at after each of up to 20 seeds, in any noise above.
 
     Returns:
         Lower ends, upper ends and e, shape (..., C); −∞, ∞ and 1 where nothing is tested, NaN for a condition
