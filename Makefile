@@ -47,6 +47,7 @@ documents: $(READY)
 	$(BIN)/corrinit report results/cifar10-jpeg results/digit-images --markdown docs/comparison.md \
 	    -o results/comparison.html
 	$(BIN)/corrinit theory --all --markdown docs -o results/theory.html
+	$(BIN)/python experiments/endpoints.py --minutes 0
 	$(BIN)/python docs/results_table.py
 
 $(VENV)/.docs: $(READY)

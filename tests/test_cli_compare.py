@@ -118,7 +118,7 @@ def test_a_damaged_record_of_the_seeds_stops_a_comparison_before_any_run(run):
 def test_learning_rates_are_chosen_on_held_out_images(run):
     outcome = run("compare", "--methods", "orthogonal", "--seeds", "1", "--lr", "auto", *FAST)
     assert outcome.code == 0, outcome.err
-    assert len([r for r in records() if r.config.tested_on == "held_out"]) == 10
+    assert len([r for r in records() if r.config.tested_on == "held_out"]) == 30
     assert "Learning rates" in outcome.out
     assert "held out" in Path("report.html").read_text()
 

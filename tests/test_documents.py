@@ -1,5 +1,6 @@
 """Documents quote recorded runs: they are what the records in `results` give, to the byte."""
 
+import runpy
 import shlex
 import tomllib
 from pathlib import Path
@@ -36,3 +37,13 @@ def test_the_gallery_shows_the_networks_of_its_list():
         row = f"| {network['name']} | {network['looks_at']} | {network['package']} {network['version']} |"
         assert row in page
         assert network["sha256"] in page
+
+
+def test_the_document_of_endpoints_is_what_its_command_makes_from_the_records(monkeypatch, tmp_path):
+    committed = (ROOT / "docs" / "endpoints.md").read_text(encoding="utf-8")
+    program, script, *words = command_of(committed)
+    assert program == "python"
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("sys.argv", [script, *words, "--output", str(tmp_path / "endpoints.md")])
+    runpy.run_path(script, run_name="__main__")
+    assert (tmp_path / "endpoints.md").read_text(encoding="utf-8") == committed

@@ -4,6 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+from scipy import stats
 from tests.oracles import estimation as oracle
 from torch import nn
 
@@ -363,6 +364,16 @@ class TestInterval:
     def test_depthwise_layers_are_resampled_over_their_outputs(self, smooth):
         low, high = estimate_layers({"w": filters(smooth, (128, 1))}).mean_interval()
         assert 0.05 < high - low < 0.5
+
+    def test_few_channels_have_the_quantiles_of_student(self, smooth):
+        """Of 16 channels those of 15 degrees of freedom, on the scale of log 1ᵀR1."""
+        layers = estimate_layers({"w": filters(smooth, (16, 1), seed=1)})
+        influence = layers.layers[0].influence
+        assert influence is not None
+        low, high = np.log1p(8 * np.array(layers.mean_interval(resamples=50_000)))
+        error = np.sqrt(np.mean(influence.by_output**2) / 15) * 16 / 15
+        expected = stats.t.ppf(0.975, 15) * 8 * error / (1 + 8 * layers.pooled().mean)
+        assert (high - low) / 2 == pytest.approx(expected, rel=0.05)
 
     @pytest.mark.parametrize("level", [0.0, 1.0, 95.0])
     def test_impossible_level_is_named(self, network, level):

@@ -191,11 +191,12 @@ class LayerCorrelations(Tabular):
         staying together, and likewise input channels, and what both draws do to the mean (`Influence`) is
         added up. Filters are crossed, each belonging to one output and one input channel, so their own
         variance would count twice: the sum is scaled to the variance v_out + v_in − v_iid (Owen 2007, section
-        4), though not below v_out or v_in. In simulated layers of 48×48 and 16×16 channels, 30 % of the
-        variance common to each kind, 95 % intervals cover the truth in 91 and 89 of 100.
+        4), though not below v_out or v_in, and its quantiles are those of Student's t for the number of
+        channels. In simulated layers of which each kind of channel has 30 % of the variance in common, 95 %
+        intervals cover the truth in 93 % (48×48 and 64×16 channels, four layers of 16×16) and 89 % (16×16).
 
-        The layers are taken as they are, not as a sample of layers. Raw pooling has no interval: the few
-        layers that dominate it are no sample.
+        The layers are taken as they are, not as a sample of layers: the interval is of the mean over these.
+        Raw pooling has no interval: the few layers that dominate it are no sample.
 
         Args:
             level: of confidence.
@@ -216,9 +217,14 @@ class LayerCorrelations(Tabular):
             share * _resampled(layer, resamples, generator)
             for layer, share in zip(self.layers, weights / weights.sum(), strict=True)
         )
-        low, high = np.quantile(moved, [(1 - level) / 2, (1 + level) / 2])
-        centre = self.pooled(pooling).mean
-        return Interval(centre + float(low), centre + float(high))
+        pooled = self.pooled(pooling)
+        # 1ᵀR1 = n + n (n − 1) ρ̄ is a variance, that of the sum of standardized taps, and errors of variances
+        # are in proportion to them: on the logarithmic scale the interval is as wide wherever it lies.
+        taps = len(pooled.matrix) - 1
+        total = max(1 + taps * pooled.mean, np.finfo(np.float64).eps)
+        ends = np.quantile(taps * moved / total, [(1 - level) / 2, (1 + level) / 2])
+        low, high = (total * np.exp(ends) - 1) / taps
+        return Interval(float(low), float(high))
 
     def _weights(self, pooling: Literal["filters", "layers"]) -> Vector:
         return np.array([layer.filters if pooling == "filters" else 1.0 for layer in self.layers])
@@ -266,13 +272,20 @@ def _resampled(layer: LayerCorrelation, resamples: int, generator: np.random.Gen
     assert layer.influence is not None
     by_output, by_input, square = layer.influence
     ways = [influence for influence in (by_output, by_input) if len(influence) > 1]
-    moved, variances = np.zeros(resamples), []
+    moved, variances, df = np.zeros(resamples), [], []
     for influence in ways:  # of depthwise layers one: they have a single input channel
         channels = len(influence)
         variances.append(float(np.mean(influence**2)) / (channels - 1))
+        df.append(channels - 1)
         drawn = influence[generator.integers(channels, size=(resamples, channels))].mean(axis=1)
         moved += np.sqrt(channels / (channels - 1)) * drawn
-    if len(ways) == 1 or sum(variances) == 0:
+    total = sum(variances)
+    if total == 0:
         return moved
-    crossed = sum(variances) - square / layer.filters
-    return moved * np.sqrt(max(crossed, *variances) / sum(variances))
+    crossed = total - square / layer.filters if len(ways) == 2 else total
+    # Few channels hardly tell the variance: with what they leave open, quantiles are those of Student's t.
+    # And what a whole channel does to the mean is a little more than its influence says.
+    known = total**2 / sum(variance**2 / each for variance, each in zip(variances, df, strict=True))
+    uncertain = generator.chisquare(known, size=resamples) / known
+    few = max(len(influence) / (len(influence) - 1) for influence in ways)
+    return few * moved * np.sqrt(max(crossed, *variances) / total / uncertain)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.lab.handmade import handmade
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -14,7 +15,16 @@ from corrinit.errors import ConfigError, CorrInitWarning
 from corrinit.lab.data.dataset import hold_out, load, set_apart
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.runs import record as records
-from corrinit.lab.runs.endpoints import ENDPOINTS, FILE, averaging_window, read_correct, write_correct
+from corrinit.lab.runs.endpoints import (
+    DECLARED,
+    ENDPOINTS,
+    FILE,
+    averaging_window,
+    endpoint,
+    epochs_to_share,
+    read_correct,
+    write_correct,
+)
 from corrinit.lab.runs.record import RecordError, finished_run, read_run
 from corrinit.lab.training.averaging import WeightAverage
 from corrinit.lab.training.checkpoint import read_checkpoint
@@ -149,6 +159,9 @@ def test_endpoints_are_those_of_both_weights_on_both_kinds_of_images(digits, und
             assert accuracy == pytest.approx(right.mean(), abs=2 / len(right))
     assert undisturbed.endpoint("test_accuracy") == undisturbed.result["test_accuracy"]
     assert undisturbed.endpoint("averaged_test_loss") != undisturbed.endpoint("test_loss")
+    for prefix in ("", "averaged_"):  # the best temperature is better than none, and than knowing nothing
+        scaled = undisturbed.endpoint(f"{prefix}test_scaled_loss")
+        assert scaled <= min(undisturbed.endpoint(f"{prefix}test_loss"), math.log(10))
 
 
 def test_each_test_image_is_told_right_or_wrong(digits, undisturbed):
@@ -317,3 +330,47 @@ def test_an_endpoint_that_does_not_exist_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="'loss' is no endpoint"):
         sweep([TINY], tmp_path, needs=["loss"])
     assert list(tmp_path.iterdir()) == []
+
+
+# Declared endpoints
+
+
+def test_every_endpoint_that_classifiers_have_can_be_read_from_a_record(undisturbed):
+    read = {name: each.read(undisturbed) for name, each in DECLARED.items() if "psnr" not in name}
+    assert all(value is not None and math.isfinite(value) for value in read.values())
+    curve = undisturbed.curve("test_accuracy")
+    assert read["mean_test_accuracy"] == pytest.approx(curve[-5:].mean())
+    assert read["train_accuracy"] == undisturbed.metrics[-1]["train_accuracy"]
+    test, unused = read["averaged_test_accuracy"], read["averaged_unused_accuracy"]
+    assert read["averaged_unlooked_accuracy"] == pytest.approx((359 * test + 1338 * unused) / (359 + 1338))
+    assert all(each.definition and each.name == name for name, each in DECLARED.items())
+
+
+def test_what_an_old_record_does_not_tell_is_none_and_a_diverged_run_nan(tmp_path):
+    old = handmade(replace(TINY, epochs=10), 0.5)
+    assert endpoint("averaged_unlooked_accuracy").read(old) is None
+    assert endpoint("test_scaled_loss").read(old) is None
+    assert endpoint("train_accuracy").read(old) is None
+    assert endpoint("test_accuracy").read(old) == 0.5
+    diverged = run(replace(TINY, lr=1e8, batch_norm=False), tmp_path)
+    for name in ("averaged_unlooked_accuracy", "mean_test_accuracy", "epochs_to_own_plateau", "sign_changes"):
+        assert math.isnan(endpoint(name).read(diverged))
+
+
+def test_time_to_accuracy_is_to_a_fixed_share_of_a_plateau():
+    config = replace(TINY, epochs=10)
+    slow = handmade(config, 0.5, curve=[0.1, 0.2, 0.3, 0.4, 0.46, 0.5, 0.5, 0.5, 0.5, 0.5])
+    high = handmade(config, 0.8, curve=[0.1, 0.2, 0.3, 0.4, 0.5, 0.8, 0.8, 0.8, 0.8, 0.8])
+    low = handmade(config, 0.2, curve=[0.1] * 10)
+    shared = epochs_to_share(0.9, [slow])
+    assert [shared.read(slow), shared.read(high)] == [5, 5]
+    assert math.isnan(shared.read(low))
+    own = endpoint("epochs_to_own_plateau")  # a higher plateau is no faster way to it
+    assert [own.read(slow), own.read(high), own.read(low)] == [6, 6, 1]
+    with pytest.raises(ConfigError, match="the baseline has no finished runs"):
+        epochs_to_share(0.9, [])
+
+
+def test_an_endpoint_that_is_not_declared_is_refused_with_those_like_it():
+    with pytest.raises(ConfigError, match="'averaged_accuracy' is no endpoint; did you mean averaged_"):
+        endpoint("averaged_accuracy")

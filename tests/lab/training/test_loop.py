@@ -156,7 +156,7 @@ def test_metrics_are_those_of_the_updates(undisturbed):
             assert metrics[name] == pytest.approx(np.nanmean(of_epoch), rel=1e-5)
     assert undisturbed.metrics[-1].keys() == {
         *("epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds"),
-        *("sign_changes", "gradient_mean_abs", "gradient_l2", "weight_correlation"),
+        *("sign_changes", "gradient_mean_abs", "gradient_l2", "weight_correlation", "test_scaled_loss"),
     }
 
 

@@ -43,6 +43,7 @@ from corrinit.lab.training.checkpoint import read_checkpoint, require_fit, write
 from corrinit.lab.training.initialized import channel_moments, initialized_model
 from corrinit.lab.training.isolation import seeded
 from corrinit.lab.training.tasks import Classification, Denoising, Task
+from corrinit.lab.training.temperature import scaled_loss
 
 EVALUATION_BATCH = 1000
 ADAMW_BETA_2 = 0.999
@@ -56,10 +57,13 @@ class Score:
     Args:
         loss: mean over the images.
         images: what each is judged by, such as whether the model is right about it, shape (N,).
+        scaled_loss: the mean cross-entropy at the best temperature; None of networks that name no class, and
+            of images whose scores were not kept.
     """
 
     loss: float
     images: Tensor
+    scaled_loss: float | None = None
 
     @property
     def mean(self) -> float:
@@ -143,7 +147,7 @@ class Training:
             if looked or not math.isfinite(metrics["train_loss"]):
                 score = self.evaluate(self.looked_at)
                 self.correct = score.images.cpu()
-                test = {"test_loss": score.loss, f"test_{self.task.measure}": score.mean}
+                test = {f"test_{name}": value for name, value in self._measures(score).items()}
         metrics |= {**test, "seconds": seconds}
         self.metrics.append(metrics)
         return metrics
@@ -196,7 +200,8 @@ class Training:
     def evaluate(self, chosen: slice | NDArray[np.intp] = ALL) -> Score:
         """The score on the test images, or on those chosen by number."""
         images, labels = self.test_images[chosen], self.test_labels[chosen]
-        return self._score(zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True))
+        batches = zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True)
+        return self._score(batches, scaled=self.config.noise == 0)
 
     def evaluate_unused(self) -> Score | None:
         """The score on the unused images, as many as the observation is of; None if there are none."""
@@ -215,7 +220,6 @@ class Training:
         5,000 cost about five epochs, a data set without a subset next to nothing. A run that diverged has no
         weights worth it: its endpoints are NaN, but for the accuracy of its last epoch.
         """
-        measure = self.task.measure
         if self.diverged:
             return dict.fromkeys(endpoints_of(self.config)[1:], math.nan), {}
         with self._repeatable("endpoints"):
@@ -226,18 +230,24 @@ class Training:
             with self.average.applied():
                 averaged = self.evaluate()
                 scores |= {"averaged_test": averaged, "averaged_unused": self.evaluate_unused()}
-        found = {"test_loss": self.metrics[-1]["test_loss"]}
-        for name, score in scores.items():
+        names = endpoints_of(self.config)[1:]
+        found = {name: value for name, value in self.metrics[-1].items() if name in names}
+        for images, score in scores.items():
             if score is not None:
-                found |= {f"{name}_{measure}": score.mean, f"{name}_loss": score.loss}
+                found |= {f"{images}_{name}": value for name, value in self._measures(score).items()}
         if self.correct.dtype != torch.bool:
             return found, {}
         return found, {"last": self.correct.numpy(), "averaged": averaged.images.cpu().numpy()}
 
+    def _measures(self, score: Score) -> dict[str, float]:
+        measures = {"loss": score.loss, self.task.measure: score.mean}
+        return measures if score.scaled_loss is None else measures | {"scaled_loss": score.scaled_loss}
+
     @torch.no_grad()
-    def _score(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Score:
+    def _score(self, batches: Iterable[tuple[Tensor, Tensor]], *, scaled: bool = False) -> Score:
+        """The score on batches; with `scaled`, all scores are kept until the end, for the temperature."""
         self.model.eval()
-        losses, judged = [], []
+        losses, judged, kept = [], [], []
         noise = torch.Generator().manual_seed(0)  # the same in every epoch and run
         for images, labels in batches:
             inputs, targets = self.task.pose(images, labels, noise)
@@ -245,8 +255,11 @@ class Training:
                 outputs = self.model(inputs.contiguous(memory_format=self.layout))
             losses.append(self.task.loss(outputs.float(), targets, "sum"))
             judged.append(self.task.judge(outputs, targets))
+            if scaled:
+                kept.append((outputs.float(), targets))
         each = torch.cat(judged)
-        return Score(torch.stack(losses).sum().item() / len(each), each)
+        best = scaled_loss(*map(torch.cat, zip(*kept, strict=True))) if kept else None
+        return Score(torch.stack(losses).sum().item() / len(each), each, best)
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, replacing the one before."""

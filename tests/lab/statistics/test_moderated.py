@@ -1,0 +1,135 @@
+"""Variances that borrow from each other: limits, calibration, and what is refused."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.special import polygamma
+
+from corrinit.lab.statistics.anytime import evidence_path
+from corrinit.lab.statistics.moderated import (
+    Conditions,
+    Contrasts,
+    Moderated,
+    _inverse_trigamma,
+    against_baseline,
+    contrasts,
+    evidence,
+    moderated,
+    pairing_helps,
+    pairing_ratio,
+    t_test,
+    without_seeds,
+)
+from corrinit.lab.statistics.paired import holm
+
+FAMILIES = 2_000
+MOST = stats.binom.isf(1e-6, FAMILIES, 0.05) / FAMILIES
+
+
+def family(values):
+    """Contrasts of shape (studies, conditions, seeds) with the first condition."""
+    return contrasts(Conditions.of(list(values.swapaxes(0, 1))), against_baseline(values.shape[1]))
+
+
+def test_variances_that_are_all_alike_are_pooled_and_a_lone_one_keeps_to_itself():
+    n = np.full(5, 8)
+    alike = moderated(Conditions(n, np.zeros(5), np.full(5, 2.0)))
+    np.testing.assert_allclose(alike.variance, 2.0)
+    assert alike.df[0] == pytest.approx(7 + 28)  # d₀ is all that the others have
+    apart = moderated(Conditions(n, np.zeros(5), np.array([1e-6, 1e-3, 1.0, 1e3, 1e6])))
+    assert apart.df.max() < 7.5
+
+
+def test_the_borrowed_degrees_of_freedom_solve_their_equation():
+    d = np.array([4.0, 4, 4, 9, 9, 9])
+    s2 = np.array([0.2, 1.0, 5.0, 0.3, 1.1, 4.0])
+    e = np.log(s2) - polygamma(0, d / 2) + np.log(d / 2)
+    wanted = ((e - e.mean()) ** 2).sum() / stats.chi2.ppf(0.1, 5) - polygamma(1, d / 2).mean()
+    found = moderated(Conditions(d.astype(int) + 1, np.zeros(6), s2))
+    d0 = found.df - d
+    np.testing.assert_allclose(polygamma(1, d0 / 2), wanted, rtol=1e-9)
+    np.testing.assert_allclose(found.variance, (d0 * s2.mean() + d * s2) / (d0 + d))
+
+
+def test_the_inverse_of_the_trigamma_function():
+    x = np.array([1e-3, 0.1, 1.0, 7.0, 1e4])
+    np.testing.assert_allclose(_inverse_trigamma(polygamma(1, x)), x, rtol=1e-8)
+    assert _inverse_trigamma(np.array([-1.0, 0.0, np.inf])).tolist() == [np.inf, np.inf, 0.0]
+
+
+def test_contrasts_without_borrowing_are_those_of_welch(monkeypatch):
+    own = "corrinit.lab.statistics.moderated.moderated"
+    monkeypatch.setattr(own, lambda conditions: Moderated(conditions.variance, conditions.n - 1.0))
+    rng = np.random.default_rng(0)
+    values = [rng.standard_normal(n) * sd for n, sd in ((9, 1.0), (6, 2.0), (5, 0.5), (4, 1.0))]
+    found = t_test(contrasts(Conditions.of(values), against_baseline(4)))[2]
+    expected = [stats.ttest_ind(each, values[0], equal_var=False).pvalue for each in values[1:]]
+    np.testing.assert_allclose(found, expected)
+
+
+def test_evidence_is_that_of_the_paired_test_where_error_and_degrees_of_freedom_are(monkeypatch):
+    monkeypatch.setattr("corrinit.lab.statistics.moderated.PRIOR_EFFECT", 3.0)
+    x = np.array([0.5, 1.0, 0.2, 0.9])
+    n = len(x)
+    found = Contrasts(*(np.array([v]) for v in (x.mean(), x.std(ddof=1) / n**0.5, n - 1.0, float(n))))
+    low, high, e = evidence(found)
+    assert e[0] == pytest.approx(evidence_path(x)[-1])
+    for end in (low[0], high[0]):
+        assert evidence_path(x - end)[-1] == pytest.approx(20)
+
+
+def test_few_conditions_or_seeds_are_not_tested_and_a_diverged_run_costs_its_condition_alone():
+    rng = np.random.default_rng(1)
+    assert np.isnan(t_test(family(rng.standard_normal((3, 9))[None]))[2]).all()
+    assert np.isnan(t_test(family(rng.standard_normal((9, 2))[None]))[2]).all()
+    low, high, e = evidence(family(rng.standard_normal((9, 2))[None]))
+    assert (e == 1).all()
+    assert np.isinf(low).all()
+    assert np.isinf(high).all()
+    values = rng.standard_normal((6, 5))
+    values[2, 3] = np.nan
+    p = t_test(family(values[None]))[2][0]
+    assert np.isnan(p).tolist() == [False, True, False, False, False]
+    without = t_test(family(np.delete(values, 2, 0)[None]))[2][0]
+    np.testing.assert_allclose(p[~np.isnan(p)], without)
+
+
+def test_values_that_never_vary_are_equal_or_decided_without_warnings():
+    values = np.repeat(np.array([[1.0], [1.0], [2.0], [1.0]]), 4, axis=1)
+    p = t_test(contrasts(Conditions.of(list(values)), against_baseline(4)))[2]
+    assert np.isnan(p).all() or p[0] == 1.0
+    rounded = t_test(contrasts(Conditions.of(list(values), step=0.5), against_baseline(4)))[2]
+    assert rounded[0] == 1.0
+    assert 0 < rounded[1] < 1e-3
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("spread", [1.0, 10.0])
+@pytest.mark.parametrize("conditions", [4, 12])
+def test_copies_are_seldom_called_different(conditions, spread, seeds):
+    """Family error at most 5 % of 2,000 families; false alarm 1e-6 each, 8e-6 in all."""
+    rng = np.random.default_rng([conditions, seeds])
+    sd = np.geomspace(1, spread, conditions)[:, None]
+    values = rng.standard_normal((FAMILIES, conditions, seeds)) * sd
+    assert (holm(t_test(family(values))[2]) <= 0.05).any(-1).mean() <= MOST
+
+
+@pytest.mark.statistical
+def test_copies_are_seldom_called_different_by_who_looks_again_and_again():
+    """Family error at most 5 % over 13 looks at 2,000 families; false alarm 1e-6."""
+    values = np.random.default_rng(3).standard_normal((FAMILIES, 8, 15))
+    largest = np.max([evidence(family(values[..., :n]))[2] for n in range(3, 16)], axis=0)
+    assert (holm(1 / largest) <= 0.05).any(-1).mean() <= MOST
+
+
+def test_pairing_is_chosen_where_seeds_explain_something():
+    rng = np.random.default_rng(4)
+    noise, seeds = rng.standard_normal((6, 40)), rng.standard_normal(40)
+    assert not pairing_helps(noise)
+    assert pairing_helps(noise + 2 * seeds)
+    assert pairing_ratio(noise + 2 * seeds) == pytest.approx(1 / 5, abs=0.15)
+    out = without_seeds(noise + 2 * seeds)
+    np.testing.assert_allclose(out.mean(-1), (noise + 2 * seeds).mean(-1))
+    np.testing.assert_allclose(out, without_seeds(noise) + 2 * seeds.mean(), atol=1e-12)
+    assert out.var(-1, ddof=1).mean() == pytest.approx(1, abs=0.3)
