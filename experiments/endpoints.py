@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from corrinit.lab.document.page import Section, Table
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 from scipy.stats import chi2, nct
 
 from corrinit.lab.document.markdown import write_markdown
 from corrinit.lab.document.numbers import interval
-from corrinit.lab.document.page import Section, Table
 from corrinit.lab.experiment.arm import Initialization
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.experiment.observation import Observation
