@@ -18,12 +18,11 @@ from corrinit.cli.progress import carry_out, require_success
 from corrinit.errors import ConfigError
 from corrinit.lab.comparison.conclusions import conclusions
 from corrinit.lab.comparison.coverage import coverages
-from corrinit.lab.comparison.groups import BASELINE
 from corrinit.lab.comparison.report import write_report
 from corrinit.lab.comparison.rounds import Contest, panels_at, panels_at_best, with_controls
 from corrinit.lab.comparison.tuning import tuning_runs, tunings
 from corrinit.lab.document.page import Section, Table
-from corrinit.lab.experiment.arm import parse_initialization
+from corrinit.lab.experiment.arm import BASELINE, parse_initialization
 from corrinit.lab.experiment.config import Initialization, Precision, RunConfig
 from corrinit.lab.runs.design import designs, plan
 from corrinit.lab.training.sweep import Sweep

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from corrinit.errors import CorrInitError
-from corrinit.lab.comparison.groups import label
 from corrinit.lab.data.dataset import Dataset, load
+from corrinit.lab.experiment.arm import label
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.experiment.observation import EVERYTHING, Observation
 from corrinit.lab.runs.record import Metrics, finished_run

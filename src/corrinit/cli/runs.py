@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from corrinit.errors import ConfigError, one_line
-from corrinit.lab.comparison.groups import label
 from corrinit.lab.document.numbers import count
+from corrinit.lab.experiment.arm import label
 from corrinit.lab.experiment.config import to_toml
 from corrinit.lab.runs.check import check_records
 from corrinit.lab.runs.record import RunRecord, read_runs

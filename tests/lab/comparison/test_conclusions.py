@@ -10,12 +10,12 @@ import pytest
 from tests.lab.handmade import handmade
 
 from corrinit.lab.comparison.conclusions import conclusions
-from corrinit.lab.comparison.groups import BASELINE, compare, label
+from corrinit.lab.comparison.groups import compare
 from corrinit.lab.comparison.tuning import SEED
 from corrinit.lab.document.numbers import interval
-from corrinit.lab.experiment.arm import Initialization
+from corrinit.lab.experiment.arm import BASELINE, Initialization, label
 from corrinit.lab.experiment.config import RunConfig
-from corrinit.lab.runs.design import Design, setting_of
+from corrinit.lab.runs.design import Design
 from corrinit.lab.statistics.anytime import Sequential
 from corrinit.lab.statistics.paired import paired_difference
 
@@ -83,7 +83,7 @@ def test_the_target_can_be_chosen():
 
 def test_seeds_that_were_not_fixed_have_wider_intervals():
     records = runs({BASELINE: 0, ORTHOGONAL: 0.01})
-    planned = {setting_of(BASE): Design(frozenset({3, 5}))}
+    planned = {BASE.setting: Design(frozenset({3, 5}))}
     fixed, anytime = (conclusions(records, designs)[0].items[0] for designs in ({}, planned))
     low, high = (float(t.rows[1][4].partition(" to ")[0]) for t in (anytime, fixed))
     assert low < high
@@ -94,14 +94,14 @@ def test_seeds_that_were_not_fixed_have_wider_intervals():
 
 def test_an_arm_that_lacks_planned_seeds_is_looked_at_before_its_end():
     records = runs({BASELINE: 0}) + runs({ORTHOGONAL: 0.01}, seeds=range(3))
-    planned = {setting_of(BASE): Design(frozenset({5}))}
+    planned = {BASE.setting: Design(frozenset({5}))}
     (section,) = conclusions(records, planned)
     assert section.paragraphs[0].startswith("Planned with 5 seeds: intervals and p-values")
 
 
 def test_the_two_by_two_obeys_seeds_that_were_not_fixed():
     records = runs({BASELINE: 0, SMALL: 0.01, AT_HE: 0.01, CORRELATED: 0.03})
-    planned = {setting_of(BASE): Design(frozenset({2}), sequential=True)}
+    planned = {BASE.setting: Design(frozenset({2}), sequential=True)}
     ((design,),) = (comparison.two_by_twos() for comparison in compare(records, planned))
     assert {type(effect) for effect in (design.together, *vars(design.effects).values())} == {Sequential}
 

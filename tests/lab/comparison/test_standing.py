@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corrinit.lab.comparison.standing import Setting, standings, text_table, unstable, verdicts
+from corrinit.lab.comparison.standing import Terms, standings, text_table, unstable, verdicts
 from corrinit.lab.comparison.verdict import unstable_in_words
 from corrinit.lab.document.numbers import POINTS, Unit
 from corrinit.lab.experiment.arm import Initialization
@@ -23,7 +23,7 @@ BASE = {0: 0.70, 1: 0.72, 2: 0.71, 3: 0.70}
 
 
 def setting(*, anytime=False, unit=POINTS, lower_is_better=False):
-    return Setting(ARMS, "kaiming_normal", "accuracy", unit, lower_is_better, anytime, indifference=0.005)
+    return Terms(ARMS, "kaiming_normal", "accuracy", unit, lower_is_better, anytime, indifference=0.005)
 
 
 def better_by(*differences):

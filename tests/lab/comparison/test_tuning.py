@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from tests.lab.handmade import handmade
 
-from corrinit.lab.comparison.groups import BASELINE, compare
+from corrinit.lab.comparison.groups import compare
 from corrinit.lab.comparison.names import named_comparisons
 from corrinit.lab.comparison.tuning import GRID, each_at_its_best, tuning_runs, tunings
+from corrinit.lab.experiment.arm import BASELINE
 from corrinit.lab.experiment.config import Initialization, RunConfig
-from corrinit.lab.runs.design import Design, setting_of
+from corrinit.lab.runs.design import Design
 
 CORRELATED = Initialization("correlated", "paper")
 BASE = RunConfig(epochs=1)
@@ -91,8 +92,8 @@ def test_what_is_known_of_the_runs_goes_along(runs):
         for lr in (0.03, 0.1)
     ]
     designs = {
-        setting_of(replace(BASE, lr=0.03)): Design(frozenset({2})),
-        setting_of(replace(BASE, lr=0.1)): Design(frozenset({3})),
+        replace(BASE, lr=0.03).setting: Design(frozenset({2})),
+        replace(BASE, lr=0.1).setting: Design(frozenset({3})),
     }
     comparison = each_at_its_best(compare([*runs, *lost], designs), found)
     assert comparison is not None

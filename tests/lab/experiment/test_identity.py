@@ -25,7 +25,7 @@ from corrinit.lab.experiment.identity import (
     ARM,
     RUN,
     Change,
-    Setting,
+    Key,
     frozen,
     protocol_of,
     run_id,
@@ -138,7 +138,7 @@ def test_a_renamed_scale_keeps_its_ids_and_its_records(monkeypatch):
     monkeypatch.setattr(arms, "Scale", Literal["own", "he", "correlated", "by images"])  # renames "measured"
     config = RunConfig(initialization=Initialization("correlated", "by images"))
     assert run_id(config) != old
-    scale = Setting("scale", renamed={"measured": ("by images", "by patches")})
+    scale = Key("scale", renamed={"measured": ("by images", "by patches")})
     monkeypatch.setattr(identity, "ARM", [scale if each.key == "scale" else each for each in ARM])
     assert run_id(config) == old
     for recorded in ("measured", "by images", "by patches"):
@@ -146,7 +146,7 @@ def test_a_renamed_scale_keeps_its_ids_and_its_records(monkeypatch):
 
 
 def test_a_name_that_is_not_renamed_stands_for_itself():
-    scale = Setting("scale", renamed={"correlated": ("paper",)})
+    scale = Key("scale", renamed={"correlated": ("paper",)})
     assert [scale.frozen(name) for name in ("paper", "he")] == ["correlated", "he"]
     assert [scale.today(name) for name in ("correlated", "paper", "he")] == ["paper", "paper", "he"]
 
@@ -160,7 +160,7 @@ def test_a_renamed_setting_keeps_its_ids_and_its_records(monkeypatch):
             return getattr(self.config, {"penalty": "l2"}.get(name, name))
 
     config = RunConfig(l2=0.001)
-    settings = tuple(Setting("l2", "penalty") if each.key == "l2" else each for each in RUN)
+    settings = tuple(Key("l2", "penalty") if each.key == "l2" else each for each in RUN)
     monkeypatch.setattr(identity, "RUN", settings)
     assert run_id(Renamed(config), protocol=1) == "099c58bbc39055c4"
     assert today({"l2": 0.001}) == today({"penalty": 0.001}) == LATER | {"penalty": 0.001}
@@ -172,7 +172,7 @@ class Scheduled(RunConfig):
 
 
 def test_a_setting_added_later_enters_where_it_is_not_as_it_was(monkeypatch):
-    monkeypatch.setattr(identity, "RUN", (*RUN, Setting("schedule", default="constant")))
+    monkeypatch.setattr(identity, "RUN", (*RUN, Key("schedule", default="constant")))
     assert run_id(Scheduled(schedule="constant")) == BEFORE
     assert run_id(Scheduled()) != BEFORE
     assert today({"lr": 0.1}) == LATER | {"schedule": "constant", "lr": 0.1}
@@ -181,7 +181,7 @@ def test_a_setting_added_later_enters_where_it_is_not_as_it_was(monkeypatch):
 
 def test_an_option_added_to_arms_enters_where_it_is_not_as_it_was(monkeypatch):
     monkeypatch.setattr(Initialization, "bias", "zeros", raising=False)
-    monkeypatch.setattr(identity, "ARM", (*ARM, Setting("bias", default="zeros")))
+    monkeypatch.setattr(identity, "ARM", (*ARM, Key("bias", default="zeros")))
     assert run_id(RunConfig()) == BEFORE
     assert today({"initialization": {}}) == LATER | {"initialization": {"bias": "zeros"}}
     monkeypatch.setattr(Initialization, "bias", "keep")

@@ -12,9 +12,8 @@ from corrinit import SpatialCorrelation, kernels, methods
 from corrinit import _method_info as method_info
 from corrinit._init import draw_
 from corrinit._method_info import BUILT_IN, UNKNOWN
-from corrinit.lab.comparison.groups import label
 from corrinit.lab.comparison.report import write_report
-from corrinit.lab.experiment.arm import Initialization
+from corrinit.lab.experiment.arm import Initialization, label
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.experiment.snippet import line_of_code
 from corrinit.methods import METHODS, Method

@@ -13,7 +13,7 @@ from corrinit.lab.comparison.groups import compare
 from corrinit.lab.experiment.config import Initialization, RunConfig
 from corrinit.lab.paper.claims import CLAIMS, judge
 from corrinit.lab.paper.experiments import CORRELATED, INDEPENDENT
-from corrinit.lab.runs.design import Design, setting_of
+from corrinit.lab.runs.design import Design
 from corrinit.lab.statistics.paired import holm
 
 SMALL = Initialization("kaiming_normal", "correlated", CORRELATED.correlation)
@@ -107,7 +107,7 @@ class TestGeneralization:
 
     def test_seeds_that_were_not_fixed_need_more_evidence(self):
         records = runs({INDEPENDENT: 0, CORRELATED: 0.05})
-        planned = {setting_of(SETTING): Design(frozenset({2}), sequential=True)}
+        planned = {SETTING.setting: Design(frozenset({2}), sequential=True)}
         finding = found(records, "(i)", PAPER, designs=planned)
         assert finding.contrasts[0].p > found(records, "(i)", PAPER).contrasts[0].p
 

@@ -18,7 +18,7 @@ from corrinit.lab.paper.cells import measure
 from corrinit.lab.paper.experiments import CORRELATED, INDEPENDENT, Column, experiments
 from corrinit.lab.paper.protocol import Protocol
 from corrinit.lab.paper.report import write_paper_report
-from corrinit.lab.runs.design import Design, designs, setting_of
+from corrinit.lab.runs.design import Design, designs
 from corrinit.lab.statistics.anytime import sequential
 from corrinit.lab.statistics.paired import holm, paired_difference
 
@@ -91,7 +91,7 @@ class TestMeasure:
 
     def test_seeds_that_were_not_fixed_are_obeyed(self):
         row = TABLE_3.rows[0]
-        setting = setting_of(PROTOCOL.cell(row, COLUMN, 0.1)[0])
+        setting = PROTOCOL.cell(row, COLUMN, 0.1)[0].setting
         planned = {setting: Design(frozenset({2}), sequential=True)}
         cell = measure(TABLE_3, PROTOCOL, recorded(gain), planned).cells[row, COLUMN, 0.1]
         assert cell.difference == sequential([0.82, 0.83], [0.80, 0.80])

@@ -9,17 +9,17 @@ from itertools import accumulate
 import numpy as np
 
 from corrinit.lab.comparison.findings import arm_table, findings
-from corrinit.lab.comparison.groups import BASELINE, Arm, Comparison, controls, label
+from corrinit.lab.comparison.groups import Arm, Comparison
 from corrinit.lab.comparison.names import AT_BEST, named_comparisons, named_tunings
-from corrinit.lab.comparison.standing import Setting, Standing, standings, unstable, verdicts
+from corrinit.lab.comparison.standing import Standing, Terms, standings, unstable, verdicts
 from corrinit.lab.comparison.tuning import Tuning
 from corrinit.lab.comparison.verdict import divergence, unstable_in_words
 from corrinit.lab.document import figures
 from corrinit.lab.document.figures import Range
 from corrinit.lab.document.numbers import POINTS, count
 from corrinit.lab.document.page import Figure, Section, Table
-from corrinit.lab.experiment.arm import Initialization
-from corrinit.lab.experiment.config import RunConfig
+from corrinit.lab.experiment.arm import BASELINE, Initialization, controls, label
+from corrinit.lab.experiment.setting import Setting
 from corrinit.lab.experiment.snippet import line_of_code
 from corrinit.lab.runs.design import Design
 from corrinit.lab.runs.record import RunRecord
@@ -30,7 +30,7 @@ from corrinit.lab.statistics.paired import Estimate
 
 def conclusions(
     records: Sequence[RunRecord],
-    designs: Mapping[RunConfig, Design] | None = None,
+    designs: Mapping[Setting, Design] | None = None,
     *,
     target: float | None = None,
 ) -> list[Section]:
@@ -57,7 +57,7 @@ def _conclusion(comparison: Comparison, name: str, target: float | None) -> Sect
     if comparison.baseline is None:
         return Section(name, (f"No run of {label(BASELINE)} is finished, with which others are compared.",))
     values, curves = _accuracies(comparison), {arm.label: _curves(arm) for arm in comparison.arms}
-    setting = Setting(
+    setting = Terms(
         arms={label(arm): arm for arm in _initializations(comparison)},
         baseline=label(BASELINE),
         metric="accuracy",
@@ -98,7 +98,7 @@ def _instability(rows: Sequence[Standing], values: Mapping[str, BySeed], name: s
     return [unstable_in_words(found, remedy)] if found else []
 
 
-def _recommendation(rows: Sequence[Standing], setting: Setting) -> str:
+def _recommendation(rows: Sequence[Standing], setting: Terms) -> str:
     """The most accurate arm among those that are better beyond doubt, and its line of code."""
     (baseline,) = (row for row in rows if row.arm == setting.baseline)
     if baseline.diverged:
@@ -121,7 +121,7 @@ def _recommendation(rows: Sequence[Standing], setting: Setting) -> str:
     return f"Most accurate of those that beat {setting.baseline}: {best.arm}. Its line of code: {line}"
 
 
-def _controls(setting: Setting) -> set[Initialization]:
+def _controls(setting: Terms) -> set[Initialization]:
     """Arms whose verdict is part of that on another."""
     return {control for arm in setting.arms.values() for control in controls(arm)}
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from corrinit.lab.comparison.groups import BASELINE, Comparison, TwoByTwo, correlation_suffix, label
+from corrinit.lab.comparison.groups import Comparison, TwoByTwo
 from corrinit.lab.comparison.standing import Standing
 from corrinit.lab.document.numbers import count, interval, p_value, points
 from corrinit.lab.document.page import Table
+from corrinit.lab.experiment.arm import BASELINE, correlation_suffix, label
 from corrinit.lab.statistics.decision import is_decided
 from corrinit.lab.statistics.paired import Estimate, holm
 

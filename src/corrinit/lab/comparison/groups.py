@@ -15,17 +15,12 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from corrinit.lab.experiment.config import Initialization, RunConfig
-from corrinit.lab.runs.design import Design, setting_of
+from corrinit.lab.experiment.arm import BASELINE, Initialization, label, order
+from corrinit.lab.experiment.setting import Setting
+from corrinit.lab.runs.design import Design
 from corrinit.lab.runs.record import Metrics, RunRecord, by_protocol
 from corrinit.lab.statistics.decision import estimator
 from corrinit.lab.statistics.paired import Difference, Estimate, Factorial, Summary, factorial, summary
-
-BASELINE = Initialization("kaiming_normal", "he")
-"""The initialization that others are compared with: independent taps at He's scale (Kaiming normal)."""
-
-METHOD_ORDER = ("kaiming_normal", "correlated")
-SCALE_ORDER = ("own", "he", "paper", "measured")
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,14 +80,14 @@ class Comparison:
     """All runs of one setting.
 
     Args:
-        config: what they share; its initialization and seed stand for nothing.
+        config: what they share.
         arms: those with finished runs, independent taps first.
         left_out: runs that are unfinished, diverged or duplicates.
         protocol: the older one that they are of; None for today's.
         design: how many seeds were planned; None if that is not recorded, and so as many as there are.
     """
 
-    config: RunConfig
+    config: Setting
     arms: tuple[Arm, ...]
     left_out: tuple[LeftOut, ...]
     protocol: int | None = None
@@ -184,7 +179,7 @@ class Comparison:
 
 
 def compare(
-    records: Iterable[RunRecord], designs: Mapping[RunConfig, Design] | None = None
+    records: Iterable[RunRecord], designs: Mapping[Setting, Design] | None = None
 ) -> tuple[Comparison, ...]:
     """Group runs into settings, ordered by configuration, and set aside those that cannot be compared.
 
@@ -192,57 +187,16 @@ def compare(
         records: the runs.
         designs: how many seeds were planned, by setting, as `corrinit.lab.runs.design.designs` reads it.
     """
-    settings: dict[RunConfig, list[RunRecord]] = {}
+    settings: dict[Setting, list[RunRecord]] = {}
     for record in records:
-        setting = replace(record.config, seed=0, initialization=BASELINE)
-        settings.setdefault(setting, []).append(record)
+        settings.setdefault(record.config.setting, []).append(record)
     ordered = sorted(settings, key=lambda config: json.dumps(asdict(config)))
     planned = designs or {}
     return tuple(
-        _comparison(config, together, protocol, planned.get(setting_of(config)))
+        _comparison(config, together, protocol, planned.get(config))
         for config in ordered
         for protocol, together in by_protocol(settings[config])
     )
-
-
-def controls(initialization: Initialization) -> tuple[Initialization, ...]:
-    """The arms that complete a correlated one to its 2×2: independent taps at its scale, its taps at He's.
-
-    >>> [label(arm) for arm in controls(Initialization("correlated", strength=0.5))]
-    ['kaiming_normal, small scale, α = 0.5', 'correlated, He scale, α = 0.5']
-    >>> controls(Initialization("orthogonal"))
-    ()
-    """
-    arm = initialization.canonical
-    if (arm.method, arm.scale) != ("correlated", "paper"):
-        return ()
-    return replace(arm, method="kaiming_normal"), replace(arm, scale="he")
-
-
-def label(initialization: Initialization) -> str:
-    """What tables and figures call an arm: its method, and what of it is not the method's own.
-
-    >>> label(Initialization("correlated", "he", strength=0.5))
-    'correlated, He scale, α = 0.5'
-    >>> label(Initialization("correlated", "paper"))
-    'correlated'
-    >>> label(Initialization("correlated", "measured", "exponential:0.3"))
-    'correlated, measured scale, R of exponential:0.3'
-    """
-    named = {
-        "own": "",
-        "he": ", He scale",
-        "paper": ", small scale",
-        "measured": ", measured scale",
-    }
-    scale = "" if initialization.scale == initialization.own_scale else named[initialization.scale]
-    return initialization.method + scale + correlation_suffix(initialization)
-
-
-def correlation_suffix(initialization: Initialization) -> str:
-    """Which R and strength an arm depends on, where they are not the default ones."""
-    name, strength = initialization.correlation_name, initialization.strength
-    return ("" if strength == 1 else f", α = {strength:g}") + ("" if name == "default" else f", R of {name}")
 
 
 def problem(record: RunRecord) -> str | None:
@@ -268,7 +222,7 @@ def _is_lost(epoch: Metrics) -> bool:
 
 
 def _comparison(
-    config: RunConfig, records: Sequence[RunRecord], protocol: int | None, design: Design | None
+    config: Setting, records: Sequence[RunRecord], protocol: int | None, design: Design | None
 ) -> Comparison:
     arms: dict[Initialization, dict[int, RunRecord]] = {}
     seen: dict[tuple[int, str], Initialization] = {}
@@ -290,7 +244,7 @@ def _comparison(
         else:
             left_out.append(LeftOut(record, reason, copied))
     left_out.sort(key=lambda out: (out.record.config.seed, out.record.run_id))
-    ordered = sorted(arms, key=_order)
+    ordered = sorted(arms, key=order)
     finished = tuple(Arm(key, arms[key]) for key in ordered if arms[key])
     return Comparison(config, finished, tuple(left_out), protocol, design)
 
@@ -303,14 +257,7 @@ def _course(record: RunRecord) -> str:
 
 def _rank(record: RunRecord) -> tuple[tuple[int, str, str, float, int], int, str]:
     """Arms in their order, so that a copy is one of an earlier arm; then seeds."""
-    return _order(record.config.initialization.canonical), record.config.seed, record.run_id
-
-
-def _order(initialization: Initialization) -> tuple[int, str, str, float, int]:
-    method = initialization.method
-    rank = METHOD_ORDER.index(method) if method in METHOD_ORDER else len(METHOD_ORDER)
-    scale = SCALE_ORDER.index(initialization.scale)
-    return rank, method, initialization.correlation, initialization.strength, scale
+    return order(record.config.initialization.canonical), record.config.seed, record.run_id
 
 
 def _common(*arms: Arm) -> tuple[int, ...]:

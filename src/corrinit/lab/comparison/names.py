@@ -8,11 +8,11 @@ from pathlib import Path
 
 from corrinit.lab.comparison.groups import Comparison, compare
 from corrinit.lab.comparison.tuning import Tuning, each_at_its_best, tunings
-from corrinit.lab.experiment.config import RunConfig
+from corrinit.lab.experiment.setting import Setting
 from corrinit.lab.runs.design import Design
 from corrinit.lab.runs.record import RunRecord
 
-UNTOLD = ("data", "model", "architecture", "tested_on")
+IN_EVERY_NAME = ("data", "model", "architecture", "tested_on")
 """Settings that names tell anyway, or that follow from those."""
 
 
@@ -20,7 +20,7 @@ AT_BEST = ", each at its best learning rate"
 
 
 def named_comparisons(
-    records: Sequence[RunRecord], designs: Mapping[RunConfig, Design] | None = None
+    records: Sequence[RunRecord], designs: Mapping[Setting, Design] | None = None
 ) -> dict[str, Comparison]:
     """A comparison for each setting, then one with each arm at its best learning rate if that was chosen.
 
@@ -50,16 +50,16 @@ def named_tunings(records: Sequence[RunRecord]) -> dict[str, Tuning]:
 
 
 def _names(
-    groups: Sequence[Comparison | Tuning], settings: Sequence[RunConfig], *, told: Sequence[str] = ()
+    groups: Sequence[Comparison | Tuning], settings: Sequence[Setting], *, told: Sequence[str] = ()
 ) -> list[str]:
     """What each setting is called: data and model, what is to be told, and what tells it from its like."""
     configs = [asdict(setting) for setting in settings]
     names = []
     for group, config in zip(groups, configs, strict=True):
-        alike = [each for each in configs if all(each[name] == config[name] for name in UNTOLD)]
+        alike = [each for each in configs if all(each[name] == config[name] for name in IN_EVERY_NAME)]
         varying = [name for name in config if name in told or len({str(each[name]) for each in alike}) > 1]
         data = config["data"].partition(":")[2] or config["data"]
-        others = [f"{name} {config[name]}" for name in varying if name not in ("initialization", "seed")]
+        others = [f"{name} {config[name]}" for name in varying]
         older = [] if group.protocol is None else [f"protocol {group.protocol}"]
         names.append(", ".join([Path(data).name, config["model"], *others, *older]))
     return names

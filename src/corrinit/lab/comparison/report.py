@@ -12,15 +12,16 @@ from corrinit.errors import CorrInitError
 from corrinit.lab.comparison.conclusions import conclusions
 from corrinit.lab.comparison.coverage import coverages
 from corrinit.lab.comparison.findings import INTRODUCTION, effect_tables
-from corrinit.lab.comparison.groups import Arm, Comparison, label
+from corrinit.lab.comparison.groups import Arm, Comparison
 from corrinit.lab.comparison.names import named_comparisons
 from corrinit.lab.document import figures
 from corrinit.lab.document.figures import PALETTE, Dots, Series, Style
 from corrinit.lab.document.markdown import write_markdown
 from corrinit.lab.document.numbers import count
 from corrinit.lab.document.page import Figure, Section, Table, write_page
-from corrinit.lab.experiment.config import RunConfig
+from corrinit.lab.experiment.arm import label
 from corrinit.lab.experiment.identity import changes_since
+from corrinit.lab.experiment.setting import Setting
 from corrinit.lab.runs.design import Design
 from corrinit.lab.runs.provenance import distinct, provenance
 from corrinit.lab.runs.record import RunRecord
@@ -43,7 +44,7 @@ def write_report(
     path: str | PathLike[str],
     *,
     command: str,
-    designs: Mapping[RunConfig, Design] | None = None,
+    designs: Mapping[Setting, Design] | None = None,
     target: float | None = None,
     markdown: Path | None = None,
 ) -> Path:
@@ -219,7 +220,6 @@ def _configuration(named: Mapping[str, Comparison]) -> list[Section]:
     rows = tuple(
         (field, *("–" if config[field] is None else str(config[field]) for config in configs))
         for field in configs[0]
-        if field not in ("initialization", "seed")
     )
     return [Section("Configuration", items=(Table("What runs share", ("", *named), rows),))]
 

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from corrinit.errors import ConfigError
-from corrinit.lab.comparison.groups import BASELINE, controls, problem
+from corrinit.lab.comparison.groups import problem
+from corrinit.lab.experiment.arm import BASELINE, controls
 from corrinit.lab.experiment.config import Initialization, RunConfig
 from corrinit.lab.runs.record import RunRecord
 from corrinit.lab.statistics.decision import open_arms

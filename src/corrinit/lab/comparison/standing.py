@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from corrinit.lab.comparison.groups import BASELINE
 from corrinit.lab.comparison.verdict import UNSTABLE, divergence, verdict
 from corrinit.lab.document.numbers import PERCENT, POINTS, Unit
-from corrinit.lab.experiment.arm import Initialization
+from corrinit.lab.experiment.arm import BASELINE, Initialization
 from corrinit.lab.statistics.anytime import Sequential
 from corrinit.lab.statistics.decision import Answer, adjusted, answer, estimator, is_decided
 from corrinit.lab.statistics.gains import (
@@ -59,7 +58,7 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Setting:
+class Terms:
     """What is compared, and how.
 
     Args:
@@ -91,7 +90,7 @@ class Setting:
         return self.unit == POINTS and not self.lower_is_better
 
 
-def standings(values: Mapping[str, BySeed], setting: Setting) -> tuple[Standing, ...]:
+def standings(values: Mapping[str, BySeed], setting: Terms) -> tuple[Standing, ...]:
     """Where the arms stand, in the order of `values`.
 
     Args:
@@ -130,7 +129,7 @@ def verdicts(
     rows: Sequence[Standing],
     values: Mapping[str, BySeed],
     curves: Mapping[str, Curves],
-    setting: Setting,
+    setting: Terms,
     *,
     target: float | None = None,
     told: Collection[str] | None = None,
@@ -181,7 +180,7 @@ def verdicts(
     return "\n\n".join(found)
 
 
-def text_table(rows: Sequence[Standing], setting: Setting) -> str:
+def text_table(rows: Sequence[Standing], setting: Terms) -> str:
     """The rows as plain text: mean ± standard deviation, and the paired difference with its interval."""
     unit = setting.unit
     name = f"{setting.metric} (%)" if setting.is_accuracy else setting.metric
@@ -211,7 +210,7 @@ def unstable(rows: Sequence[Standing], values: Mapping[str, BySeed]) -> dict[str
 
 
 def _epochs_saved(
-    rows: Sequence[Standing], curves: Mapping[str, Curves], setting: Setting, target: float | None
+    rows: Sequence[Standing], curves: Mapping[str, Curves], setting: Terms, target: float | None
 ) -> dict[str, EpochsSaved]:
     """By how many epochs each arm with a fair sample reaches the target before the baseline."""
     learned = {row.arm: curves[row.arm] for row in rows if row.fair and row.arm in curves}
@@ -234,7 +233,7 @@ def _family(differences: Mapping[str, Estimate | None]) -> dict[str, float]:
     return dict(zip(differences, holm(p_values).tolist(), strict=True))
 
 
-def _judged(row: Standing, p: float, setting: Setting) -> Standing:
+def _judged(row: Standing, p: float, setting: Terms) -> Standing:
     settled = None
     if isinstance(row.difference, Sequential):
         settled = answer(row.difference, p, indifference=setting.indifference)
@@ -242,7 +241,7 @@ def _judged(row: Standing, p: float, setting: Setting) -> Standing:
 
 
 def _told_apart(
-    arm: str, values: Mapping[str, BySeed], setting: Setting
+    arm: str, values: Mapping[str, BySeed], setting: Terms
 ) -> tuple[ScaleShare | None, str | None]:
     """The share of the scale in the gain of an arm; without a control for it, the one to add."""
     own = setting.arms[arm].canonical

@@ -12,8 +12,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from corrinit.lab.comparison.groups import BASELINE, Arm, Comparison, LeftOut, problem
+from corrinit.lab.comparison.groups import Arm, Comparison, LeftOut, problem
+from corrinit.lab.experiment.arm import BASELINE
 from corrinit.lab.experiment.config import Initialization, RunConfig
+from corrinit.lab.experiment.setting import Setting
 from corrinit.lab.runs.record import RunRecord, by_protocol
 
 GRID = (0.003, 0.01, 0.03, 0.1, 0.3)
@@ -28,12 +30,12 @@ class Tuning:
     """The learning rates tried for one setting.
 
     Args:
-        setting: what the runs share; its initialization, learning rate and seed stand for nothing.
+        setting: what the runs share, at a learning rate of 1, tested on the test images.
         accuracies: on held-out images, by arm and learning rate; NaN for a run that diverged.
         protocol: the older one that the runs are of; None for today's.
     """
 
-    setting: RunConfig
+    setting: Setting
     accuracies: Mapping[Initialization, Mapping[float, float]]
     protocol: int | None = None
 
@@ -61,10 +63,10 @@ def tuning_runs(base: RunConfig, arms: Sequence[Initialization]) -> tuple[RunCon
 
 def tunings(records: Iterable[RunRecord]) -> tuple[Tuning, ...]:
     """What the runs on held-out images among records say, by setting."""
-    settings: dict[RunConfig, list[RunRecord]] = {}
+    settings: dict[Setting, list[RunRecord]] = {}
     for record in records:
         if record.config.tested_on == "held_out":
-            settings.setdefault(_setting(record.config), []).append(record)
+            settings.setdefault(_setting(record.config.setting), []).append(record)
     ordered = sorted(settings, key=lambda config: json.dumps(asdict(config)))
     return tuple(
         Tuning(setting, _accuracies(together), protocol)
@@ -110,5 +112,5 @@ def _accuracies(records: Iterable[RunRecord]) -> dict[Initialization, dict[float
     return found
 
 
-def _setting(config: RunConfig) -> RunConfig:
-    return replace(config, initialization=BASELINE, lr=1.0, seed=0, tested_on="test")
+def _setting(setting: Setting) -> Setting:
+    return replace(setting, lr=1.0, tested_on="test")

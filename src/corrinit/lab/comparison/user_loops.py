@@ -17,7 +17,7 @@ MOST_SEEDS = 100_000
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from corrinit.lab.comparison.standing import Setting, Standing
+    from corrinit.lab.comparison.standing import Standing, Terms
     from corrinit.lab.experiment.arm import Initialization
     from corrinit.lab.training.user_loop import Metrics
 
@@ -120,7 +120,7 @@ def compare(
     """
     try:
         from corrinit.lab.comparison.standing import (
-            Setting,
+            Terms,
             standings,
             text_table,
             unstable,
@@ -171,7 +171,7 @@ def compare(
         run(arms, seed)
     assert key is not None  # there is at least one seed
     values = _final(runs, key)
-    setting = Setting(
+    setting = Terms(
         arms=arms,
         baseline=reference,
         metric=metric or key,
@@ -252,7 +252,7 @@ def _arms(names: Sequence[str], images: Tensor | None) -> dict[str, Initializati
 
 
 def _default_baseline(arms: Mapping[str, Initialization]) -> str:
-    from corrinit.lab.comparison.groups import BASELINE
+    from corrinit.lab.experiment.arm import BASELINE
 
     return next((name for name, arm in arms.items() if arm.canonical == BASELINE), next(iter(arms)))
 
@@ -297,7 +297,7 @@ def _final(runs: Mapping[str, Mapping[int, Metrics]], metric: str) -> dict[str, 
 
 
 def _learning_curves(
-    runs: Mapping[str, Mapping[int, Metrics]], metric: str, setting: Setting
+    runs: Mapping[str, Mapping[int, Metrics]], metric: str, setting: Terms
 ) -> dict[str, dict[int, Sequence[float]]]:
     """Curves of an accuracy; none for other metrics, for which no target is known."""
     curves: dict[str, dict[int, Sequence[float]]] = {

@@ -13,9 +13,10 @@ from corrinit.lab.comparison.groups import Arm, has_diverged, problem
 from corrinit.lab.experiment import identity
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.experiment.identity import protocol_of, run_id
+from corrinit.lab.experiment.setting import Setting
 from corrinit.lab.paper.experiments import Column, Experiment, Printed, Row
 from corrinit.lab.paper.protocol import Protocol
-from corrinit.lab.runs.design import Design, setting_of
+from corrinit.lab.runs.design import Design
 from corrinit.lab.runs.record import RunRecord
 from corrinit.lab.statistics.decision import estimator
 from corrinit.lab.statistics.paired import Estimate, holm
@@ -90,7 +91,7 @@ def measure(
     experiment: Experiment,
     protocol: Protocol,
     records: Iterable[RunRecord],
-    designs: Mapping[RunConfig, Design] | None = None,
+    designs: Mapping[Setting, Design] | None = None,
 ) -> Measured:
     """Find the runs of every cell among records, and compare the rows with the uncorrelated one.
 
@@ -113,7 +114,7 @@ def measure(
         if row != reference:
             rows = protocol.cell(row, column, lr), protocol.cell(reference, column, lr)
             beside = _reference(cell, *rows, by_id)
-            design = planned.get(setting_of(rows[0][0])) if rows[0] else None
+            design = planned.get(rows[0][0].setting) if rows[0] else None
             difference = _difference(cell.arm, beside, design)
             fair = not cell.diverged and not cells[reference, column, lr].diverged
             cells[row, column, lr] = replace(cell, difference=difference, fair=fair, reference=beside)

@@ -20,7 +20,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from corrinit.lab.comparison.groups import BASELINE, Comparison
+from corrinit.lab.comparison.groups import Comparison
+from corrinit.lab.experiment.arm import BASELINE
 from corrinit.lab.experiment.config import Initialization
 from corrinit.lab.paper.measures import (
     Measure,

@@ -11,9 +11,10 @@ from corrinit.lab.comparison.groups import compare, problem
 from corrinit.lab.document.markdown import write_markdown
 from corrinit.lab.document.numbers import count, interval, p_value, points
 from corrinit.lab.document.page import Section, Table, write_page
-from corrinit.lab.experiment.config import Initialization, RunConfig
+from corrinit.lab.experiment.config import Initialization
 from corrinit.lab.experiment.identity import changes_since
 from corrinit.lab.experiment.observation import EVERYTHING, Observation
+from corrinit.lab.experiment.setting import Setting
 from corrinit.lab.paper.cells import OLDER, Cell, Measured, measure
 from corrinit.lab.paper.claims import READINGS, Contrast, Finding, judge
 from corrinit.lab.paper.experiments import (
@@ -43,7 +44,7 @@ def write_paper_report(
     path: Path,
     *,
     command: str,
-    designs: Mapping[RunConfig, Design] | None = None,
+    designs: Mapping[Setting, Design] | None = None,
     markdown: Path | None = None,
 ) -> Path:
     """Write our numbers beside the paper's as one HTML file; the same records and command, the same bytes.
