@@ -111,7 +111,7 @@ def compare(
         panels = panels_at_best(tunings(tuned.records)[0].best, arms)
     else:
         panels = panels_at(rates, arms)
-    contest = replace(contest, base=base, panels=panels)
+    contest = replace(contest, base=base.setting, panels=panels)
     plan(runs, contest.opening(), seeds=contest.seeds, max_seeds=contest.max_seeds)
     outcome = carry_out(contest.opening(), runs, jobs=jobs)
     while not outcome.failures and (wanted := contest.following(outcome.records)):

@@ -10,13 +10,14 @@ import pytest
 from tests.lab.handmade import handmade
 
 from corrinit.lab.comparison.conclusions import conclusions
+from corrinit.lab.comparison.contrasts import INTERACTION, two_by_twos
 from corrinit.lab.comparison.groups import compare
 from corrinit.lab.comparison.tuning import SEED
 from corrinit.lab.document.numbers import interval
 from corrinit.lab.experiment.arm import BASELINE, Initialization, label
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.runs.design import Design
-from corrinit.lab.statistics.anytime import Sequential
+from corrinit.lab.statistics.contrast import Inference
 from corrinit.lab.statistics.paired import paired_difference
 
 CORRELATED = Initialization("correlated", "paper")
@@ -102,8 +103,9 @@ def test_an_arm_that_lacks_planned_seeds_is_looked_at_before_its_end():
 def test_the_two_by_two_obeys_seeds_that_were_not_fixed():
     records = runs({BASELINE: 0, SMALL: 0.01, AT_HE: 0.01, CORRELATED: 0.03})
     planned = {BASE.setting: Design(frozenset({2}), sequential=True)}
-    ((design,),) = (comparison.two_by_twos() for comparison in compare(records, planned))
-    assert {type(effect) for effect in (design.together, *vars(design.effects).values())} == {Sequential}
+    ((design,),) = (two_by_twos(comparison) for comparison in compare(records, planned))
+    effects = [*design.main.values(), *design.simple.values()]
+    assert {effect.inference for effect in effects} == {Inference.ANYTIME}
 
 
 def test_an_interaction_can_be_twice_as_large_as_a_difference():
@@ -122,10 +124,9 @@ def test_a_difference_is_judged_alike_wherever_it_is_told():
         for seed, value in enumerate(own)
     ]
     said = text(records)
-    assert re.search(r"final accuracy −4\.0 points \(.*?−6\.5 to −1\.5\), undecided: p = 0\.081 once", said)
-    assert re.search(
-        r"Both together, .*? by −4\.00 percentage points .*?, which is undecided: p = 0\.081", said
-    )
+    over = r"p = 0\.081, Holm-corrected over 4 arms"
+    assert re.search(rf"final accuracy −4\.0 points \(.*?−6\.5 to −1\.5\), undecided: {over}", said)
+    assert re.search(rf"Both together, .*? by −4\.00 percentage points .*?, which is undecided: {over}", said)
     assert "deterioration" not in said
 
 
@@ -141,8 +142,8 @@ def test_an_interaction_is_a_fact_only_once_it_is_corrected(interaction, told):
         for arm, own in gains.items()
         for seed, gain in enumerate(own)
     ]
-    ((design,),) = (comparison.two_by_twos() for comparison in compare(records))
-    assert design.effects.interaction.low > 0
+    ((design,),) = (two_by_twos(comparison) for comparison in compare(records))
+    assert design.main[INTERACTION].low > 0
     assert ("Correlation does more at the small scale" in text(records)) == told
 
 
@@ -168,7 +169,7 @@ def test_nothing_is_recommended_against_the_survivors_of_the_baseline():
 
 def test_a_two_by_two_with_an_arm_that_diverged_tells_nothing_apart():
     said = text(runs({BASELINE: 0, SMALL: 0.01, AT_HE: 0.01, CORRELATED: 0.03}, diverged=[(SMALL, 0)]))
-    assert "or one of them diverged, so what correlation does cannot be told" in said
+    assert "or one of them diverged, so what correlation does cannot be separated" in said
     assert "Both together" not in said
 
 

@@ -52,9 +52,12 @@ class TestMeasure:
         measured = measure(TABLE_3, PROTOCOL, recorded(gain))
         row = TABLE_3.rows[0]
         cell = measured.cells[row, COLUMN, 0.1]
-        assert cell.difference == paired_difference([0.82, 0.83], [0.80, 0.80])
+        expected = paired_difference([0.82, 0.83], [0.80, 0.80])
+        assert (cell.difference.mean, cell.difference.p) == pytest.approx((expected.mean, expected.p))
         p = [part.difference.p if part.difference else float("nan") for part in measured.cells.values()]
-        assert cell.p == pytest.approx(dict(zip(measured.cells, holm(p), strict=True))[row, COLUMN, 0.1])
+        assert cell.difference.p_adjusted == pytest.approx(
+            dict(zip(measured.cells, holm(p), strict=True))[row, COLUMN, 0.1]
+        )
         assert cell.printed_difference == pytest.approx(0.827 - 0.815)
 
     def test_the_uncorrelated_row_is_not_compared_with_itself(self):
@@ -85,7 +88,7 @@ class TestMeasure:
         )
         records[records.index(gone)] = handmade(gone.config, 0.1, loss=float("nan"))
         cell = measure(TABLE_3, PROTOCOL, records).cells[row, COLUMN, 0.1]
-        assert (cell.fair, math.isnan(cell.p)) == (False, True)
+        assert (cell.difference.fair, math.isnan(cell.difference.p_adjusted)) == (False, True)
         text = text_of(write_paper_report("table3", PROTOCOL, records, tmp_path / "r.html", command="c"))
         assert "no fair sample" in text
 
@@ -94,7 +97,7 @@ class TestMeasure:
         setting = PROTOCOL.cell(row, COLUMN, 0.1)[0].setting
         planned = {setting: Design(frozenset({2}), sequential=True)}
         cell = measure(TABLE_3, PROTOCOL, recorded(gain), planned).cells[row, COLUMN, 0.1]
-        assert cell.difference == sequential([0.82, 0.83], [0.80, 0.80])
+        assert cell.difference.p == sequential([0.82, 0.83], [0.80, 0.80]).p
 
     def test_an_initialization_may_be_written_in_two_ways(self):
         named = [
@@ -136,7 +139,7 @@ class TestOlderProtocol:
         for records in (old + new, new + old):
             cell = measure(TABLE_3, PROTOCOL, records).cells[CELL]
             assert cell.arm is not None
-            assert set(cell.arm.accuracies.values()) == {0.9}
+            assert set(cell.sample.values.values()) == {0.9}
             assert (cell.mark, cell.difference_mark) == ("", "")
 
     def test_no_difference_crosses_a_change(self, monkeypatch):
@@ -147,7 +150,7 @@ class TestOlderProtocol:
         cells = measure(TABLE_3, PROTOCOL, old + baselines).cells
         reference = cells[TABLE_3.rows[1], COLUMN, 0.1]
         assert reference.arm is not None
-        assert set(reference.arm.accuracies.values()) == {0.2}
+        assert set(reference.sample.values.values()) == {0.2}
         assert cells[CELL].difference == paired_difference([0.82, 0.83], [0.80, 0.80])
         assert cells[CELL].difference_mark == "†"
         alone = [run for run in old if run.config.initialization == CORRELATED]

@@ -1,8 +1,8 @@
 """Run records as tables: chosen by their settings, exported without loss."""
 
 import pytest
-from tests.lab.handmade import handmade
 from pyarrow import csv, parquet
+from tests.lab.handmade import handmade
 
 from corrinit.errors import ConfigError
 from corrinit.lab.experiment.config import Initialization, RunConfig

@@ -8,24 +8,30 @@ from itertools import accumulate
 
 import numpy as np
 
+from corrinit.lab.comparison.contrasts import (
+    ACCURACY,
+    Standing,
+    default_target,
+    epochs_saved,
+    epochs_to,
+    seconds_to,
+    standings,
+)
 from corrinit.lab.comparison.findings import arm_table, findings
-from corrinit.lab.comparison.groups import Arm, Comparison
+from corrinit.lab.comparison.groups import Comparison
 from corrinit.lab.comparison.names import AT_BEST, named_comparisons, named_tunings
-from corrinit.lab.comparison.standing import Standing, Terms, standings, unstable, verdicts
 from corrinit.lab.comparison.tuning import Tuning
-from corrinit.lab.comparison.verdict import divergence, unstable_in_words
+from corrinit.lab.comparison.verdict import divergence, unstable, unstable_in_words, verdicts
 from corrinit.lab.document import figures
 from corrinit.lab.document.figures import Range
-from corrinit.lab.document.numbers import POINTS, count
+from corrinit.lab.document.numbers import count
 from corrinit.lab.document.page import Figure, Section, Table
-from corrinit.lab.experiment.arm import BASELINE, Initialization, controls, label
+from corrinit.lab.experiment.arm import BASELINE, controls, label
 from corrinit.lab.experiment.setting import Setting
 from corrinit.lab.experiment.snippet import line_of_code
 from corrinit.lab.runs.design import Design
 from corrinit.lab.runs.record import RunRecord
-from corrinit.lab.statistics.decision import INDIFFERENCE
-from corrinit.lab.statistics.gains import BySeed, default_target, epochs_saved, epochs_to, seconds_to
-from corrinit.lab.statistics.paired import Estimate
+from corrinit.lab.statistics.contrast import Contrast, Inference
 
 
 def conclusions(
@@ -54,35 +60,26 @@ def _conclusion(comparison: Comparison, name: str, target: float | None) -> Sect
         diverged = sum(map(len, comparison.diverged.values()))
         fate = f"All {count(diverged, 'run')} diverged" if diverged else "No run is finished"
         return Section(name, (f"{fate}.",))
-    if comparison.baseline is None:
+    if comparison.find(BASELINE) is None:
         return Section(name, (f"No run of {label(BASELINE)} is finished, with which others are compared.",))
-    values, curves = _accuracies(comparison), {arm.label: _curves(arm) for arm in comparison.arms}
-    setting = Terms(
-        arms={label(arm): arm for arm in _initializations(comparison)},
-        baseline=label(BASELINE),
-        metric="accuracy",
-        unit=POINTS,
-        lower_is_better=False,
-        anytime=comparison.anytime,
-        indifference=INDIFFERENCE,
-    )
-    rows = standings(values, setting)
-    told = [row.arm for row in rows if setting.arms[row.arm] not in _controls(setting)]
-    reached = target or default_target(curves[setting.baseline].values())
+    rows = standings(comparison)
+    controlled = {control for arm in comparison.initializations for control in controls(arm)}
+    reached = target or default_target(comparison)
+    assert reached is not None
     paragraphs = (
         *_planned(comparison),
-        _recommendation(rows, setting),
-        *_instability(rows, values, name),
-        *verdicts(rows, values, curves, setting, target=reached, told=told).split("\n\n"),
+        _recommendation(rows),
+        *_instability(rows, name),
+        *verdicts(comparison, rows, ACCURACY, target=reached, silent=controlled),
         *findings(comparison, name, rows),
     )
-    tables = (arm_table(rows, anytime=comparison.anytime), _time_table(comparison, reached))
+    tables = (arm_table(rows, inference=comparison.inference), _time_table(comparison, rows, reached))
     return Section(name, paragraphs, (*tables, *_gain_figure(rows)))
 
 
 def _planned(comparison: Comparison) -> list[str]:
     """Why inference is not that of a fixed number of seeds."""
-    if not comparison.anytime:
+    if comparison.inference is not Inference.ANYTIME:
         return []
     return [
         f"Planned with {comparison.design}: intervals and p-values are those that hold whenever one looks or "
@@ -90,87 +87,61 @@ def _planned(comparison: Comparison) -> list[str]:
     ]
 
 
-def _instability(rows: Sequence[Standing], values: Mapping[str, BySeed], name: str) -> list[str]:
-    found = unstable(rows, values)
+def _instability(rows: Sequence[Standing], name: str) -> list[str]:
+    found = unstable(rows)
     remedy = "choose a smaller one for each arm"
     if not name.endswith(AT_BEST):
         remedy = "choose the rate of each arm with --lr auto"
     return [unstable_in_words(found, remedy)] if found else []
 
 
-def _recommendation(rows: Sequence[Standing], setting: Terms) -> str:
+def _recommendation(rows: Sequence[Standing]) -> str:
     """The most accurate arm among those that are better beyond doubt, and its line of code."""
-    (baseline,) = (row for row in rows if row.arm == setting.baseline)
-    if baseline.diverged:
+    (baseline,) = (row for row in rows if row.gain is None)
+    if baseline.sample.diverged:
         return (
-            f"{divergence(baseline.arm, baseline.diverged, baseline.runs)}: nothing can be tested against "
-            "the runs that remain; compare at a smaller learning rate."
+            f"{divergence(baseline.name, baseline.sample.diverged, baseline.sample.runs)}: nothing can be "
+            "tested against the runs that remain; compare at a smaller learning rate."
         )
-    better = [
-        row
-        for row in rows
-        if row.values is not None and row.difference is not None and row.decided and row.difference.mean > 0
-    ]
+    better = [row for row in rows if row.gain is not None and row.gain.direction > 0]
     if not better:
         return (
-            f"No initialization was found to be better than {setting.baseline}. Its line of code: "
-            + line_of_code(setting.arms[setting.baseline])
+            f"No initialization was found to be better than {baseline.name}. Its line of code: "
+            + line_of_code(baseline.arm)
         )
-    best = max(better, key=lambda row: row.values.mean if row.values else 0.0)
-    line = line_of_code(setting.arms[best.arm])
-    return f"Most accurate of those that beat {setting.baseline}: {best.arm}. Its line of code: {line}"
+    best = max(better, key=lambda row: row.sample.summary.mean if row.sample.summary else 0.0)
+    line = line_of_code(best.arm)
+    return f"Most accurate of those that beat {baseline.name}: {best.name}. Its line of code: {line}"
 
 
-def _controls(setting: Terms) -> set[Initialization]:
-    """Arms whose verdict is part of that on another."""
-    return {control for arm in setting.arms.values() for control in controls(arm)}
-
-
-def _accuracies(comparison: Comparison) -> dict[str, dict[int, float]]:
-    """Final accuracies by arm and seed, in order of seeds; NaN for runs that diverged."""
-    found = {label(arm): dict[int, float]() for arm in _initializations(comparison)}
+def _time_table(comparison: Comparison, rows: Sequence[Standing], target: float) -> Table:
+    saved = epochs_saved(comparison, rows, target)
+    lines = []
     for arm in comparison.arms:
-        found[arm.label] |= arm.accuracies
-    for arm, seeds in comparison.diverged.items():
-        found[label(arm)] |= dict.fromkeys(seeds, math.nan)
-    return {arm: dict(sorted(by_seed.items())) for arm, by_seed in found.items()}
-
-
-def _initializations(comparison: Comparison) -> list[Initialization]:
-    finished = [arm.initialization for arm in comparison.arms]
-    return list(dict.fromkeys([*finished, *comparison.diverged]))
-
-
-def _time_table(comparison: Comparison, target: float) -> Table:
-    assert comparison.baseline is not None
-    reference = _curves(comparison.baseline)
-    rows = []
-    for arm in comparison.arms:
-        curves = _curves(arm)
+        curves = {seed: run.curve("test_accuracy").tolist() for seed, run in sorted(arm.runs.items())}
         epochs = [each for curve in curves.values() if (each := epochs_to(curve, target)) is not None]
         seconds = [
             each
             for seed, curve in curves.items()
             if (each := seconds_to(curve, _clock(arm.runs[seed]), target)) is not None
         ]
-        saved = None
         runs = len(curves) + len(comparison.diverged.get(arm.initialization, ()))
-        if arm is not comparison.baseline and not comparison.diverged.keys() & {arm.initialization, BASELINE}:
-            saved = epochs_saved(curves, reference, target, difference=comparison.estimate).difference
-        rows.append(
+        found = saved.get(arm.initialization)
+        earlier = None if found is None or not found.contrast.n else found.contrast
+        lines.append(
             (
                 arm.label,
                 f"{len(epochs)} of {runs}",
                 f"{np.mean(epochs):.1f}" if epochs else "–",
                 f"{np.mean(seconds):.0f}" if seconds else "–",
-                "–" if saved is None else f"{saved.mean:+.1f}".replace("-", "−"),
-                "–" if saved is None else _ends(saved),
+                "–" if earlier is None else f"{earlier.mean:+.1f}".replace("-", "−"),
+                "–" if earlier is None else _ends(earlier),
             )
         )
     return Table(
         f"Time to {100 * target:g} % test accuracy",
         ("initialization", "reached by", "epochs", "seconds", "epochs saved", "95 % interval"),
-        tuple(rows),
+        tuple(lines),
         f"Means over the runs that reach it; seconds are those of training alone. Epochs saved against "
         f"“{label(BASELINE)}” are paired by seed, over the seeds for which both reach it.",
     )
@@ -179,14 +150,14 @@ def _time_table(comparison: Comparison, target: float) -> Table:
 def _gain_figure(rows: Sequence[Standing]) -> list[Figure]:
     gains = [
         Range(
-            row.arm,
-            100 * row.difference.mean,
-            100 * max(row.difference.low, -1.0),
-            100 * min(row.difference.high, 1.0),
-            decided=row.decided,
+            row.name,
+            100 * row.gain.mean,
+            100 * max(row.gain.low, -1.0),
+            100 * min(row.gain.high, 1.0),
+            decided=row.gain.decided,
         )
         for row in rows
-        if row.difference is not None and row.fair
+        if row.gain is not None and row.gain.fair and row.gain.n
     ]
     caption = (
         f"Mean difference from {label(BASELINE)} and its 95 % interval, not corrected for the number of "
@@ -196,15 +167,11 @@ def _gain_figure(rows: Sequence[Standing]) -> list[Figure]:
     return [figures.intervals(title, axis, gains, caption=caption)] if gains else []
 
 
-def _curves(arm: Arm) -> dict[int, list[float]]:
-    return {seed: run.curve("test_accuracy").tolist() for seed, run in sorted(arm.runs.items())}
-
-
 def _clock(run: RunRecord) -> list[float]:
     return list(accumulate(epoch["seconds"] for epoch in run.metrics))
 
 
-def _ends(estimate: Estimate) -> str:
+def _ends(estimate: Contrast) -> str:
     if not math.isfinite(estimate.high - estimate.low):
         return "n = 1" if estimate.n == 1 else "too few"
     return f"{estimate.low:+.1f} to {estimate.high:+.1f}".replace("-", "−")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from corrinit.lab.comparison.groups import Comparison, compare
 from corrinit.lab.comparison.tuning import Tuning, each_at_its_best, tunings
+from corrinit.lab.experiment.arm import BASELINE
 from corrinit.lab.experiment.setting import Setting
 from corrinit.lab.runs.design import Design
 from corrinit.lab.runs.record import RunRecord
@@ -38,8 +39,12 @@ def named_comparisons(
         if (comparison := each_at_its_best(comparisons, tuning)) is not None
     }
     shown = {arm for comparison in at_best.values() for arm in comparison.arms}
-    own = [each for each in comparisons if each.baseline or not each.arms or not shown.issuperset(each.arms)]
-    names = _names(own, [each.config for each in own], told=("lr",) if at_best else ())
+    own = [
+        each
+        for each in comparisons
+        if each.find(BASELINE) or not each.arms or not shown.issuperset(each.arms)
+    ]
+    names = _names(own, [each.setting for each in own], told=("lr",) if at_best else ())
     return dict(zip(names, own, strict=True)) | at_best
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from corrinit._correlation import SpatialCorrelation, default_correlation, format_size
 from corrinit.errors import CorrInitError
 from corrinit.lab.comparison.conclusions import conclusions
+from corrinit.lab.comparison.contrasts import two_by_twos
 from corrinit.lab.comparison.coverage import coverages
 from corrinit.lab.comparison.findings import INTRODUCTION, effect_tables
-from corrinit.lab.comparison.groups import Arm, Comparison
+from corrinit.lab.comparison.groups import Arm, Comparison, final_accuracy
 from corrinit.lab.comparison.names import named_comparisons
 from corrinit.lab.document import figures
 from corrinit.lab.document.figures import PALETTE, Dots, Series, Style
@@ -109,7 +110,7 @@ def _results(comparison: Comparison, name: str) -> Section:
             f"These runs were made before a change of the code ({changes_since(comparison.protocol)}), after "
             "which the same settings come out otherwise. They are not compared with any made after it.",
         )
-    items = [table for design in comparison.two_by_twos() for table in effect_tables(design)]
+    items = [table for design in two_by_twos(comparison) for table in effect_tables(design)]
     return Section(f"{name}: over training", notes, (*items, *_figures(comparison.arms)))
 
 
@@ -130,7 +131,7 @@ def _figures(arms: Sequence[Arm]) -> list[Figure]:
         for metric, title, axis, log in CURVES
     ]
     dots = [
-        Dots(style, {seed: 100 * accuracy for seed, accuracy in arm.accuracies.items()})
+        Dots(style, {seed: 100 * value for seed, value in arm.sample(final_accuracy).values.items()})
         for arm, style in zip(arms, styles, strict=True)
     ]
     caption = "A dot per run, a line per seed, a bar at each mean."
@@ -191,8 +192,8 @@ def _correlation_in_words(name: str, correlation: SpatialCorrelation) -> str:
 def _left_out(comparisons: Sequence[Comparison]) -> list[Section]:
     rows = tuple(
         (
-            label(out.record.config.initialization.canonical),
-            str(out.record.config.seed),
+            label(out.record.arm),
+            str(out.record.seed),
             out.reason,
             out.record.run_id,
         )
@@ -216,7 +217,7 @@ def _configuration(named: Mapping[str, Comparison]) -> list[Section]:
     """What the runs of a setting share, a column per setting."""
     if not named:
         return []
-    configs = [asdict(comparison.config) for comparison in named.values()]
+    configs = [asdict(comparison.setting) for comparison in named.values()]
     rows = tuple(
         (field, *("–" if config[field] is None else str(config[field]) for config in configs))
         for field in configs[0]

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from corrinit.lab.comparison.groups import Arm, Comparison, LeftOut, problem
+from corrinit.lab.comparison.groups import Arm, Comparison, LeftOut, final_accuracy
 from corrinit.lab.experiment.arm import BASELINE
 from corrinit.lab.experiment.config import Initialization, RunConfig
 from corrinit.lab.experiment.setting import Setting
@@ -89,11 +89,11 @@ def each_at_its_best(comparisons: Sequence[Comparison], tuning: Tuning) -> Compa
     best, found = tuning.best, dict[Initialization, Arm]()
     left_out, design = list[LeftOut](), None
     for comparison in comparisons:
-        if (_setting(comparison.config), comparison.protocol) != (tuning.setting, tuning.protocol):
+        if (_setting(comparison.setting), comparison.protocol) != (tuning.setting, tuning.protocol):
             continue
-        at_best = {arm for arm, lr in best.items() if lr == comparison.config.lr}
+        at_best = {arm for arm, lr in best.items() if lr == comparison.setting.lr}
         found |= {arm.initialization: arm for arm in comparison.arms if arm.initialization in at_best}
-        out = [each for each in comparison.left_out if each.arm in at_best]
+        out = [each for each in comparison.left_out if each.record.arm in at_best]
         left_out += out
         if comparison.design is not None and (out or at_best & found.keys()):
             design = comparison.design | (design or comparison.design)
@@ -107,8 +107,8 @@ def each_at_its_best(comparisons: Sequence[Comparison], tuning: Tuning) -> Compa
 def _accuracies(records: Iterable[RunRecord]) -> dict[Initialization, dict[float, float]]:
     found: dict[Initialization, dict[float, float]] = {}
     for record in sorted(records, key=lambda record: record.config.lr):
-        accuracy = math.nan if problem(record) else record.result["test_accuracy"]
-        found.setdefault(record.config.initialization.canonical, {})[record.config.lr] = accuracy
+        accuracy = final_accuracy(record) if record.has_accuracy else math.nan
+        found.setdefault(record.arm, {})[record.config.lr] = accuracy
     return found
 
 

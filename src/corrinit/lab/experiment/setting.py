@@ -15,6 +15,9 @@ TestedOn: TypeAlias = Literal["test", "held_out"]
 Augmentation: TypeAlias = Literal["none", "crop_flip"]
 Optimizer: TypeAlias = Literal["sgd", "adamw"]
 
+USER_LOOP = "user_loop"
+"""The data of runs made by a training loop of the user's own, of which nothing else is known."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -97,6 +100,11 @@ class Setting:
             raise ConfigError(f"weight_decay is {self.weight_decay}; it is of adamw: for sgd, set l2")
         if self.optimizer == "adamw" and self.l2:
             raise ConfigError(f"l2 is {self.l2}; it is of sgd: for adamw, set weight_decay")
+
+    @property
+    def is_user_loop(self) -> bool:
+        """Whether a training loop of the user's own makes the runs, as many epochs as it likes."""
+        return self.data == USER_LOOP
 
     def without(self, *names: str) -> tuple[object, ...]:
         """All values but those named: equal for settings that differ in the named ones alone.

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from corrinit._reading import UnreadableError, read_sealed
 from corrinit.errors import CorrInitError
 from corrinit.lab.experiment import identity
-from corrinit._reading import UnreadableError, read_sealed
 from corrinit.lab.runs.record import CHECKPOINT, ERROR, LOCK, WEIGHTS, RecordError, RunRecord, read_runs
 
 Kind: TypeAlias = Literal["damaged", "unreadable", "misnamed", "orphaned", "left over", "replaced", "failed"]

@@ -18,11 +18,11 @@ from typing import Any, TypeAlias
 from filelock import FileLock
 
 from corrinit._atomic import replacing
+from corrinit._reading import RecordError, UnreadableError, parse_object, read_text
 from corrinit.errors import CorrInitError
 from corrinit.lab.experiment import identity
 from corrinit.lab.experiment.config import RunConfig, from_dict
 from corrinit.lab.experiment.setting import Setting
-from corrinit._reading import RecordError, UnreadableError, parse_object, read_text
 
 FILE = "design.json"
 LOCK = ".design.lock"

@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corrinit._atomic import replacing
+from corrinit._reading import RecordError, read_arrays
 from corrinit.errors import ConfigError
 from corrinit.lab.experiment.config import RunConfig
-from corrinit._reading import RecordError, read_arrays
 
 ENDPOINTS = (
     *("test_accuracy", "test_loss", "averaged_test_accuracy", "averaged_test_loss"),

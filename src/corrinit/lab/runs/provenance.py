@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from corrinit.lab.runs.record import RunRecord
 from corrinit.lab.document.numbers import count
+from corrinit.lab.runs.record import RunRecord
 
 NOT_RECORDED = "not recorded"
 
