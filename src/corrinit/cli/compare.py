@@ -56,7 +56,7 @@ def compare(
     All arms of a seed see the same images in the same order and have the same classifier. Every arm is
     compared with kaiming_normal. A method is NAME[:OPTION=VALUE]...: correlated:strength=0.5,
     correlated:correlation=R.safetensors, xavier_normal:scale=he. Finished runs are kept, and a stopped
-    comparison is taken up where it stood. How many seeds were planned is kept as well: where seeds are
+    comparison resumes. How many seeds were planned is kept as well: where seeds are
     added, by --max-seeds or by another --seeds, every later report too asks for more evidence.
 
     Args:

@@ -38,7 +38,7 @@ def demo(
 
     The four cross independent and correlated taps with He's scale and the smaller one of the correlated
     method, so that what correlation does is told from what the scale does. Runs of one seed are paired: same
-    draws, same order of images. Finished runs are kept, and a stopped demo is taken up where it stood.
+    draws, same order of images. Finished runs are kept, and a stopped demo resumes.
 
     Args:
         data: digits, cifar10, cifar100, parquet:DIR or folder:DIR.

@@ -20,9 +20,7 @@ from corrinit.lab.comparison.contrasts import (
     default_target,
     effect_weights,
     epochs_saved,
-    epochs_to,
     scale_shares,
-    seconds_to,
     standings,
     two_by_twos,
 )
@@ -36,6 +34,7 @@ from corrinit.lab.runs.design import Design
 from corrinit.lab.runs.record import RunRecord
 from corrinit.lab.statistics.contrast import Decision, Inference
 from corrinit.lab.statistics.paired import holm, paired_difference
+from corrinit.lab.statistics.targets import epochs_to, seconds_to
 
 ARMS = {
     "kaiming_normal": Initialization("kaiming_normal"),

@@ -13,8 +13,6 @@ from corrinit.lab.comparison.contrasts import (
     Standing,
     default_target,
     epochs_saved,
-    epochs_to,
-    seconds_to,
     standings,
 )
 from corrinit.lab.comparison.findings import arm_table, findings
@@ -32,6 +30,7 @@ from corrinit.lab.experiment.snippet import line_of_code
 from corrinit.lab.runs.design import Design
 from corrinit.lab.runs.record import RunRecord
 from corrinit.lab.statistics.contrast import Contrast, Inference
+from corrinit.lab.statistics.targets import epochs_to, seconds_to
 
 
 def conclusions(

@@ -27,6 +27,7 @@ from corrinit.lab.statistics.contrast import (
     contrast,
     contrasts,
 )
+from corrinit.lab.statistics.targets import epochs_to
 
 Read: TypeAlias = Callable[[RunRecord], float | None]
 Weights: TypeAlias = Mapping[Initialization, float]
@@ -273,28 +274,6 @@ def scale_shares(
         name = "scale" if share.at_he else "structure"
         found[arm] = replace(share, **{name: part}), control
     return found
-
-
-def epochs_to(curve: Sequence[float], target: float) -> int | None:
-    """The first epoch, from 1, at which a curve is at the target or above; None if it never is.
-
-    >>> epochs_to([0.3, 0.5, 0.4, 0.6], target=0.5)
-    2
-    """
-    reached = np.flatnonzero(np.asarray(curve, np.float64) >= target)
-    return int(reached[0]) + 1 if reached.size else None
-
-
-def seconds_to(curve: Sequence[float], seconds: Sequence[float], target: float) -> float | None:
-    """The time at which a curve reaches the target, None if never.
-
-    Args:
-        curve: one value per epoch.
-        seconds: time since the start at the end of each epoch.
-        target: value to reach.
-    """
-    epoch = epochs_to(curve, target)
-    return None if epoch is None else float(seconds[epoch - 1])
 
 
 def default_target(comparison: Comparison, outcome: Outcome = ACCURACY) -> float | None:
