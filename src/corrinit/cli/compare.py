@@ -18,6 +18,7 @@ from corrinit.cli.progress import carry_out, require_success
 from corrinit.errors import ConfigError
 from corrinit.lab.comparison.conclusions import conclusions
 from corrinit.lab.comparison.coverage import coverages
+from corrinit.lab.comparison.names import compared
 from corrinit.lab.comparison.report import write_report
 from corrinit.lab.comparison.rounds import Contest, panels_at, panels_at_best, with_controls
 from corrinit.lab.comparison.tuning import tuning_runs, tunings
@@ -25,6 +26,7 @@ from corrinit.lab.document.page import Section, Table
 from corrinit.lab.experiment.arm import BASELINE, parse_initialization
 from corrinit.lab.experiment.config import Initialization, Precision, RunConfig
 from corrinit.lab.runs.design import designs, plan
+from corrinit.lab.runs.table import Runs
 from corrinit.lab.training.sweep import Sweep
 from corrinit.methods import require_scale
 
@@ -120,10 +122,10 @@ def compare(
     records = (*tuned.records, *outcome.records)
     if outcome.records:
         command = shlex.join(["corrinit", *sys.argv[1:]])
-        planned = designs([runs])
         sys.stdout.write("\n".join(coverages(records)) + "\n\n")
-        _print(conclusions(records, planned, target=target))
-        report = write_report(records, output, command=command, designs=planned, target=target)
+        found = compared(Runs(records, designs([runs])))
+        _print(conclusions(found, target=target))
+        report = write_report(found, output, command=command, target=target)
         sys.stdout.write(f"{report}\n")
     require_success(outcome)
 

@@ -25,6 +25,7 @@ from corrinit.lab.paper.report import write_paper_report
 from corrinit.lab.runs.design import designs
 from corrinit.lab.runs.design import plan as note_design
 from corrinit.lab.runs.record import RunRecord
+from corrinit.lab.runs.table import Runs
 from corrinit.lab.training.duration import durations, total
 from corrinit.lab.training.sweep import threads_per_run
 
@@ -69,7 +70,7 @@ Budget = Annotated[
 ]
 Output = Annotated[Path, Parameter(alias="-o", help="The report, one HTML file.")]
 Markdown = Annotated[Path | None, Parameter(help="Write its text and tables to this file as well.")]
-Runs = Annotated[Path, Parameter(help="Folder of the run records.")]
+RunsFolder = Annotated[Path, Parameter(help="Folder of the run records.")]
 
 NEXT = 5
 """Runs that the status names as the next ones."""
@@ -87,7 +88,7 @@ def carry_out_and_report(
     resample: Resample = False,
     budget: Budget = None,
     jobs: Jobs = 1,
-    runs: Runs = Path("runs"),
+    runs: RunsFolder = Path("runs"),
     output: Output = Path("reproduction.html"),
     markdown: Markdown = None,
 ) -> None:
@@ -121,7 +122,12 @@ def carry_out_and_report(
         sys.stderr.write(f"the budget is spent; {count(left, 'run')} left: the same command goes on\n")
     command = shlex.join(["corrinit", *sys.argv[1:]])
     report = write_paper_report(
-        name, protocol, outcome.records, output, command=command, designs=designs([runs]), markdown=markdown
+        name,
+        protocol,
+        Runs(outcome.records, designs([runs])),
+        output,
+        command=command,
+        markdown=markdown,
     )
     sys.stdout.write(f"{report}\n")
     require_success(outcome)
@@ -138,7 +144,7 @@ def status(
     correlation: Correlation = "default",
     resample: Resample = False,
     jobs: Jobs = 1,
-    runs: Runs = Path("runs"),
+    runs: RunsFolder = Path("runs"),
 ) -> None:
     """Say how far a reproduction is, how long the rest takes, and what comes next; nothing is trained."""
     sources = data_sources(cifar10=cifar10, cifar100=cifar100)
@@ -171,7 +177,7 @@ class Plan:
         self.seconds = durations(left, self.made, observation=observation, threads=threads)
         correlated = protocol.initialization(CORRELATED)
         self.bears_on = bearing(configs, correlated)
-        self.undecided = undecided(judge(compare(self.made, designs([runs])), correlated))
+        self.undecided = undecided(judge(compare(Runs(self.made, designs([runs]))), correlated))
         self.left = agenda(left, self.seconds, self.bears_on, self.undecided)
 
     @property

@@ -17,8 +17,9 @@ from corrinit.lab.document.numbers import count
 from corrinit.lab.experiment.arm import label
 from corrinit.lab.experiment.config import to_toml
 from corrinit.lab.runs.check import check_records
+from corrinit.lab.runs.export import export
 from corrinit.lab.runs.record import RunRecord, read_runs
-from corrinit.lab.runs.table import export, select
+from corrinit.lab.runs.table import Runs
 
 COLUMNS = ("run", "data", "model", "initialization", "seed", "lr", "L2", "epochs", "accuracy", "protocol")
 OBSERVED = {
@@ -58,7 +59,7 @@ def runs(
         _check(folder)
         return
     records, faults = read_runs(folder)
-    chosen = select(records, conditions)
+    chosen = Runs(records).meeting(conditions)
     for fault in faults:
         sys.stderr.write(f"warning: {fault}\n")
     if output is not None:
@@ -67,7 +68,7 @@ def runs(
     elif toml:
         sys.stdout.write("\n".join(to_toml(record.config) for record in chosen))
     else:
-        _list(chosen)
+        _list(chosen.records)
 
 
 def _check(folder: Path) -> None:

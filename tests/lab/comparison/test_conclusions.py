@@ -12,11 +12,13 @@ from tests.lab.handmade import handmade
 from corrinit.lab.comparison.conclusions import conclusions
 from corrinit.lab.comparison.contrasts import INTERACTION, two_by_twos
 from corrinit.lab.comparison.groups import compare
+from corrinit.lab.comparison.names import compared
 from corrinit.lab.comparison.tuning import SEED
 from corrinit.lab.document.numbers import interval
 from corrinit.lab.experiment.arm import BASELINE, Initialization, label
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.runs.design import Design
+from corrinit.lab.runs.table import Runs
 from corrinit.lab.statistics.contrast import Inference
 from corrinit.lab.statistics.paired import paired_difference
 
@@ -48,7 +50,7 @@ def undrawn():
 
 
 def text(records, **options):
-    (section,) = conclusions(records, **options)
+    (section,) = conclusions(compared(Runs(records)), **options)
     return " ".join(section.paragraphs)
 
 
@@ -78,32 +80,32 @@ def test_an_arm_that_diverged_is_no_candidate():
 
 def test_the_target_can_be_chosen():
     records = runs({BASELINE: 0, ORTHOGONAL: 0.01})
-    (section,) = conclusions(records, target=0.5)
+    (section,) = conclusions(compared(Runs(records)), target=0.5)
     assert any(item.title == "Time to 50 % test accuracy" for item in section.items)
 
 
 def test_seeds_that_were_not_fixed_have_wider_intervals():
     records = runs({BASELINE: 0, ORTHOGONAL: 0.01})
     planned = {BASE.setting: Design(frozenset({3, 5}))}
-    fixed, anytime = (conclusions(records, designs)[0].items[0] for designs in ({}, planned))
+    fixed, anytime = (conclusions(compared(Runs(records, designs)))[0].items[0] for designs in ({}, planned))
     low, high = (float(t.rows[1][4].partition(" to ")[0]) for t in (anytime, fixed))
     assert low < high
     assert "anytime-valid" in anytime.caption
-    (section,) = conclusions(records, planned)
+    (section,) = conclusions(compared(Runs(records, planned)))
     assert section.paragraphs[0].startswith("Planned with 3, then 5 seeds: intervals and p-values")
 
 
 def test_an_arm_that_lacks_planned_seeds_is_looked_at_before_its_end():
     records = runs({BASELINE: 0}) + runs({ORTHOGONAL: 0.01}, seeds=range(3))
     planned = {BASE.setting: Design(frozenset({5}))}
-    (section,) = conclusions(records, planned)
+    (section,) = conclusions(compared(Runs(records, planned)))
     assert section.paragraphs[0].startswith("Planned with 5 seeds: intervals and p-values")
 
 
 def test_the_two_by_two_obeys_seeds_that_were_not_fixed():
     records = runs({BASELINE: 0, SMALL: 0.01, AT_HE: 0.01, CORRELATED: 0.03})
     planned = {BASE.setting: Design(frozenset({2}), sequential=True)}
-    ((design,),) = (two_by_twos(comparison) for comparison in compare(records, planned))
+    ((design,),) = (two_by_twos(comparison) for comparison in compare(Runs(records, planned)))
     effects = [*design.main.values(), *design.simple.values()]
     assert {effect.inference for effect in effects} == {Inference.ANYTIME}
 
@@ -142,7 +144,7 @@ def test_an_interaction_is_a_fact_only_once_it_is_corrected(interaction, told):
         for arm, own in gains.items()
         for seed, gain in enumerate(own)
     ]
-    ((design,),) = (two_by_twos(comparison) for comparison in compare(records))
+    ((design,),) = (two_by_twos(comparison) for comparison in compare(Runs(records)))
     assert design.main[INTERACTION].low > 0
     assert ("Correlation does more at the small scale" in text(records)) == told
 
@@ -180,7 +182,7 @@ def test_runs_that_came_out_the_same_are_no_finding():
         for record in own
         if record.config.initialization == BASELINE
     ]
-    (section,) = conclusions([*own, *copies])
+    (section,) = conclusions(compared(Runs([*own, *copies])))
     said = " ".join(section.paragraphs)
     assert "every run of correlated, He scale came out as that of kaiming_normal did in every epoch" in said
     assert [row[0] for row in section.items[0].rows] == ["kaiming_normal", "orthogonal"]
@@ -200,6 +202,6 @@ def test_learning_rates_that_were_chosen_are_shown():
         handmade(replace(BASE, initialization=BASELINE, lr=lr, seed=SEED, tested_on="held_out"), accuracy)
         for lr, accuracy in ((0.01, 0.5), (0.1, 0.6))
     ]
-    sections = conclusions([*runs({BASELINE: 0, ORTHOGONAL: 0}), *tried])
+    sections = conclusions(compared(Runs([*runs({BASELINE: 0, ORTHOGONAL: 0}), *tried])))
     assert sections[-1].title == "Learning rates"
     assert sections[-1].items[0].rows == (("kaiming_normal", "50.00", "60.00", "0.1"),)

@@ -13,7 +13,7 @@ import pytest
 from tests.lab.handmade import handmade
 
 from corrinit.lab.comparison.groups import compare
-from corrinit.lab.comparison.names import named_comparisons
+from corrinit.lab.comparison.names import compared
 from corrinit.lab.comparison.report import write_report
 from corrinit.lab.comparison.tuning import tunings
 from corrinit.lab.experiment import arm as arms
@@ -43,6 +43,7 @@ from corrinit.lab.runs.record import (
     write_json,
     write_metrics,
 )
+from corrinit.lab.runs.table import Runs
 
 ROOT = Path(__file__).parents[3]
 
@@ -258,12 +259,12 @@ def test_records_are_together_with_those_that_held_beside_them(tmp_path, second)
 def test_no_comparison_mixes_protocols(second, tmp_path):
     old = [handmade(CONFIGS[arm, seed], 0.5, protocol=1) for arm in ARMS for seed in (0, 1)]
     new = [handmade(CONFIGS[CORRELATED, seed], 0.6) for seed in (0, 1)]
-    today, before = compare([*old, *new])
+    today, before = compare(Runs([*old, *new]))
     assert (today.protocol, before.protocol) == (None, 1)
     assert [record.protocol for record in today.records] == [1, 1, 2, 2]  # independent taps were not touched
     assert [record.protocol for record in before.records] == [1, 1, 1, 1]
-    assert list(named_comparisons([*old, *new])) == ["digits, small", "digits, small, protocol 1"]
-    page = write_report([*old, *new], tmp_path / "r.html", command="c").read_text()
+    assert list(compared(Runs([*old, *new])).comparisons) == ["digits, small", "digits, small, protocol 1"]
+    page = write_report(compared(Runs([*old, *new])), tmp_path / "r.html", command="c").read_text()
     assert page.count("made before a change of the code (how taps are drawn)") == 1
 
 
@@ -285,8 +286,8 @@ def test_no_claim_is_measured_across_protocols(second):
     low, high = replace(CONFIGS[CORRELATED, 0], lr=0.005), CONFIGS[CORRELATED, 0]
     baseline = [replace(config, initialization=INDEPENDENT) for config in (low, high)]
     records = [handmade(low, 0.6, protocol=1), handmade(high, 0.6), *(handmade(c, 0.5) for c in baseline)]
-    findings = judge(compare(records), CORRELATED)
-    names = [contrast.setting for finding in findings for contrast in finding.contrasts]
+    findings = judge(compare(Runs(records)), CORRELATED)
+    names = [name for finding in findings for name, _ in finding.contrasts]
     assert "small, digits, lr 0.005, λ 0, protocol 1" in names
     assert "small, digits, lr 0.1, λ 0" in names
     assert not any("minus lr" in name for name in names)

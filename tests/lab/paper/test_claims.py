@@ -15,6 +15,7 @@ from corrinit.lab.paper.claims import CLAIMS, judge
 from corrinit.lab.paper.experiments import CORRELATED, INDEPENDENT
 from corrinit.lab.paper.measures import READINGS
 from corrinit.lab.runs.design import Design
+from corrinit.lab.runs.table import Runs
 from corrinit.lab.statistics.paired import holm
 
 SMALL = Initialization("kaiming_normal", "correlated", CORRELATED.correlation)
@@ -42,7 +43,7 @@ def found(records, number, reading, measure=0, designs=None):
     claim = next(claim for claim in CLAIMS if claim.number == number)
     return next(
         finding
-        for finding in judge(compare(records, designs), CORRELATED)
+        for finding in judge(compare(Runs(records, designs or {})), CORRELATED)
         if (finding.claim, finding.reading, finding.measure) == (claim, reading, claim.measures[measure])
     )
 

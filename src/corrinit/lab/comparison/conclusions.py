@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 
 import numpy as np
@@ -17,7 +17,7 @@ from corrinit.lab.comparison.contrasts import (
 )
 from corrinit.lab.comparison.findings import arm_table, findings
 from corrinit.lab.comparison.groups import Comparison
-from corrinit.lab.comparison.names import AT_BEST, named_comparisons, named_tunings
+from corrinit.lab.comparison.names import AT_BEST, Compared
 from corrinit.lab.comparison.tuning import Tuning
 from corrinit.lab.comparison.verdict import divergence, unstable, unstable_in_words, verdicts
 from corrinit.lab.document import figures
@@ -25,32 +25,21 @@ from corrinit.lab.document.figures import Range
 from corrinit.lab.document.numbers import count
 from corrinit.lab.document.page import Figure, Section, Table
 from corrinit.lab.experiment.arm import BASELINE, controls, label
-from corrinit.lab.experiment.setting import Setting
 from corrinit.lab.experiment.snippet import line_of_code
-from corrinit.lab.runs.design import Design
 from corrinit.lab.runs.record import RunRecord
 from corrinit.lab.statistics.contrast import Contrast, Inference
 from corrinit.lab.statistics.targets import epochs_to, seconds_to
 
 
-def conclusions(
-    records: Sequence[RunRecord],
-    designs: Mapping[Setting, Design] | None = None,
-    *,
-    target: float | None = None,
-) -> list[Section]:
+def conclusions(found: Compared, *, target: float | None = None) -> list[Section]:
     """A section for each setting among runs, and one for learning rates that were chosen.
 
     Args:
-        records: the runs.
-        designs: how many seeds were planned, by setting.
+        found: what is compared.
         target: accuracy to which the time is measured; by default one that the baseline reaches.
     """
-    sections = [
-        _conclusion(comparison, name, target)
-        for name, comparison in named_comparisons(records, designs).items()
-    ]
-    tables = tuple(_rate_table(tuning, name) for name, tuning in named_tunings(records).items())
+    sections = [_conclusion(comparison, name, target) for name, comparison in found.comparisons.items()]
+    tables = tuple(_rate_table(tuning, name) for name, tuning in found.tunings.items())
     return [*sections, Section("Learning rates", items=tables)] if tables else sections
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from corrinit.lab.experiment.arm import BASELINE, Initialization, label, order
 from corrinit.lab.experiment.setting import Setting
 from corrinit.lab.runs.design import Design
-from corrinit.lab.runs.record import RunRecord, Status, by_protocol
+from corrinit.lab.runs.record import RunRecord, Status
+from corrinit.lab.runs.table import Runs
 from corrinit.lab.statistics.contrast import Inference, Sample
 
 
@@ -160,24 +161,11 @@ class Comparison:
         return [out for out in self.left_out if out.record.status is Status.DIVERGED]
 
 
-def compare(
-    records: Iterable[RunRecord], designs: Mapping[Setting, Design] | None = None
-) -> tuple[Comparison, ...]:
-    """Group runs into settings, in the order of their values, and set aside those that cannot be compared.
-
-    Args:
-        records: the runs.
-        designs: how many seeds were planned, by setting, as `corrinit.lab.runs.design.designs` reads it.
-    """
-    settings: dict[Setting, list[RunRecord]] = {}
-    for record in records:
-        settings.setdefault(record.setting, []).append(record)
-    ordered = sorted(settings, key=lambda setting: json.dumps(asdict(setting)))
-    planned = designs or {}
+def compare(runs: Runs) -> tuple[Comparison, ...]:
+    """Runs by setting, in the order of its values; those that cannot be compared are set aside."""
     return tuple(
-        side_by_side(setting, together, protocol=protocol, design=planned.get(setting))
-        for setting in ordered
-        for protocol, together in by_protocol(settings[setting])
+        side_by_side(setting, together, protocol=protocol, design=runs.designs.get(setting))
+        for (setting, protocol), together in runs.by_setting().items()
     )
 
 

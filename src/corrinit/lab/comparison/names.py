@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from corrinit.lab.comparison.groups import Comparison, compare
 from corrinit.lab.comparison.tuning import Tuning, each_at_its_best, tunings
 from corrinit.lab.experiment.arm import BASELINE
 from corrinit.lab.experiment.setting import Setting
-from corrinit.lab.runs.design import Design
-from corrinit.lab.runs.record import RunRecord
+from corrinit.lab.runs.table import Runs
 
 IN_EVERY_NAME = ("data", "model", "architecture", "tested_on")
 """Settings that names tell anyway, or that follow from those."""
@@ -20,22 +19,30 @@ IN_EVERY_NAME = ("data", "model", "architecture", "tested_on")
 AT_BEST = ", each at its best learning rate"
 
 
-def named_comparisons(
-    records: Sequence[RunRecord], designs: Mapping[Setting, Design] | None = None
-) -> dict[str, Comparison]:
-    """A comparison for each setting, then one with each arm at its best learning rate if that was chosen.
-
-    Arms that were run for the latter alone make no comparison of their own.
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """All that is compared among runs.
 
     Args:
-        records: the runs.
-        designs: how many seeds were planned, by setting.
+        runs: the runs.
+        comparisons: a comparison for each setting by its name, then one with each arm at its best learning
+            rate if that was chosen.
+        tunings: learning rates that were tried for each setting, by its name.
     """
-    tested = [record for record in records if record.config.tested_on == "test"]
-    comparisons = compare(tested, designs)
+
+    runs: Runs
+    comparisons: Mapping[str, Comparison]
+    tunings: Mapping[str, Tuning]
+
+
+def compared(runs: Runs) -> Compared:
+    """Compare runs. Arms that were run at their best rate alone make no comparison of their own."""
+    tried = tunings(runs)
+    named = dict(zip(_names(tried, [tuning.setting for tuning in tried]), tried, strict=True))
+    comparisons = compare(runs.where(lambda record: record.setting.tested_on == "test"))
     at_best = {
         name + AT_BEST: comparison
-        for name, tuning in named_tunings(records).items()
+        for name, tuning in named.items()
         if (comparison := each_at_its_best(comparisons, tuning)) is not None
     }
     shown = {arm for comparison in at_best.values() for arm in comparison.arms}
@@ -45,13 +52,7 @@ def named_comparisons(
         if each.find(BASELINE) or not each.arms or not shown.issuperset(each.arms)
     ]
     names = _names(own, [each.setting for each in own], told=("lr",) if at_best else ())
-    return dict(zip(names, own, strict=True)) | at_best
-
-
-def named_tunings(records: Sequence[RunRecord]) -> dict[str, Tuning]:
-    """The learning rates tried for each setting."""
-    found = tunings(records)
-    return dict(zip(_names(found, [tuning.setting for tuning in found]), found, strict=True))
+    return Compared(runs, dict(zip(names, own, strict=True)) | at_best, named)
 
 
 def _names(

@@ -14,7 +14,7 @@ from corrinit.lab.comparison.contrasts import two_by_twos
 from corrinit.lab.comparison.coverage import coverages
 from corrinit.lab.comparison.findings import INTRODUCTION, effect_tables
 from corrinit.lab.comparison.groups import Arm, Comparison, final_accuracy
-from corrinit.lab.comparison.names import named_comparisons
+from corrinit.lab.comparison.names import Compared
 from corrinit.lab.document import figures
 from corrinit.lab.document.figures import PALETTE, Dots, Series, Style
 from corrinit.lab.document.markdown import write_markdown
@@ -22,8 +22,6 @@ from corrinit.lab.document.numbers import count
 from corrinit.lab.document.page import Figure, Section, Table, write_page
 from corrinit.lab.experiment.arm import label
 from corrinit.lab.experiment.identity import changes_since
-from corrinit.lab.experiment.setting import Setting
-from corrinit.lab.runs.design import Design
 from corrinit.lab.runs.provenance import distinct, provenance
 from corrinit.lab.runs.record import RunRecord
 
@@ -41,21 +39,19 @@ CURVES = (
 
 
 def write_report(
-    records: Sequence[RunRecord],
+    found: Compared,
     path: str | PathLike[str],
     *,
     command: str,
-    designs: Mapping[Setting, Design] | None = None,
     target: float | None = None,
     markdown: Path | None = None,
 ) -> Path:
     """Write the report of a set of runs; the same records and command give the same bytes.
 
     Args:
-        records: of any number of settings; runs that differ in initialization and seed alone are compared.
+        found: what is compared.
         path: the HTML file; missing folders are created.
         command: what the user typed to get it.
-        designs: how many seeds were planned, by setting: intervals and p obey it.
         target: accuracy to which the time is measured; by default one that the baseline reaches.
         markdown: write its conclusions to this file as well.
 
@@ -65,13 +61,13 @@ def write_report(
     Raises:
         CorrInitError: if there are no records, or the file cannot be written.
     """
+    records, named = found.runs.records, found.comparisons
     if not records:
         raise CorrInitError("there are no runs to report; make some first, with `corrinit demo`")
-    named = named_comparisons(records, designs)
     comparisons = list(named.values())
     summary = [
         Section("Summary", (*coverages(records), INTRODUCTION)),
-        *conclusions(records, designs, target=target),
+        *conclusions(found, target=target),
     ]
     sections = [
         *summary,

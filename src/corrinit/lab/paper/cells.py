@@ -14,11 +14,11 @@ from corrinit.lab.comparison.groups import Arm, final_accuracy
 from corrinit.lab.experiment import identity
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.experiment.identity import protocol_of, run_id
-from corrinit.lab.experiment.setting import Setting
 from corrinit.lab.paper.experiments import Column, Experiment, Printed, Row
 from corrinit.lab.paper.protocol import Protocol
 from corrinit.lab.runs.design import Design
 from corrinit.lab.runs.record import RunRecord, Status
+from corrinit.lab.runs.table import Runs
 from corrinit.lab.statistics.contrast import Contrast, Inference, Sample, as_family, contrast
 
 Place: TypeAlias = tuple[Row, Column, float]
@@ -90,19 +90,16 @@ class Measured:
 def measure(
     experiment: Experiment,
     protocol: Protocol,
-    records: Iterable[RunRecord],
-    designs: Mapping[Setting, Design] | None = None,
+    runs: Runs,
 ) -> Measured:
     """Find the runs of every cell among records, and compare the rows with the uncorrelated one.
 
     Args:
         experiment: a figure of the paper, or a part of a table.
         protocol: which runs stand behind a cell.
-        records: any; those that belong to no cell are ignored.
-        designs: how many seeds were planned, by setting.
+        runs: any; those that belong to no cell are ignored.
     """
-    planned = designs or {}
-    by_id = {record.run_id: record for record in records}
+    by_id = {record.run_id: record for record in runs}
     cells = {
         (row, column, lr): _cell(experiment, row, column, protocol.cell(row, column, lr), by_id)
         for row in experiment.rows
@@ -117,7 +114,7 @@ def measure(
         if row != reference and cell.arm is not None and beside is not None:
             lost = cells[reference, column, lr].sample.diverged
             samples = cell.sample, beside.sample(final_accuracy, lost)
-            design = planned.get(configs[0].setting, Design())
+            design = runs.designs.get(configs[0].setting, Design())
             anytime = design.anytime(max(len(cell.arm.runs), len(beside.runs)))
             inference = Inference.ANYTIME if anytime else Inference.FIXED
             difference = contrast([(1.0, samples[0]), (-1.0, samples[1])], inference)

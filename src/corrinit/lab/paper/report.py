@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from corrinit._correlation import default_correlation
@@ -14,7 +14,6 @@ from corrinit.lab.document.page import Section, Table, write_page
 from corrinit.lab.experiment.config import Initialization
 from corrinit.lab.experiment.identity import changes_since
 from corrinit.lab.experiment.observation import EVERYTHING, Observation
-from corrinit.lab.experiment.setting import Setting
 from corrinit.lab.paper.cells import OLDER, Cell, Measured, measure
 from corrinit.lab.paper.claims import Finding, judge
 from corrinit.lab.paper.experiments import (
@@ -28,9 +27,9 @@ from corrinit.lab.paper.experiments import (
 from corrinit.lab.paper.figures import preset_figure, training_figures
 from corrinit.lab.paper.measures import READINGS
 from corrinit.lab.paper.protocol import SCALES, Protocol
-from corrinit.lab.runs.design import Design
 from corrinit.lab.runs.provenance import distinct, provenance
 from corrinit.lab.runs.record import RunRecord
+from corrinit.lab.runs.table import Runs
 from corrinit.lab.statistics.contrast import ALPHA, Contrast
 from corrinit.presets import load_preset, preset_names
 
@@ -41,11 +40,10 @@ KERNEL = (3, 3)
 def write_paper_report(
     name: str,
     protocol: Protocol,
-    records: Sequence[RunRecord],
+    runs: Runs,
     path: Path,
     *,
     command: str,
-    designs: Mapping[Setting, Design] | None = None,
     markdown: Path | None = None,
 ) -> Path:
     """Write our numbers beside the paper's as one HTML file; the same records and command, the same bytes.
@@ -53,10 +51,9 @@ def write_paper_report(
     Args:
         name: a figure or table, as in `corrinit.lab.paper.experiments`, or `all`.
         protocol: which runs stand behind a cell.
-        records: any; those that belong to no cell are ignored, cells without records are shown as not run.
+        runs: any; those that belong to no cell are ignored, cells without records are shown as not run.
         path: the HTML file.
         command: what the user typed to get it.
-        designs: how many seeds were planned, by setting: intervals and p obey it.
         markdown: write text and tables to this file as well.
 
     Returns:
@@ -67,10 +64,10 @@ def write_paper_report(
         CorrInitError: if a file cannot be written.
     """
     labelled = protocol.labelled(experiments(name))
-    measured = [measure(experiment, protocol, records, designs) for experiment in labelled]
+    measured = [measure(experiment, protocol, runs) for experiment in labelled]
     used = list({record.path: record for part in measured for record in part.records}.values())
     recorded = {record.path: record for part in measured for record in (*part.records, *part.left_out)}
-    findings = judge(compare(recorded.values(), designs), protocol.initialization(CORRELATED))
+    findings = judge(compare(Runs([*recorded.values()], runs.designs)), protocol.initialization(CORRELATED))
     sections = [
         _scope(protocol, measured, used),
         *([_claims(findings)] if measured else []),
