@@ -5,9 +5,8 @@ different; that may happen in at most 5 %. Accuracies are multiples of 1/N on N 
 70 %, and the deviation of a run 2 points. Two designs: a fixed number of seeds; and seeds added from the
 second on, up to that number, to the arms that are still open, as `corrinit compare --max-seeds` adds them.
 
-Both ask what reports ask: `decision.adjusted` and, where seeds are added, `sequential.anytime_test`. In every
-cell some of the comparisons are also made one by one, with `standing.standings` and, where seeds are added,
-`decision.open_arms`, and have to give the same p-values.
+Both ask what reports ask: `contrast.Inference` with Holm's correction. In every cell some of the comparisons
+are also made one by one, with `contrast.against`, and have to give the same p-values.
 
 Then the power of the fixed design beside that of the plain paired t test, both with Holm's correction; how
 many seeds are spent when they are added; and what is not held: arms of equal mean whose noise differs in
@@ -30,11 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta, ttest_1samp
 
-from corrinit.lab.comparison.standing import Setting, standings
-from corrinit.lab.document.numbers import POINTS
-from corrinit.lab.experiment.arm import Initialization
-from corrinit.lab.statistics.anytime import anytime_test
-from corrinit.lab.statistics.decision import ALPHA, INDIFFERENCE, adjusted, is_decided, open_arms
+from corrinit.lab.statistics.contrast import ALPHA, MARGIN, Contrast, Inference, Sample, against, is_decided
 from corrinit.lab.statistics.paired import holm
 
 ARMS = 12
@@ -123,7 +118,7 @@ def accuracies(
 def fixed(values: Array, images: int) -> Array:
     """Adjusted p-values at a fixed number of seeds, shape (count, ARMS − 1)."""
     differences = values[:, 1:] - values[:, :1]
-    return adjusted(list(differences.swapaxes(0, 1)), 1 / images, anytime=False)
+    return holm(Inference.FIXED.test(differences, 1 / images)[2])
 
 
 def sequential(values: Array, images: int) -> tuple[Array, NDArray[np.int64]]:
@@ -133,49 +128,39 @@ def sequential(values: Array, images: int) -> tuple[Array, NDArray[np.int64]]:
     p, low, high = np.full(shape, np.nan), np.full(shape, -np.inf), np.full(shape, np.inf)
     spent, still_open = np.zeros(shape, np.int64), np.full(shape, True)
     for seeds in range(FIRST, last + 1):
-        found = anytime_test(differences[..., :seeds], step)
+        found = Inference.ANYTIME.test(differences[..., :seeds], step)
         low, high, p = (
             np.where(still_open, new, old) for new, old in zip(found, (low, high, p), strict=True)
         )
         spent[still_open] = seeds
         diverged = np.isnan(values[:, 0, :seeds]).any(-1) & still_open.any(-1)
         p[diverged] = np.nan  # the contest is over, and no arm has a fair sample to be compared with
-        equivalent = (low >= -INDIFFERENCE) & (high <= INDIFFERENCE)
+        equivalent = (low >= -MARGIN) & (high <= MARGIN)
         still_open &= ~(is_decided(holm(p)) | equivalent | diverged[:, None])
     return holm(p), spent
 
 
 def by_hand(values: Array) -> list[float]:
     """The same p-values of one comparison as a report has them, its seeds fixed."""
-    return _standing(values, [values.shape[-1]] * ARMS, anytime=False)
+    found = _against(values, [values.shape[-1]] * ARMS, Inference.FIXED)
+    return [each.p_adjusted for each in found.values()]
 
 
 def by_hand_sequential(values: Array) -> list[float]:
     """The same for seeds that are added to open arms, as `Contest` asks for them."""
     last, n = values.shape[-1], [FIRST] * ARMS
-    while np.isfinite(values[0, : n[0]]).all():
-        seen = {arm: values[arm, : n[arm]].tolist() for arm in range(ARMS)}
-        wanted = [arm for arm in open_arms(seen, 0) if n[arm] < last]
+    while True:
+        found = _against(values, n, Inference.ANYTIME)
+        wanted = [arm for arm, each in found.items() if each.wants_seeds and n[arm] < last]
         if not wanted:
-            break
+            return [each.p_adjusted for each in found.values()]
         for arm in (0, *wanted):
             n[arm] += 1
-    return _standing(values, n, anytime=True)
 
 
-def _standing(values: Array, n: list[int], *, anytime: bool) -> list[float]:
-    names = [f"arm {index}" for index in range(ARMS)]
-    setting = Setting(
-        dict.fromkeys(names, Initialization()),
-        baseline=names[0],
-        metric="accuracy",
-        unit=POINTS,
-        lower_is_better=False,
-        anytime=anytime,
-        indifference=INDIFFERENCE,
-    )
-    by_seed = {name: dict(enumerate(values[arm, : n[arm]].tolist())) for arm, name in enumerate(names)}
-    return [row.p for row in standings(by_seed, setting)[1:]]
+def _against(values: Array, n: list[int], inference: Inference) -> dict[int, Contrast]:
+    samples = {arm: Sample.of(dict(enumerate(values[arm, : n[arm]].tolist()))) for arm in range(ARMS)}
+    return against(samples, 0, family="arms", inference=inference)
 
 
 def rates(p_values: Array) -> Rates:

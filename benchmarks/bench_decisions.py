@@ -20,7 +20,7 @@ from scipy.special import stdtrit
 import bench_calibration as calibration
 from bench_calibration import Array
 from corrinit.lab.statistics.anytime import evidence_path
-from corrinit.lab.statistics.decision import ALPHA, is_decided
+from corrinit.lab.statistics.contrast import ALPHA, is_decided
 from corrinit.lab.statistics.moderated import (
     LEAST_SEEDS,
     Conditions,

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from corrinit.lab.document.page import Section, Table
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 from scipy.stats import chi2, nct
 
+from corrinit.lab.document.blocks import Section, Table
 from corrinit.lab.document.markdown import write_markdown
 from corrinit.lab.document.numbers import interval
 from corrinit.lab.experiment.arm import Initialization

@@ -4,12 +4,14 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from corrinit.cli import main, progress
 from corrinit.lab.experiment.config import RunConfig, read_experiment
+from corrinit.lab.runs import record
 from corrinit.lab.runs.record import read_runs
 
 
@@ -58,6 +60,19 @@ def test_demo_keeps_finished_runs(with_records):
     assert {path: path.stat().st_mtime_ns for path in Path("runs").glob("*/result.json")} == before
 
 
+def test_a_finished_record_is_read_once_by_a_command(with_records, monkeypatch):
+    read, reads = record.read_run, Counter()
+
+    def counting(path):
+        reads[path.name] += 1
+        return read(path)
+
+    monkeypatch.setattr(record, "read_run", counting)
+    assert with_records(*demo()).code == 0
+    assert set(reads.values()) == {1}
+    assert len(reads) == 8
+
+
 def test_demo_says_after_an_interruption_how_to_go_on(run, monkeypatch):
     def interrupted(configs, runs, *, on_epoch, **options):
         sweep(configs[:3], runs, on_epoch=on_epoch)
@@ -68,7 +83,7 @@ def test_demo_says_after_an_interruption_how_to_go_on(run, monkeypatch):
     outcome = run(*demo())
     assert outcome.code == 130
     assert outcome.out == ""
-    assert "3 of 8 runs are finished, in runs; the same command takes up the others" in outcome.err
+    assert "3 of 8 runs are finished, in runs; the same command resumes the others" in outcome.err
     monkeypatch.undo()
     assert run(*demo(runs=Path("runs").resolve())).code == 0
 

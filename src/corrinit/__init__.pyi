@@ -38,7 +38,7 @@ from corrinit.lab.comparison.user_loops import (
     MethodComparison as MethodComparison,
     FinishedRun as FinishedRun,
 )
-from corrinit.lab.comparison.standing import Standing as Standing
+from corrinit.lab.comparison.contrasts import Standing as Standing
 from corrinit._listings import (
     list_methods as list_methods,
     list_presets as list_presets,

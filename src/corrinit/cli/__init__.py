@@ -53,7 +53,7 @@ app.command(
     help="Train a network from four initializations, and write a report.\n\n"
     "The four cross independent and correlated taps with the larger and the smaller of the two methods' "
     "scales, so that what correlation does is told from what the scale does. Finished runs are kept; a "
-    "stopped demo is taken up where it stood.",
+    "stopped demo resumes.",
     help_epilogue="Example: corrinit demo --data cifar10 --model vgg8 --train-subset 10000",
 )
 app.command(
@@ -61,7 +61,7 @@ app.command(
     help="Compare initializations of your network on your data.\n\n"
     "Every method starts from the same seeds, with controls that tell its structure from its scale. Ends "
     "with a table, learning curves, what they say in plain words, and the line of code to paste. A stopped "
-    "comparison is taken up where it stood.",
+    "comparison resumes.",
     help_epilogue="Example: corrinit compare model.py:build --data folder:images --methods "
     "orthogonal,correlated --seeds 5 --lr auto",
 )
@@ -69,8 +69,7 @@ app.command(
     "corrinit.cli.reproduce:reproduce",
     help="Repeat a figure or table of the paper, and lay the results beside it.\n\n"
     "Trains what is not recorded yet, then writes a report with the paper's numbers, ours, controls that "
-    "the paper lacks, and a verdict on each of its claims. A stopped reproduction is taken up where it "
-    "stood.",
+    "the paper lacks, and a verdict on each of its claims. A stopped reproduction resumes.",
 )
 app.command(
     "corrinit.cli.report:report",

@@ -16,14 +16,15 @@ from corrinit.cli.progress import carry_out, require_success
 from corrinit.errors import ConfigError
 from corrinit.lab.comparison.conclusions import conclusions
 from corrinit.lab.comparison.coverage import coverages
-from corrinit.lab.comparison.groups import BASELINE
+from corrinit.lab.comparison.names import compared
 from corrinit.lab.comparison.report import write_report
 from corrinit.lab.comparison.rounds import Contest, panels_at, panels_at_best, with_controls
 from corrinit.lab.comparison.tuning import tuning_runs, tunings
 from corrinit.lab.document.terminal import show
-from corrinit.lab.experiment.arm import parse_initialization
+from corrinit.lab.experiment.arm import BASELINE, parse_initialization
 from corrinit.lab.experiment.config import Initialization, Precision, RunConfig
 from corrinit.lab.runs.design import designs, plan
+from corrinit.lab.runs.table import Runs
 from corrinit.lab.training.sweep import Sweep
 from corrinit.methods import require_scale
 
@@ -56,7 +57,7 @@ def compare(
     All arms of a seed see the same images in the same order and have the same classifier. Every arm is
     compared with kaiming_normal. A method is NAME[:OPTION=VALUE]...: correlated:strength=0.5,
     correlated:correlation=R.safetensors, xavier_normal:scale=he. Finished runs are kept, and a stopped
-    comparison is taken up where it stood. How many seeds were planned is kept as well: where seeds are
+    comparison resumes. How many seeds were planned is kept as well: where seeds are
     added, by --max-seeds or by another --seeds, every later report too asks for more evidence.
 
     Args:
@@ -112,7 +113,7 @@ def compare(
         panels = panels_at_best(tunings(tuned.records)[0].best, arms)
     else:
         panels = panels_at(rates, arms)
-    contest = replace(contest, base=base, panels=panels)
+    contest = replace(contest, base=base.setting, panels=panels)
     plan(runs, contest.opening(), seeds=contest.seeds, max_seeds=contest.max_seeds)
     outcome = carry_out(contest.opening(), runs, jobs=jobs)
     while not outcome.failures and (wanted := contest.following(outcome.records)):
@@ -121,17 +122,12 @@ def compare(
     records = (*tuned.records, *outcome.records)
     if outcome.records:
         command = shlex.join(["corrinit", *sys.argv[1:]])
-        planned = designs([runs])
-        said = conclusions(records, planned, target=target, command=command)
-        report = write_report(records, output, command=command, designs=planned, target=target)
+        found = compared(Runs(records, designs([runs])))
+        said = conclusions(found, target=target, command=command)
+        report = write_report(found, output, command=command, target=target)
         if as_json:
-            print_json(
-                {
-                    "coverage": coverages(records),
-                    "sections": [section_record(section) for section in said],
-                    "report": report,
-                }
-            )
+            sections = [section_record(section) for section in said]
+            print_json({"coverage": coverages(records), "sections": sections, "report": report})
         else:
             sys.stdout.write("\n".join(coverages(records)) + "\n\n")
             show(said)

@@ -13,9 +13,11 @@ from cyclopts import Parameter
 from corrinit.cli.check import checked, require_different
 from corrinit.cli.progress import carry_out, require_success
 from corrinit.errors import ConfigError
+from corrinit.lab.comparison.names import compared
 from corrinit.lab.comparison.report import write_report
 from corrinit.lab.experiment.config import TWO_BY_TWO, Precision, RunConfig
 from corrinit.lab.runs.design import designs, plan
+from corrinit.lab.runs.table import Runs
 
 
 def demo(
@@ -38,7 +40,7 @@ def demo(
 
     The four cross independent and correlated taps with He's scale and the smaller one of the correlated
     method, so that what correlation does is told from what the scale does. Runs of one seed are paired: same
-    draws, same order of images. Finished runs are kept, and a stopped demo is taken up where it stood.
+    draws, same order of images. Finished runs are kept, and a stopped demo resumes.
 
     Args:
         data: digits, cifar10, cifar100, parquet:DIR or folder:DIR.
@@ -80,6 +82,6 @@ def demo(
     outcome = carry_out(configs, runs, jobs=jobs)
     if outcome.records:
         command = shlex.join(["corrinit", *sys.argv[1:]])
-        report = write_report(outcome.records, output, command=command, designs=designs([runs]))
+        report = write_report(compared(Runs(outcome.records, designs([runs]))), output, command=command)
         sys.stdout.write(f"{report}\n")
     require_success(outcome)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from corrinit.errors import CorrInitError
-from corrinit.lab.comparison.groups import label
 from corrinit.lab.data.dataset import Dataset, load
+from corrinit.lab.experiment.arm import label
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.experiment.observation import EVERYTHING, Observation
-from corrinit.lab.runs.record import Metrics, finished_run
+from corrinit.lab.runs.record import Metrics, RunRecord, finished_run
 from corrinit.lab.runs.table import settings
 from corrinit.lab.training.sweep import Sweep, sweep
 
@@ -27,6 +27,7 @@ def carry_out(
     jobs: int,
     observation: Observation = EVERYTHING,
     start_another: Callable[[], bool] = lambda: True,
+    known: Sequence[RunRecord] | None = None,
 ) -> Sweep:
     """Bring runs to their end, telling on the standard error stream how far they are.
 
@@ -35,14 +36,18 @@ def carry_out(
         runs: the folder of all runs.
         jobs: runs at a time.
         observation: on how many images they are scored, and how often.
-        start_another: as `corrinit.lab.training.sweep.sweep` asks it.
+        start_another: question that `corrinit.lab.training.sweep.sweep` asks before each run.
+        known: the finished records among them, if they were read before.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C, after saying how to go on.
     """
     console = Console(stderr=True, highlight=False, markup=False)
     names = run_names(configs)
-    epochs = {config: config.epochs for config in names if finished_run(runs, config)}
+    if known is None:
+        known = finished_runs(names, runs)
+    finished = {record.run_id for record in known}
+    epochs = {config: config.epochs for config in names if config.run_id in finished}
     if epochs:
         console.print(f"{len(epochs)} of {len(names)} runs are finished already, in {runs}")
     with _bar(console) as progress:
@@ -71,15 +76,21 @@ def carry_out(
                 on_epoch=show,
                 start_another=start_another,
                 observation=observation,
+                known=known,
             )
         except KeyboardInterrupt:
-            finished = sum(finished_run(runs, config) is not None for config in names)
             console.print(
-                f"{finished} of {len(names)} runs are finished, in {runs}; "
-                "the same command takes up the others where they stand",
+                f"{len(finished_runs(names, runs))} of {len(names)} runs are finished, in {runs}; "
+                "the same command resumes the others",
                 soft_wrap=True,
             )
             raise
+
+
+def finished_runs(configs: Iterable[RunConfig], runs: Path) -> list[RunRecord]:
+    """The finished records among runs."""
+    found = (finished_run(runs, config) for config in configs)
+    return [record for record in found if record is not None]
 
 
 def require_success(outcome: Sweep) -> None:

@@ -10,11 +10,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from corrinit.errors import ConfigError
+from corrinit.lab.comparison.names import compared
 from corrinit.lab.comparison.report import write_report
 from corrinit.lab.paper.protocol import Protocol, ScaleName, data_sources
 from corrinit.lab.paper.report import write_paper_report
-from corrinit.lab.runs.design import designs
-from corrinit.lab.runs.record import RunRecord, read_runs
+from corrinit.lab.runs.table import Runs
 
 
 def report(
@@ -52,30 +52,22 @@ def report(
     if not folders:
         raise ConfigError("no folder of run records is named; write, for example, corrinit report runs")
     command = shlex.join(["corrinit", *sys.argv[1:]])
-    records = _read(folders)
-    # The design lies beside the folders of the runs, which may be named one by one.
-    planned = designs({*folders, *(record.path.parent for record in records)})
+    runs = _read(folders)
     if paper is None:
-        written = write_report(
-            records, output, command=command, designs=planned, target=target, markdown=markdown
-        )
+        written = write_report(compared(runs), output, command=command, target=target, markdown=markdown)
     else:
         protocol = Protocol(
             scale, data_sources(cifar10=cifar10, cifar100=cifar100), models, correlation, resample
         )
-        written = write_paper_report(
-            paper, protocol, records, output, command=command, designs=planned, markdown=markdown
-        )
+        written = write_paper_report(paper, protocol, runs, output, command=command, markdown=markdown)
     sys.stdout.write(f"{written}\n")
 
 
-def _read(folders: tuple[Path, ...]) -> list[RunRecord]:
-    records = []
+def _read(folders: tuple[Path, ...]) -> Runs:
     for folder in folders:
         if not folder.is_dir():
             raise ConfigError(f"there is no folder {folder}; name the folders of run records")
-        found, faults = read_runs(folder)
-        records += found
-        for fault in faults:
-            sys.stderr.write(f"warning: {fault}\n")
-    return records
+    runs, faults = Runs.read(folders)
+    for fault in faults:
+        sys.stderr.write(f"warning: {fault}\n")
+    return runs

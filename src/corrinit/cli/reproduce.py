@@ -12,7 +12,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from corrinit.cli.progress import carry_out, require_success, run_names
+from corrinit.cli.progress import carry_out, finished_runs, require_success, run_names
 from corrinit.errors import ConfigError
 from corrinit.lab.comparison.groups import compare
 from corrinit.lab.document.numbers import count
@@ -24,7 +24,8 @@ from corrinit.lab.paper.protocol import SCALES, Protocol, ScaleName, data_source
 from corrinit.lab.paper.report import write_paper_report
 from corrinit.lab.runs.design import designs
 from corrinit.lab.runs.design import plan as note_design
-from corrinit.lab.runs.record import RunRecord, finished_run
+from corrinit.lab.runs.record import RunRecord
+from corrinit.lab.runs.table import Runs
 from corrinit.lab.training.duration import durations, total
 from corrinit.lab.training.sweep import threads_per_run
 
@@ -32,8 +33,7 @@ reproduce = App(
     name="reproduce",
     help="Repeat a figure or table of the paper, and lay the results beside it.\n\n"
     "Trains what is not recorded yet, then writes a report with the paper's numbers, ours, controls that "
-    "the paper lacks, and a verdict on each of its claims. A stopped reproduction is taken up where it "
-    "stood.",
+    "the paper lacks, and a verdict on each of its claims. A stopped reproduction resumes.",
     help_epilogue="Example: corrinit reproduce table3 --scale smoke",
     help_format="plaintext",
 )
@@ -70,7 +70,7 @@ Budget = Annotated[
 ]
 Output = Annotated[Path, Parameter(alias="-o", help="The report, one HTML file.")]
 Markdown = Annotated[Path | None, Parameter(help="Write its text and tables to this file as well.")]
-Runs = Annotated[Path, Parameter(help="Folder of the run records.")]
+RunsFolder = Annotated[Path, Parameter(help="Folder of the run records.")]
 
 NEXT = 5
 """Runs that the status names as the next ones."""
@@ -88,14 +88,13 @@ def carry_out_and_report(
     resample: Resample = False,
     budget: Budget = None,
     jobs: Jobs = 1,
-    runs: Runs = Path("runs"),
+    runs: RunsFolder = Path("runs"),
     output: Output = Path("reproduction.html"),
     markdown: Markdown = None,
 ) -> None:
     """Repeat a figure or table of the paper, and lay the results beside it.
 
-    Finished runs are kept, also between tables that share them, and a stopped reproduction is taken up where
-    it stood.
+    Finished runs are kept, also between tables that share them, and a stopped reproduction resumes.
     """
     seconds = None if budget is None else duration(budget)
     protocol = Protocol(
@@ -104,8 +103,10 @@ def carry_out_and_report(
     configs = protocol.runs(experiments(name))
     if configs:
         note_design(runs, configs, seeds=SCALES[scale].seeds)
+    made = None
     if configs and (seconds is not None or scale != "smoke"):  # which takes less time than to say how long
         plan = Plan(protocol, configs, runs, jobs)
+        made = plan.made
         sys.stderr.write(f"{plan.progress()}\n")
         configs = configs if seconds is None else plan.in_order
     end = float("inf") if seconds is None else time.monotonic() + seconds
@@ -115,12 +116,18 @@ def carry_out_and_report(
         jobs=jobs,
         observation=SCALES[scale].observation,
         start_another=lambda: time.monotonic() < end,
+        known=made,
     )
     if (left := len(configs) - len(outcome.records) - len(outcome.failures)) > 0:
         sys.stderr.write(f"the budget is spent; {count(left, 'run')} left: the same command goes on\n")
     command = shlex.join(["corrinit", *sys.argv[1:]])
     report = write_paper_report(
-        name, protocol, outcome.records, output, command=command, designs=designs([runs]), markdown=markdown
+        name,
+        protocol,
+        Runs(outcome.records, designs([runs])),
+        output,
+        command=command,
+        markdown=markdown,
     )
     sys.stdout.write(f"{report}\n")
     require_success(outcome)
@@ -137,7 +144,7 @@ def status(
     correlation: Correlation = "default",
     resample: Resample = False,
     jobs: Jobs = 1,
-    runs: Runs = Path("runs"),
+    runs: RunsFolder = Path("runs"),
 ) -> None:
     """Say how far a reproduction is, how long the rest takes, and what comes next; nothing is trained."""
     sources = data_sources(cifar10=cifar10, cifar100=cifar100)
@@ -160,17 +167,17 @@ class Plan:
     """
 
     def __init__(self, protocol: Protocol, configs: Sequence[RunConfig], runs: Path, jobs: int) -> None:
-        made = {config: record for config in configs if (record := finished_run(runs, config)) is not None}
-        self.made: Sequence[RunRecord] = list(made.values())
+        self.made: Sequence[RunRecord] = finished_runs(configs, runs)
+        made = {record.run_id for record in self.made}
         self.jobs = jobs
         self.names = run_names(configs)
-        left = [config for config in configs if config not in made]
+        left = [config for config in configs if config.run_id not in made]
         observation = SCALES[protocol.scale].observation
         threads = threads_per_run(jobs)
         self.seconds = durations(left, self.made, observation=observation, threads=threads)
         correlated = protocol.initialization(CORRELATED)
         self.bears_on = bearing(configs, correlated)
-        self.undecided = undecided(judge(compare(self.made, designs([runs])), correlated))
+        self.undecided = undecided(judge(compare(Runs(self.made, designs([runs]))), correlated))
         self.left = agenda(left, self.seconds, self.bears_on, self.undecided)
 
     @property

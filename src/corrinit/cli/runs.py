@@ -14,12 +14,13 @@ from rich.table import Table
 
 from corrinit.cli.json_output import AsJson, print_json
 from corrinit.errors import ConfigError, one_line
-from corrinit.lab.comparison.groups import label
 from corrinit.lab.document.numbers import count
+from corrinit.lab.experiment.arm import label
 from corrinit.lab.experiment.config import to_toml
 from corrinit.lab.runs.check import check_records
+from corrinit.lab.runs.export import export, table
 from corrinit.lab.runs.record import RunRecord, read_runs
-from corrinit.lab.runs.table import export, select, table
+from corrinit.lab.runs.table import Runs
 
 COLUMNS = ("run", "data", "model", "initialization", "seed", "lr", "L2", "epochs", "accuracy", "protocol")
 OBSERVED = {
@@ -61,7 +62,7 @@ def runs(
         _check(folder, as_json)
         return
     records, faults = read_runs(folder)
-    chosen = select(records, conditions)
+    chosen = Runs(records).meeting(conditions)
     for fault in faults:
         sys.stderr.write(f"warning: {fault}\n")
     if output is not None:
@@ -72,7 +73,7 @@ def runs(
     elif as_json:
         print_json(table(chosen, by_epoch=by_epoch).to_pylist())
     else:
-        _list(chosen)
+        _list(chosen.records)
 
 
 def _check(folder: Path, as_json: bool) -> None:

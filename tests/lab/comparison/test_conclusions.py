@@ -10,14 +10,17 @@ import pytest
 from tests.lab.handmade import handmade
 
 from corrinit.lab.comparison.conclusions import conclusions
-from corrinit.lab.comparison.groups import BASELINE, compare, label
+from corrinit.lab.comparison.contrasts import INTERACTION, two_by_twos
+from corrinit.lab.comparison.groups import compare
+from corrinit.lab.comparison.names import compared
 from corrinit.lab.comparison.tuning import SEEDS
 from corrinit.lab.document.blocks import Card, Table
 from corrinit.lab.document.numbers import interval
-from corrinit.lab.experiment.arm import Initialization
+from corrinit.lab.experiment.arm import BASELINE, Initialization, label
 from corrinit.lab.experiment.config import RunConfig
-from corrinit.lab.runs.design import Design, setting_of
-from corrinit.lab.statistics.anytime import Sequential
+from corrinit.lab.runs.design import Design
+from corrinit.lab.runs.table import Runs
+from corrinit.lab.statistics.contrast import Inference
 from corrinit.lab.statistics.paired import paired_difference
 
 CORRELATED = Initialization("correlated", "paper")
@@ -58,17 +61,17 @@ def said_of(section):
 
 
 def text(records, **options):
-    return " ".join(map(said_of, conclusions(records, **options)))
+    return " ".join(map(said_of, conclusions(compared(Runs(records)), **options)))
 
 
 def answer(records, **options):
     """The card of the only setting."""
-    return conclusions(records, **options)[0].items[0]
+    return conclusions(compared(Runs(records)), **options)[0].items[0]
 
 
-def tables(records, *options):
-    items = [item for section in conclusions(records, *options) for item in section.items]
-    return [item for item in items if isinstance(item, Table)]
+def tables(records, *designs):
+    sections = conclusions(compared(Runs(records, *designs)))
+    return [item for section in sections for item in section.items if isinstance(item, Table)]
 
 
 def test_the_best_of_the_arms_that_win_is_recommended_with_its_line():
@@ -76,7 +79,7 @@ def test_the_best_of_the_arms_that_win_is_recommended_with_its_line():
     assert re.fullmatch(r"orthogonal: [34]\.\d+ points of accuracy above kaiming_normal\.", card.answer)
     assert card.code == 'corrinit.initialize(model, method="orthogonal", seed=0)'
     assert card.next_step == ""
-    assert dict(card.facts)["how sure"].startswith("decided after 5 seeds (p < 0.001")
+    assert dict(card.facts)["how sure"].startswith("decided after 5 seeds (p = ")
 
 
 def test_without_a_winner_the_baseline_is_kept():
@@ -114,33 +117,34 @@ def test_an_arm_that_diverged_is_no_candidate():
 
 def test_the_target_can_be_chosen():
     records = runs({BASELINE: 0, ORTHOGONAL: 0.01})
-    listed = [item for section in conclusions(records, target=0.5) for item in section.items]
+    listed = [item for section in conclusions(compared(Runs(records)), target=0.5) for item in section.items]
     assert any(getattr(item, "title", "") == "Time to 50 % test accuracy" for item in listed)
 
 
 def test_seeds_that_were_not_fixed_have_wider_intervals():
     records = runs({BASELINE: 0, ORTHOGONAL: 0.01})
-    planned = {setting_of(BASE): Design(frozenset({3, 5}))}
+    planned = {BASE.setting: Design(frozenset({3, 5}))}
     fixed, anytime = (tables(records, designs)[0] for designs in ({}, planned))
     low, high = (float(t.rows[1][4].partition(" to ")[0]) for t in (anytime, fixed))
     assert low < high
     assert "anytime-valid" in anytime.caption
-    (_, section) = conclusions(records, planned)
+    (_, section) = conclusions(compared(Runs(records, planned)))
     assert section.paragraphs[0].startswith("Planned with 3, then 5 seeds: intervals and p-values")
 
 
 def test_an_arm_that_lacks_planned_seeds_is_looked_at_before_its_end():
     records = runs({BASELINE: 0}) + runs({ORTHOGONAL: 0.01}, seeds=range(3))
-    planned = {setting_of(BASE): Design(frozenset({5}))}
-    (_, section) = conclusions(records, planned)
+    planned = {BASE.setting: Design(frozenset({5}))}
+    (_, section) = conclusions(compared(Runs(records, planned)))
     assert section.paragraphs[0].startswith("Planned with 5 seeds: intervals and p-values")
 
 
 def test_the_two_by_two_obeys_seeds_that_were_not_fixed():
     records = runs({BASELINE: 0, SMALL: 0.01, AT_HE: 0.01, CORRELATED: 0.03})
-    planned = {setting_of(BASE): Design(frozenset({2}), sequential=True)}
-    ((design,),) = (comparison.two_by_twos() for comparison in compare(records, planned))
-    assert {type(effect) for effect in (design.together, *vars(design.effects).values())} == {Sequential}
+    planned = {BASE.setting: Design(frozenset({2}), sequential=True)}
+    ((design,),) = (two_by_twos(comparison) for comparison in compare(Runs(records, planned)))
+    effects = [*design.main.values(), *design.simple.values()]
+    assert {effect.inference for effect in effects} == {Inference.ANYTIME}
 
 
 def test_an_interaction_can_be_twice_as_large_as_a_difference():
@@ -159,10 +163,9 @@ def test_a_difference_is_judged_alike_wherever_it_is_told():
         for seed, value in enumerate(own)
     ]
     said = text(records)
-    assert re.search(r"final accuracy −4\.0 points \(.*?−6\.5 to −1\.5\), undecided: p = 0\.081 once", said)
-    assert re.search(
-        r"Both together, .*? by −4\.00 percentage points .*?, which is undecided: p = 0\.081", said
-    )
+    over = r"p = 0\.081, Holm-corrected over 4 arms"
+    assert re.search(rf"final accuracy −4\.0 points \(.*?−6\.5 to −1\.5\), undecided: {over}", said)
+    assert re.search(rf"Both together, .*? by −4\.00 percentage points .*?, which is undecided: {over}", said)
     assert "deterioration" not in said
 
 
@@ -178,8 +181,8 @@ def test_an_interaction_is_a_fact_only_once_it_is_corrected(interaction, told):
         for arm, own in gains.items()
         for seed, gain in enumerate(own)
     ]
-    ((design,),) = (comparison.two_by_twos() for comparison in compare(records))
-    assert design.effects.interaction.low > 0
+    ((design,),) = (two_by_twos(comparison) for comparison in compare(Runs(records)))
+    assert design.main[INTERACTION].low > 0
     assert ("Correlation does more at the small scale" in text(records)) == told
 
 
@@ -205,7 +208,7 @@ def test_nothing_is_recommended_against_the_survivors_of_the_baseline():
 
 def test_a_two_by_two_with_an_arm_that_diverged_tells_nothing_apart():
     said = text(runs({BASELINE: 0, SMALL: 0.01, AT_HE: 0.01, CORRELATED: 0.03}, diverged=[(SMALL, 0)]))
-    assert "or one of them diverged, so what correlation does cannot be told" in said
+    assert "or one of them diverged, so what correlation does cannot be separated" in said
     assert "Both together" not in said
 
 
@@ -235,6 +238,6 @@ def test_learning_rates_that_were_chosen_are_shown():
         handmade(replace(BASE, initialization=BASELINE, lr=lr, seed=SEEDS[0], tested_on="held_out"), accuracy)
         for lr, accuracy in ((0.01, 0.5), (0.1, 0.6))
     ]
-    sections = conclusions([*runs({BASELINE: 0, ORTHOGONAL: 0}), *tried])
+    sections = conclusions(compared(Runs([*runs({BASELINE: 0, ORTHOGONAL: 0}), *tried])))
     assert sections[-1].title == "Learning rates"
     assert sections[-1].items[0].rows == (("kaiming_normal", "50.00", "60.00", "0.1"),)

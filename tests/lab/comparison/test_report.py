@@ -17,10 +17,13 @@ from corrinit._correlation import SpatialCorrelation
 from corrinit._correlation_io import save_correlation
 from corrinit.errors import CorrInitError
 from corrinit.lab.comparison import groups as comparison
+from corrinit.lab.comparison.contrasts import TOGETHER, two_by_twos
+from corrinit.lab.comparison.names import compared
 from corrinit.lab.comparison.report import write_report
 from corrinit.lab.experiment.config import Initialization, RunConfig
 from corrinit.lab.experiment.identity import protocol_of
 from corrinit.lab.runs.record import read_run, write_json, write_metrics
+from corrinit.lab.runs.table import Runs
 from corrinit.presets import load_preset
 
 INDEPENDENT_HE = Initialization("kaiming_normal", "he")
@@ -94,10 +97,10 @@ def two_by_two(root, seeds=SEEDS, **settings):
 
 def report(records, folder, command="corrinit demo"):
     """The HTML of a report, and its text without tags."""
-    page = write_report(records, folder / "report.html", command=command).read_text(encoding="utf-8")
-    text = html.unescape(
-        re.sub(r"<[^>]*>", " ", re.sub(r"<(style|script|svg).*?</\1>", " ", page, flags=re.DOTALL))
-    )
+    found = compared(Runs(records))
+    page = write_report(found, folder / "report.html", command=command).read_text(encoding="utf-8")
+    bare = re.sub(r"<(style|script|svg).*?</\1>", " ", page, flags=re.DOTALL)
+    text = html.unescape(re.sub(r"<[^>]*>", " ", bare))
     return page, re.sub(r"\s+", " ", text)
 
 
@@ -222,11 +225,11 @@ def test_missing_seeds_are_named_and_only_common_ones_are_paired(tmp_path):
     assert "correlated lacks 2 seeds that other arms have (1, 3)" in text
     assert "(3 paired seeds)" in text
     assert "paired over 3 seeds (0, 2, 4)" in text
-    (compared,) = comparison.compare(records)
-    (design,) = compared.two_by_twos()
+    (compared,) = comparison.compare(Runs(records))
+    (design,) = two_by_twos(compared)
     kept = [0, 2, 4]
     expected = (ACCURACY[CORRELATED_SMALL] - ACCURACY[INDEPENDENT_HE])[kept].mean()
-    assert design.together.mean == pytest.approx(expected)
+    assert design.simple[TOGETHER].mean == pytest.approx(expected)
 
 
 def test_unfinished_and_diverged_runs_are_listed_not_averaged(tmp_path):
@@ -240,8 +243,8 @@ def test_unfinished_and_diverged_runs_are_listed_not_averaged(tmp_path):
     assert f"correlated, He scale 2 unfinished: 2 of 3 epochs are recorded {unfinished}" in text
     assert f"kaiming_normal 2 diverged in epoch 1 {diverged}" in text
     assert f"kaiming_normal, small scale 2 diverged in epoch 1 {also_diverged}" in text
-    (compared,) = comparison.compare(records)
-    assert all(arm.summary.n == 2 for arm in compared.arms)
+    (compared,) = comparison.compare(Runs(records))
+    assert all(len(arm.runs) == 2 for arm in compared.arms)
 
 
 def test_runs_that_are_all_unfinished_still_make_a_report(tmp_path):
@@ -262,8 +265,8 @@ def test_settings_are_compared_apart(tmp_path):
 def test_an_incomplete_design_says_that_it_cannot_tell(tmp_path):
     records = [r for r in two_by_two(tmp_path / "runs") if r.config.initialization != INDEPENDENT_SMALL]
     text = words(records, tmp_path)
-    assert "cannot be told from what the scale does" in text
-    assert "told apart" not in text
+    assert "cannot be separated from what the scale does" in text
+    assert "Correlation and scale, separated" not in text
 
 
 def test_each_strength_and_correlation_has_its_own_design(tmp_path):
@@ -306,14 +309,14 @@ def test_own_scale_and_the_scale_by_name_are_one_arm(tmp_path):
     assert Initialization("kaiming_normal", strength=0.5).canonical == INDEPENDENT_HE
     first = record(tmp_path / "a", Initialization("correlated"), 0, 0.8)
     second = record(tmp_path / "b", CORRELATED_SMALL, 0, 0.8)
-    (compared,) = comparison.compare([first, second])
+    (compared,) = comparison.compare(Runs([first, second]))
     assert len(compared.arms) == 1
     assert [out.reason for out in compared.left_out] == [f"repeats run {first.run_id}"]
 
 
 def test_no_runs_are_refused(tmp_path):
     with pytest.raises(CorrInitError, match="no runs to report; make some first"):
-        write_report([], tmp_path / "report.html", command="c")
+        write_report(compared(Runs([])), tmp_path / "report.html", command="c")
 
 
 def test_a_report_is_written_without_torch(tmp_path):
@@ -322,11 +325,12 @@ def test_a_report_is_written_without_torch(tmp_path):
 import sys
 sys.modules["torch"] = None
 from pathlib import Path
-from corrinit.lab.runs.record import read_run
+from corrinit.lab.comparison.names import compared
 from corrinit.lab.comparison.report import write_report
+from corrinit.lab.runs.table import Runs
 from corrinit.presets import load_preset
-records = [read_run(path) for path in sorted(Path({str(tmp_path / "runs")!r}).iterdir())]
-write_report(records, {str(tmp_path / "report.html")!r}, command="c")
+runs, _ = Runs.read([Path({str(tmp_path / "runs")!r})])
+write_report(compared(runs), {str(tmp_path / "report.html")!r}, command="c")
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -338,6 +342,6 @@ def test_runs_of_a_comparison_that_was_stopped_while_rates_were_chosen_make_a_re
         record(tmp_path / "runs", INDEPENDENT_HE, 10**6, accuracy, lr=lr, tested_on="held_out")
         for lr, accuracy in ((0.1, 0.5), (0.01, 0.6))
     ]
-    page = write_report(runs, tmp_path / "r.html", command="corrinit report runs").read_text()
+    page = write_report(compared(Runs(runs)), tmp_path / "r.html", command="corrinit report runs").read_text()
     assert "Correlated initialization: the choice of learning rates" in page
     assert "Learning rates" in page

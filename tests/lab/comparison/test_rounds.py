@@ -7,8 +7,8 @@ import pytest
 from tests.lab.handmade import handmade
 
 from corrinit.errors import ConfigError
-from corrinit.lab.comparison.groups import BASELINE
 from corrinit.lab.comparison.rounds import Contest, panels_at, panels_at_best, with_controls
+from corrinit.lab.experiment.arm import BASELINE
 from corrinit.lab.experiment.config import Initialization, RunConfig
 
 CORRELATED = Initialization("correlated", "paper")

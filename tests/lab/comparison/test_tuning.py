@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 from tests.lab.handmade import handmade
 
-from corrinit.lab.comparison.groups import BASELINE, compare
-from corrinit.lab.comparison.names import named_comparisons
+from corrinit.lab.comparison.groups import compare, final_accuracy
+from corrinit.lab.comparison.names import compared
 from corrinit.lab.comparison.tuning import GRID, SEEDS, each_at_its_best, tuning_runs, tunings
+from corrinit.lab.experiment.arm import BASELINE
 from corrinit.lab.experiment.config import Initialization, RunConfig
-from corrinit.lab.runs.design import Design, setting_of
+from corrinit.lab.runs.design import Design
+from corrinit.lab.runs.table import Runs
+from corrinit.lab.statistics.contrast import Inference
 
 CORRELATED = Initialization("correlated", "paper")
 BASE = RunConfig(epochs=1)
@@ -89,14 +92,15 @@ def runs():
 
 def test_each_arm_is_compared_at_its_own_best(runs):
     (found,) = tunings(tuned({BASELINE: [0, 0, 1, 0, 0], CORRELATED: [0, 0, 0, 1, 0]}))
-    comparison = each_at_its_best(compare(runs), found)
+    comparison = each_at_its_best(compare(Runs(runs)), found)
     assert {arm.initialization: arm.runs[0].config.lr for arm in comparison.arms} == {
         BASELINE: 0.03,
         CORRELATED: 0.1,
     }
     baseline, correlated = comparison.arms
-    assert comparison.baseline is baseline
-    assert correlated.accuracies[1] - baseline.accuracies[1] == pytest.approx(0.07)
+    assert comparison.find(BASELINE) is baseline
+    ours, theirs = (arm.sample(final_accuracy).values for arm in (correlated, baseline))
+    assert ours[1] - theirs[1] == pytest.approx(0.07)
 
 
 def test_what_is_known_of_the_runs_goes_along(runs):
@@ -107,20 +111,20 @@ def test_what_is_known_of_the_runs_goes_along(runs):
         for lr in (0.03, 0.1)
     ]
     designs = {
-        setting_of(replace(BASE, lr=0.03)): Design(frozenset({2})),
-        setting_of(replace(BASE, lr=0.1)): Design(frozenset({3})),
+        replace(BASE, lr=0.03).setting: Design(frozenset({2})),
+        replace(BASE, lr=0.1).setting: Design(frozenset({3})),
     }
-    comparison = each_at_its_best(compare([*runs, *lost], designs), found)
+    comparison = each_at_its_best(compare(Runs([*runs, *lost], designs)), found)
     assert comparison is not None
     assert [out.record.config.lr for out in comparison.left_out] == [0.1]
     assert comparison.design == Design(frozenset({2, 3}))
-    assert comparison.anytime
+    assert comparison.inference is Inference.ANYTIME
 
 
 def test_arms_that_are_run_for_their_best_rate_alone_make_no_setting_of_their_own(runs):
     tried = tuned({BASELINE: [0, 0, 1, 0, 0], CORRELATED: [0, 0, 0, 1, 0]})
     needed = [run for run in runs if run.config.lr == 0.03 or run.config.initialization == CORRELATED]
-    assert list(named_comparisons([*tried, *needed])) == [
+    assert list(compared(Runs([*tried, *needed])).comparisons) == [
         "digits, small, lr 0.03",
         "digits, small, each at its best learning rate",
     ]
@@ -128,9 +132,9 @@ def test_arms_that_are_run_for_their_best_rate_alone_make_no_setting_of_their_ow
 
 def test_equal_rates_need_no_second_comparison(runs):
     (found,) = tunings(tuned({BASELINE: [0, 0, 0, 1, 0], CORRELATED: [0, 0, 0, 1, 0]}))
-    assert each_at_its_best(compare(runs), found) is None
+    assert each_at_its_best(compare(Runs(runs)), found) is None
 
 
 def test_a_baseline_without_runs_at_its_rate_compares_with_nothing(runs):
     (found,) = tunings(tuned({BASELINE: [1, 0, 0, 0, 0], CORRELATED: [0, 0, 0, 1, 0]}))
-    assert each_at_its_best(compare(runs), found) is None
+    assert each_at_its_best(compare(Runs(runs)), found) is None

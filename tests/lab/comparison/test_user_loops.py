@@ -13,6 +13,7 @@ import corrinit
 from corrinit.errors import ConfigError
 from corrinit.lab.experiment import identity
 from corrinit.lab.experiment.identity import Change
+from corrinit.lab.statistics.contrast import Decision
 from corrinit.lab.statistics.paired import paired_difference
 
 METHODS = ["kaiming_normal", "correlated"]
@@ -29,8 +30,8 @@ def is_correlated(model):
 
 
 def kept(folder):
-    """The files of runs in a folder."""
-    return [path for path in folder.glob("[0-9a-f]*.json") if path.name != "design.json"]
+    """The finished records in a folder."""
+    return list(folder.glob("*/result.json"))
 
 
 def scoring(gain, noise=0.01, curve=False):
@@ -53,16 +54,15 @@ def test_values_table_and_verdict_of_a_real_gain():
     assert (result.metric, result.baseline) == ("accuracy", "kaiming_normal")
     assert [list(result.values[name]) for name in METHODS] == [[0, 1, 2, 3, 4]] * 2
     baseline, correlated = result.table
-    assert baseline.difference is None
-    assert correlated.difference is not None
-    assert correlated.difference.low > 0
-    assert correlated.p < 0.05
+    assert baseline.gain is None
+    assert correlated.gain.low > 0
+    assert correlated.gain.p_adjusted < 0.05
     text = str(result)
     assert text.splitlines()[0].split() == [
         "method", "accuracy", "(%)", "n", "difference", "95", "%", "interval", "p",
     ]  # fmt: skip
     assert "correlated: final accuracy +" in text
-    assert "Scale and structure are not told apart; add the arm kaiming_normal:scale=paper." in text
+    assert "Scale and structure are not separated; add the arm kaiming_normal:scale=paper." in text
 
 
 def test_numbers_are_those_of_the_paired_t_test():
@@ -70,7 +70,8 @@ def test_numbers_are_those_of_the_paired_t_test():
 
     result = corrinit.compare(scoring(0.02), METHODS, [3, 1, 4], model=build)
     ours, theirs = (list(result.values[name].values()) for name in ("correlated", "kaiming_normal"))
-    assert result.table[1].difference == paired_difference(ours, theirs)
+    expected, found = paired_difference(ours, theirs), result.table[1].gain
+    assert (found.mean, found.low, found.p) == pytest.approx((expected.mean, expected.low, expected.p))
 
 
 def test_all_methods_of_a_seed_come_before_the_next_seed_and_share_everything_but_the_initialization():
@@ -126,7 +127,7 @@ def test_seeds_are_spent_on_what_is_open_alone():
     spent = {name: len(by_seed) for name, by_seed in result.values.items()}
     assert spent["correlated"] < spent["orthogonal"] <= spent["kaiming_normal"] <= 12
     assert list(result.values["correlated"]) == list(range(spent["correlated"]))
-    assert result.table[1].answer == "different"
+    assert result.table[1].gain.decision is Decision.DIFFERENT
     assert f"Decided after {spent['correlated']} seeds." in result.verdict
     assert "anytime p" in str(result)
 
@@ -146,7 +147,7 @@ def test_a_folder_remembers_that_seeds_were_added(tmp_path):
     assert "anytime p" in str(compared(4, folder=tmp_path / "stopped"))
     for seeds in (3, 4):
         looked = compared(seeds, folder=tmp_path / "looked")
-    assert looked.table[1].p > fixed.table[1].p
+    assert looked.table[1].gain.p > fixed.table[1].gain.p
     assert str(compared(4, folder=tmp_path / "once")) == str(fixed)
 
 
@@ -177,8 +178,8 @@ def test_divergence_is_told_and_the_rest_goes_on():
 
     result = corrinit.compare(train, [*METHODS, "orthogonal"], 3, model=build, metric="accuracy")
     assert [len(by_seed) for by_seed in result.values.values()] == [3, 3, 3]
-    assert result.table[1].diverged == (0, 2)
-    assert math.isnan(result.table[1].p)
+    assert result.table[1].sample.diverged == (0, 2)
+    assert math.isnan(result.table[1].gain.p)
     assert "correlated diverged in 2 of 3 runs (seeds 0, 2)" in result.verdict
     assert "orthogonal: no difference in final accuracy was found: 0.0 points" in result.verdict
 
@@ -254,10 +255,10 @@ def test_a_run_made_before_its_weights_changed_is_made_again(tmp_path, monkeypat
 def test_a_damaged_record_is_warned_of_and_made_again(tmp_path):
     corrinit.compare(scoring(0.1), METHODS, 1, model=build, folder=tmp_path)
     file = min(kept(tmp_path))
-    file.write_text(json.dumps({"metrics": 3}))
+    file.write_text('{"images": ')
     with pytest.warns(corrinit.CorrInitWarning, match="damaged"):
         corrinit.compare(scoring(0.1), METHODS, 1, model=build, folder=tmp_path)
-    assert isinstance(json.loads(file.read_text())["metrics"], dict)
+    assert json.loads(file.read_text())["images"] is None
 
 
 @pytest.mark.parametrize(
@@ -361,9 +362,7 @@ except corrinit.CorrInitError as error:
     sys.exit(str(error))
 """
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert found.stderr.strip() == (
-        'corrinit.compare needs scipy, which is not installed; pip install "corrinit[lab]"'
-    )
+    assert found.stderr.strip() == ('corrinit.compare needs scipy: pip install "corrinit[lab]"')
 
 
 @pytest.mark.parametrize(
@@ -416,4 +415,5 @@ def test_an_accuracy_in_percent_is_one_in_points():
         2,
         model=build,
     )
-    assert result.table[1].p == pytest.approx(paired_difference([35 / 36, 34 / 36], [34 / 36, 33 / 36]).p)
+    expected = paired_difference([35 / 36, 34 / 36], [34 / 36, 33 / 36])
+    assert result.table[1].gain.p == pytest.approx(expected.p)

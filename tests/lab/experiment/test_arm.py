@@ -12,8 +12,7 @@ from corrinit._correlation_io import save_correlation
 from corrinit._correlation_source import KERNELS
 from corrinit.errors import ConfigError
 from corrinit.kernels import exponential, gaussian, matern
-from corrinit.lab.comparison.groups import label
-from corrinit.lab.experiment.arm import Initialization, parse_initialization
+from corrinit.lab.experiment.arm import Initialization, label, parse_initialization
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.presets import load_preset, preset_layers, preset_names
 

@@ -13,7 +13,7 @@ import pytest
 from tests.lab.handmade import handmade
 
 from corrinit.lab.comparison.groups import compare
-from corrinit.lab.comparison.names import named_comparisons
+from corrinit.lab.comparison.names import compared
 from corrinit.lab.comparison.report import write_report
 from corrinit.lab.comparison.tuning import tunings
 from corrinit.lab.experiment import arm as arms
@@ -25,7 +25,7 @@ from corrinit.lab.experiment.identity import (
     ARM,
     RUN,
     Change,
-    Setting,
+    Key,
     frozen,
     protocol_of,
     run_id,
@@ -43,6 +43,7 @@ from corrinit.lab.runs.record import (
     write_json,
     write_metrics,
 )
+from corrinit.lab.runs.table import Runs
 
 ROOT = Path(__file__).parents[3]
 
@@ -138,7 +139,7 @@ def test_a_renamed_scale_keeps_its_ids_and_its_records(monkeypatch):
     monkeypatch.setattr(arms, "Scale", Literal["own", "he", "correlated", "by images"])  # renames "measured"
     config = RunConfig(initialization=Initialization("correlated", "by images"))
     assert run_id(config) != old
-    scale = Setting("scale", renamed={"measured": ("by images", "by patches")})
+    scale = Key("scale", renamed={"measured": ("by images", "by patches")})
     monkeypatch.setattr(identity, "ARM", [scale if each.key == "scale" else each for each in ARM])
     assert run_id(config) == old
     for recorded in ("measured", "by images", "by patches"):
@@ -146,7 +147,7 @@ def test_a_renamed_scale_keeps_its_ids_and_its_records(monkeypatch):
 
 
 def test_a_name_that_is_not_renamed_stands_for_itself():
-    scale = Setting("scale", renamed={"correlated": ("paper",)})
+    scale = Key("scale", renamed={"correlated": ("paper",)})
     assert [scale.frozen(name) for name in ("paper", "he")] == ["correlated", "he"]
     assert [scale.today(name) for name in ("correlated", "paper", "he")] == ["paper", "paper", "he"]
 
@@ -160,7 +161,7 @@ def test_a_renamed_setting_keeps_its_ids_and_its_records(monkeypatch):
             return getattr(self.config, {"penalty": "l2"}.get(name, name))
 
     config = RunConfig(l2=0.001)
-    settings = tuple(Setting("l2", "penalty") if each.key == "l2" else each for each in RUN)
+    settings = tuple(Key("l2", "penalty") if each.key == "l2" else each for each in RUN)
     monkeypatch.setattr(identity, "RUN", settings)
     assert run_id(Renamed(config), protocol=1) == "099c58bbc39055c4"
     assert today({"l2": 0.001}) == today({"penalty": 0.001}) == LATER | {"penalty": 0.001}
@@ -172,7 +173,7 @@ class Scheduled(RunConfig):
 
 
 def test_a_setting_added_later_enters_where_it_is_not_as_it_was(monkeypatch):
-    monkeypatch.setattr(identity, "RUN", (*RUN, Setting("schedule", default="constant")))
+    monkeypatch.setattr(identity, "RUN", (*RUN, Key("schedule", default="constant")))
     assert run_id(Scheduled(schedule="constant")) == BEFORE
     assert run_id(Scheduled()) != BEFORE
     assert today({"lr": 0.1}) == LATER | {"schedule": "constant", "lr": 0.1}
@@ -181,7 +182,7 @@ def test_a_setting_added_later_enters_where_it_is_not_as_it_was(monkeypatch):
 
 def test_an_option_added_to_arms_enters_where_it_is_not_as_it_was(monkeypatch):
     monkeypatch.setattr(Initialization, "bias", "zeros", raising=False)
-    monkeypatch.setattr(identity, "ARM", (*ARM, Setting("bias", default="zeros")))
+    monkeypatch.setattr(identity, "ARM", (*ARM, Key("bias", default="zeros")))
     assert run_id(RunConfig()) == BEFORE
     assert today({"initialization": {}}) == LATER | {"initialization": {"bias": "zeros"}}
     monkeypatch.setattr(Initialization, "bias", "keep")
@@ -258,12 +259,12 @@ def test_records_are_together_with_those_that_held_beside_them(tmp_path, second)
 def test_no_comparison_mixes_protocols(second, tmp_path):
     old = [handmade(CONFIGS[arm, seed], 0.5, protocol=1) for arm in ARMS for seed in (0, 1)]
     new = [handmade(CONFIGS[CORRELATED, seed], 0.6) for seed in (0, 1)]
-    today, before = compare([*old, *new])
+    today, before = compare(Runs([*old, *new]))
     assert (today.protocol, before.protocol) == (None, 1)
     assert [record.protocol for record in today.records] == [1, 1, 2, 2]  # independent taps were not touched
     assert [record.protocol for record in before.records] == [1, 1, 1, 1]
-    assert list(named_comparisons([*old, *new])) == ["digits, small", "digits, small, protocol 1"]
-    page = write_report([*old, *new], tmp_path / "r.html", command="c").read_text()
+    assert list(compared(Runs([*old, *new])).comparisons) == ["digits, small", "digits, small, protocol 1"]
+    page = write_report(compared(Runs([*old, *new])), tmp_path / "r.html", command="c").read_text()
     assert page.count("made before a change of the code (how taps are drawn)") == 1
 
 
@@ -285,8 +286,8 @@ def test_no_claim_is_measured_across_protocols(second):
     low, high = replace(CONFIGS[CORRELATED, 0], lr=0.005), CONFIGS[CORRELATED, 0]
     baseline = [replace(config, initialization=INDEPENDENT) for config in (low, high)]
     records = [handmade(low, 0.6, protocol=1), handmade(high, 0.6), *(handmade(c, 0.5) for c in baseline)]
-    findings = judge(compare(records), CORRELATED)
-    names = [contrast.setting for finding in findings for contrast in finding.contrasts]
+    findings = judge(compare(Runs(records)), CORRELATED)
+    names = [name for finding in findings for name, _ in finding.contrasts]
     assert "small, digits, lr 0.005, λ 0, protocol 1" in names
     assert "small, digits, lr 0.1, λ 0" in names
     assert not any("minus lr" in name for name in names)

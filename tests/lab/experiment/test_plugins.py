@@ -12,11 +12,12 @@ from corrinit import SpatialCorrelation, kernels, methods
 from corrinit import _method_info as method_info
 from corrinit._init import draw_
 from corrinit._method_info import BUILT_IN, UNKNOWN
-from corrinit.lab.comparison.groups import label
+from corrinit.lab.comparison.names import compared
 from corrinit.lab.comparison.report import write_report
-from corrinit.lab.experiment.arm import Initialization
+from corrinit.lab.experiment.arm import Initialization, label
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.experiment.snippet import line_of_code
+from corrinit.lab.runs.table import Runs
 from corrinit.methods import METHODS, Method
 
 IMAGES = torch.randn(8, 3, 12, 12, generator=torch.Generator().manual_seed(0))
@@ -123,7 +124,7 @@ def test_runs_whose_method_is_not_installed_are_reported(name, installed, tmp_pa
         for method in ("kaiming_normal", name)
         for seed in (0, 1)
     ]
-    page = write_report(records, tmp_path / "r.html", command="c")
+    page = write_report(compared(Runs(records)), tmp_path / "r.html", command="c")
     assert name in page.read_text()
     assert len(ids(name)) == 2  # it might depend on R
     assert "images=images" in line_of_code(Initialization(name))

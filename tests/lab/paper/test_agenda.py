@@ -18,6 +18,7 @@ from corrinit.lab.paper.experiments import CORRELATED, EXPERIMENTS, experiments
 from corrinit.lab.paper.protocol import Protocol
 from corrinit.lab.runs import environment
 from corrinit.lab.runs.record import read_runs
+from corrinit.lab.runs.table import Runs
 from corrinit.lab.training.duration import SCORING, durations, images_scored, total
 from corrinit.lab.training.sweep import sweep
 
@@ -48,7 +49,7 @@ def test_claims_between_settings_concern_the_settings_that_they_compare():
 
 
 def test_a_claim_without_runs_is_undecided():
-    findings = judge(compare([]), CORRELATED)
+    findings = judge(compare(Runs([])), CORRELATED)
     assert undecided(findings) == {"(i)", "(ii)", "(iii)", "(iv)", "(v)"}
 
 
@@ -58,7 +59,7 @@ def test_a_claim_is_decided_when_no_reading_leaves_it_open():
         return 0.6 + 0.1 * correlated + 0.001 * (config.seed % 3) * (1 + correlated)
 
     records = [handmade(config, accuracy(config)) for config in MINI.runs(experiments("table3"))]
-    assert "(i)" not in undecided(judge(compare(records), CORRELATED))
+    assert "(i)" not in undecided(judge(compare(Runs(records)), CORRELATED))
 
 
 # The order

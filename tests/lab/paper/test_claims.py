@@ -13,14 +13,17 @@ from corrinit.lab.comparison.groups import compare
 from corrinit.lab.experiment.config import Initialization, RunConfig
 from corrinit.lab.paper.claims import CLAIMS, judge
 from corrinit.lab.paper.experiments import CORRELATED, INDEPENDENT
-from corrinit.lab.runs.design import Design, setting_of
+from corrinit.lab.paper.measures import READINGS
+from corrinit.lab.runs.design import Design
+from corrinit.lab.runs.table import Runs
 from corrinit.lab.statistics.paired import holm
 
 SMALL = Initialization("kaiming_normal", "correlated", CORRELATED.correlation)
+AT_HE = replace(CORRELATED, scale="he")
 SEEDS = (0, 1, 2)
 NOISE = (0.0, 0.002, -0.001)
 SETTING = RunConfig(data="digits", model="vgg8", epochs=10, lr=0.005)
-PAPER, EQUAL = "as the paper compares", "at equal scale"
+PAPER, EQUAL, AT_SMALL = "as the paper compares", "at equal scale, averaged over both", "at the small scale"
 
 
 def runs(gains, *, setting=SETTING, noise=NOISE, **metrics):
@@ -40,14 +43,14 @@ def found(records, number, reading, measure=0, designs=None):
     claim = next(claim for claim in CLAIMS if claim.number == number)
     return next(
         finding
-        for finding in judge(compare(records, designs), CORRELATED)
+        for finding in judge(compare(Runs(records, designs or {})), CORRELATED)
         if (finding.claim, finding.reading, finding.measure) == (claim, reading, claim.measures[measure])
     )
 
 
 def test_without_runs_nothing_is_tested():
     findings = judge((), CORRELATED)
-    assert [finding.outcome for finding in findings] == ["not tested"] * 2 * 8
+    assert [finding.outcome for finding in findings] == ["not tested"] * 4 * 8
 
 
 class TestGeneralization:
@@ -65,7 +68,29 @@ class TestGeneralization:
     def test_readings_differ_where_the_scale_does_the_work(self):
         records = runs({INDEPENDENT: 0, SMALL: 0.05, CORRELATED: 0.05})
         assert found(records, "(i)", PAPER).outcome == "as claimed in its one setting"
-        assert found(records, "(i)", EQUAL).outcome == "undecided in its one setting"
+        assert found(records, "(i)", AT_SMALL).outcome == "undecided in its one setting"
+
+    def test_the_main_effect_decides_where_neither_simple_effect_does(self):
+        """Noise that the two scales share with opposite signs cancels in their mean."""
+        up, down = (
+            {seed: sign * value for seed, value in enumerate((0.03, -0.02, -0.01))} for sign in (1, -1)
+        )
+        gains = {INDEPENDENT: {}, SMALL: {}, AT_HE: up, CORRELATED: down}
+        records = [
+            handmade(
+                replace(SETTING, initialization=arm, seed=seed),
+                0.7 + (0.02 + 0.001 * seed if own else 0) + own.get(seed, 0.0) + 0.01 * seed,
+            )
+            for arm, own in gains.items()
+            for seed in SEEDS
+        ]
+        outcomes = {reading: found(records, "(i)", reading).outcome for reading in READINGS}
+        assert outcomes == {
+            PAPER: "undecided in its one setting",
+            EQUAL: "as claimed in its one setting",
+            "at He's scale": "undecided in its one setting",
+            AT_SMALL: "undecided in its one setting",
+        }
 
     def test_without_the_control_equal_scale_is_not_tested(self):
         records = runs({INDEPENDENT: 0, CORRELATED: 0.05})
@@ -79,10 +104,10 @@ class TestGeneralization:
         )
         finding = found(records, "(i)", PAPER)
         expected = [ttest_rel([gain + noise for noise in NOISE], [0, 0, 0]).pvalue for gain in (0.05, 0.01)]
-        by_setting = {contrast.setting: contrast for contrast in finding.contrasts}
+        by_setting = dict(finding.contrasts)
         first, second = by_setting["vgg8, digits, lr 0.005, λ 0"], by_setting["vgg8, digits, lr 0.1, λ 0"]
-        assert first.difference.mean == pytest.approx(sum(ours) / 3)
-        assert (first.p, second.p) == pytest.approx(holm(expected))
+        assert first.mean == pytest.approx(sum(ours) / 3)
+        assert (first.p_adjusted, second.p_adjusted) == pytest.approx(holm(expected))
 
     def test_settings_that_disagree_are_counted_both_ways(self):
         other = replace(SETTING, lr=0.1)
@@ -107,9 +132,9 @@ class TestGeneralization:
 
     def test_seeds_that_were_not_fixed_need_more_evidence(self):
         records = runs({INDEPENDENT: 0, CORRELATED: 0.05})
-        planned = {setting_of(SETTING): Design(frozenset({2}), sequential=True)}
+        planned = {SETTING.setting: Design(frozenset({2}), sequential=True)}
         finding = found(records, "(i)", PAPER, designs=planned)
-        assert finding.contrasts[0].p > found(records, "(i)", PAPER).contrasts[0].p
+        assert finding.contrasts[0][1].p > found(records, "(i)", PAPER).contrasts[0][1].p
 
     def test_one_seed_decides_nothing(self):
         records = [run for run in runs({INDEPENDENT: 0, CORRELATED: 0.3}) if run.config.seed == 0]
@@ -135,7 +160,7 @@ class TestConvergence:
             for (arm, seed), epochs in climbs.items()
         ]
         finding = found(records, "(ii)", PAPER)
-        assert finding.contrasts[0].difference.mean == pytest.approx(0.95 * (4 - 8))
+        assert finding.contrasts[0][1].mean == pytest.approx(0.95 * (4 - 8))
         assert finding.outcome == "as claimed in its one setting"
         assert found(records, "(ii)", PAPER, measure=1).outcome == "as claimed in its one setting"
 
@@ -144,8 +169,8 @@ class TestConvergence:
             return [0.1 + NOISE[seed]] * 10 if arm == CORRELATED else rising(0.8, 2)
 
         records = runs({INDEPENDENT: 0.1, CORRELATED: -0.6}, curve=curve)
-        (contrast,) = found(records, "(ii)", PAPER).contrasts
-        assert contrast.difference.mean > 11 - 3
+        ((_, contrast),) = found(records, "(ii)", PAPER).contrasts
+        assert contrast.mean > 11 - 3
 
 
 class TestSignChanges:
@@ -155,9 +180,9 @@ class TestSignChanges:
             return [early] + [0.45 + 0.001 * NOISE[seed] * (arm == CORRELATED)] * 9
 
         records = runs({INDEPENDENT: 0, CORRELATED: 0}, sign_changes=sign_changes)
-        early, overall = (found(records, "(iii)", PAPER, measure).contrasts[0] for measure in (0, 1))
-        assert early.difference.mean == pytest.approx(-0.1 + sum(NOISE) / 3)
-        assert overall.difference.mean == pytest.approx((-0.1 + sum(NOISE) / 3) / 10, abs=1e-5)
+        early, overall = (found(records, "(iii)", PAPER, measure).contrasts[0][1] for measure in (0, 1))
+        assert early.mean == pytest.approx(-0.1 + sum(NOISE) / 3)
+        assert overall.mean == pytest.approx((-0.1 + sum(NOISE) / 3) / 10, abs=1e-5)
         assert found(records, "(iii)", PAPER).outcome == "as claimed in its one setting"
 
     def test_what_was_not_measured_is_left_out(self):
@@ -171,9 +196,9 @@ class TestDiminishedReturns:
             {INDEPENDENT: 0, CORRELATED: 0.01}, setting=replace(SETTING, lr=0.1), noise=(0.001, 0, 0)
         )
         finding = found(records, "(iv)", PAPER)
-        (contrast,) = finding.contrasts
-        assert contrast.setting == "vgg8, digits, lr 0.005, λ 0 minus lr 0.1"
-        assert contrast.difference.mean == pytest.approx(0.05 + sum(NOISE) / 3 - 0.001 / 3)
+        ((name, contrast),) = finding.contrasts
+        assert name == "vgg8, digits, lr 0.005, λ 0 minus lr 0.1"
+        assert contrast.mean == pytest.approx(0.05 + sum(NOISE) / 3 - 0.001 / 3)
         assert finding.outcome == "as claimed in its one setting"
 
     def test_one_learning_rate_tests_nothing(self):
@@ -185,7 +210,7 @@ class TestDiminishedReturns:
             {INDEPENDENT: 0, CORRELATED: 0.06}, setting=regularized, noise=(0.001, 0, 0)
         )
         finding = found(records, "(v)", PAPER)
-        assert finding.contrasts[0].difference.mean == pytest.approx(-0.05 + sum(NOISE) / 3 - 0.001 / 3)
+        assert finding.contrasts[0][1].mean == pytest.approx(-0.05 + sum(NOISE) / 3 - 0.001 / 3)
         assert finding.outcome == "the other way in its one setting"
 
     def test_l2_raises_the_correlation_of_uncorrelated_weights(self):
@@ -197,5 +222,5 @@ class TestDiminishedReturns:
             gains, setting=replace(SETTING, l2=0.001, epochs=20), weight_correlation=weights(0.2)
         )
         finding = found(records, "(v)", PAPER, measure=1)
-        assert finding.contrasts[0].difference.mean == pytest.approx(0.2 + sum(NOISE) / 3)
+        assert finding.contrasts[0][1].mean == pytest.approx(0.2 + sum(NOISE) / 3)
         assert finding.outcome == "as claimed in its one setting"

@@ -10,6 +10,7 @@ from corrinit.lab.networks.catalog import NAMES
 from corrinit.lab.paper.experiments import CORRELATED, EXPERIMENTS, MODELS, Column, experiments
 from corrinit.lab.paper.protocol import SCALES, Protocol, data_sources
 from corrinit.lab.paper.report import write_paper_report
+from corrinit.lab.runs.table import Runs
 
 COLUMN = Column("vgg8", "cifar10")
 
@@ -154,7 +155,7 @@ class TestLabels:
     def test_a_report_never_calls_a_stand_in_by_the_name_of_the_papers_data(self, tmp_path):
         page = tmp_path / "page.md"
         protocol = Protocol("mini", self.SOURCES)
-        write_paper_report("table3", protocol, [], tmp_path / "page.html", command="", markdown=page)
+        write_paper_report("table3", protocol, Runs([]), tmp_path / "page.html", command="", markdown=page)
         assert "by epoch are of 2,000 test images, every 2 epochs" in page.read_text()
         headings = [line for line in page.read_text().splitlines() if line.startswith("|  | ResNet-10")]
         assert headings

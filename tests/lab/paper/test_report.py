@@ -18,7 +18,8 @@ from corrinit.lab.paper.cells import measure
 from corrinit.lab.paper.experiments import CORRELATED, INDEPENDENT, Column, experiments
 from corrinit.lab.paper.protocol import Protocol
 from corrinit.lab.paper.report import write_paper_report
-from corrinit.lab.runs.design import Design, designs, setting_of
+from corrinit.lab.runs.design import Design, designs
+from corrinit.lab.runs.table import Runs
 from corrinit.lab.statistics.anytime import sequential
 from corrinit.lab.statistics.paired import holm, paired_difference
 
@@ -49,27 +50,30 @@ def text_of(path):
 
 class TestMeasure:
     def test_difference_and_its_p(self):
-        measured = measure(TABLE_3, PROTOCOL, recorded(gain))
+        measured = measure(TABLE_3, PROTOCOL, Runs(recorded(gain)))
         row = TABLE_3.rows[0]
         cell = measured.cells[row, COLUMN, 0.1]
-        assert cell.difference == paired_difference([0.82, 0.83], [0.80, 0.80])
+        expected = paired_difference([0.82, 0.83], [0.80, 0.80])
+        assert (cell.difference.mean, cell.difference.p) == pytest.approx((expected.mean, expected.p))
         p = [part.difference.p if part.difference else float("nan") for part in measured.cells.values()]
-        assert cell.p == pytest.approx(dict(zip(measured.cells, holm(p), strict=True))[row, COLUMN, 0.1])
+        assert cell.difference.p_adjusted == pytest.approx(
+            dict(zip(measured.cells, holm(p), strict=True))[row, COLUMN, 0.1]
+        )
         assert cell.printed_difference == pytest.approx(0.827 - 0.815)
 
     def test_the_uncorrelated_row_is_not_compared_with_itself(self):
-        measured = measure(TABLE_3, PROTOCOL, recorded(gain))
+        measured = measure(TABLE_3, PROTOCOL, Runs(recorded(gain)))
         assert measured.cells[TABLE_3.rows[1], COLUMN, 0.1].difference is None
 
     def test_pairs_need_both_runs(self):
         records = recorded(lambda c: None if c.seed == 1 and c.initialization == INDEPENDENT else gain(c))
-        difference = measure(TABLE_3, PROTOCOL, records).cells[TABLE_3.rows[0], COLUMN, 0.1].difference
+        difference = measure(TABLE_3, PROTOCOL, Runs(records)).cells[TABLE_3.rows[0], COLUMN, 0.1].difference
         assert difference is not None
         assert (difference.n, difference.mean) == (1, pytest.approx(0.02))
 
     def test_a_run_that_diverged_does_not_count(self):
         diverged = [handmade(run.config, 0.1, loss=float("nan")) for run in recorded(gain)]
-        cell = measure(TABLE_3, PROTOCOL, diverged).cells[TABLE_3.rows[0], COLUMN, 0.1]
+        cell = measure(TABLE_3, PROTOCOL, Runs(diverged)).cells[TABLE_3.rows[0], COLUMN, 0.1]
         assert cell.arm is None
         assert len(cell.left_out) == 2
 
@@ -84,17 +88,19 @@ class TestMeasure:
             and record.config == replace(PROTOCOL.cell(row, COLUMN, 0.1)[1], initialization=lost)
         )
         records[records.index(gone)] = handmade(gone.config, 0.1, loss=float("nan"))
-        cell = measure(TABLE_3, PROTOCOL, records).cells[row, COLUMN, 0.1]
-        assert (cell.fair, math.isnan(cell.p)) == (False, True)
-        text = text_of(write_paper_report("table3", PROTOCOL, records, tmp_path / "r.html", command="c"))
+        cell = measure(TABLE_3, PROTOCOL, Runs(records)).cells[row, COLUMN, 0.1]
+        assert (cell.difference.fair, math.isnan(cell.difference.p_adjusted)) == (False, True)
+        text = text_of(
+            write_paper_report("table3", PROTOCOL, Runs(records), tmp_path / "r.html", command="c")
+        )
         assert "no fair sample" in text
 
     def test_seeds_that_were_not_fixed_are_obeyed(self):
         row = TABLE_3.rows[0]
-        setting = setting_of(PROTOCOL.cell(row, COLUMN, 0.1)[0])
+        setting = PROTOCOL.cell(row, COLUMN, 0.1)[0].setting
         planned = {setting: Design(frozenset({2}), sequential=True)}
-        cell = measure(TABLE_3, PROTOCOL, recorded(gain), planned).cells[row, COLUMN, 0.1]
-        assert cell.difference == sequential([0.82, 0.83], [0.80, 0.80])
+        cell = measure(TABLE_3, PROTOCOL, Runs(recorded(gain), planned)).cells[row, COLUMN, 0.1]
+        assert cell.difference.p == sequential([0.82, 0.83], [0.80, 0.80]).p
 
     def test_an_initialization_may_be_written_in_two_ways(self):
         named = [
@@ -102,7 +108,7 @@ class TestMeasure:
             for run in recorded(gain)
             if run.config.initialization == CORRELATED
         ]
-        assert measure(TABLE_3, PROTOCOL, named).cells[TABLE_3.rows[0], COLUMN, 0.1].arm is not None
+        assert measure(TABLE_3, PROTOCOL, Runs(named)).cells[TABLE_3.rows[0], COLUMN, 0.1].arm is not None
 
 
 CELL = TABLE_3.rows[0], COLUMN, 0.1
@@ -121,7 +127,7 @@ def by_protocol(number, accuracy):
 
 class TestOlderProtocol:
     def test_runs_of_an_older_protocol_fill_a_cell_that_has_no_others(self, second):
-        cell = measure(TABLE_3, PROTOCOL, by_protocol(1, gain)).cells[CELL]
+        cell = measure(TABLE_3, PROTOCOL, Runs(by_protocol(1, gain))).cells[CELL]
         assert cell.arm is not None
         assert {record.protocol for record in cell.arm.runs.values()} == {1}
         assert (cell.mark, cell.difference_mark) == ("†", "†")
@@ -134,9 +140,9 @@ class TestOlderProtocol:
             if config.initialization == CORRELATED
         ]
         for records in (old + new, new + old):
-            cell = measure(TABLE_3, PROTOCOL, records).cells[CELL]
+            cell = measure(TABLE_3, PROTOCOL, Runs(records)).cells[CELL]
             assert cell.arm is not None
-            assert set(cell.arm.accuracies.values()) == {0.9}
+            assert set(cell.sample.values.values()) == {0.9}
             assert (cell.mark, cell.difference_mark) == ("", "")
 
     def test_no_difference_crosses_a_change(self, monkeypatch):
@@ -144,29 +150,29 @@ class TestOlderProtocol:
         monkeypatch.setattr(identity, "CHANGES", (identity.CHANGES[0], change))
         old = by_protocol(1, gain)
         baselines = [handmade(c, 0.2) for c in PROTOCOL.runs([TABLE_3]) if c.initialization == INDEPENDENT]
-        cells = measure(TABLE_3, PROTOCOL, old + baselines).cells
+        cells = measure(TABLE_3, PROTOCOL, Runs(old + baselines)).cells
         reference = cells[TABLE_3.rows[1], COLUMN, 0.1]
         assert reference.arm is not None
-        assert set(reference.arm.accuracies.values()) == {0.2}
-        assert cells[CELL].difference == paired_difference([0.82, 0.83], [0.80, 0.80])
+        assert set(reference.sample.values.values()) == {0.2}
+        assert cells[CELL].difference.p == pytest.approx(paired_difference([0.82, 0.83], [0.80, 0.80]).p)
         assert cells[CELL].difference_mark == "†"
         alone = [run for run in old if run.config.initialization == CORRELATED]
-        assert measure(TABLE_3, PROTOCOL, alone + baselines).cells[CELL].difference is None
+        assert measure(TABLE_3, PROTOCOL, Runs(alone + baselines)).cells[CELL].difference is None
 
     def test_the_report_marks_them_and_says_why(self, tmp_path, second):
         page = tmp_path / "r.html"
-        text = text_of(write_paper_report("table3", PROTOCOL, by_protocol(1, gain), page, command="c"))
+        text = text_of(write_paper_report("table3", PROTOCOL, Runs(by_protocol(1, gain)), page, command="c"))
         assert "82.50 ± 0.71 (2)†" in text
         assert "80.00 ± 0.00 (2) " in text  # independent taps were not touched
         assert re.search(r"† marks numbers of \d+ runs made before a change .*how taps are drawn", text)
-        text = text_of(write_paper_report("table3", PROTOCOL, recorded(gain), page, command="c"))
+        text = text_of(write_paper_report("table3", PROTOCOL, Runs(recorded(gain)), page, command="c"))
         assert "†" not in text
 
 
 class TestReport:
     def test_ours_beside_the_papers(self, tmp_path):
         path = write_paper_report(
-            "table3", PROTOCOL, recorded(gain), tmp_path / "r.html", command="a command"
+            "table3", PROTOCOL, Runs(recorded(gain)), tmp_path / "r.html", command="a command"
         )
         text = text_of(path)
         assert "82.50 ± 0.71 (2)" in text
@@ -177,7 +183,7 @@ class TestReport:
             assert row.label in text
 
     def test_without_records_every_cell_is_not_run(self, tmp_path):
-        text = text_of(write_paper_report("all", PROTOCOL, [], tmp_path / "r.html", command="c"))
+        text = text_of(write_paper_report("all", PROTOCOL, Runs([]), tmp_path / "r.html", command="c"))
         cells = sum(len(e.rows) * len(e.columns) * len(e.learning_rates) for e in experiments("all"))
         assert text.count("not run") >= cells
         assert "not tested" in text
@@ -186,13 +192,15 @@ class TestReport:
 
     def test_figure_has_a_panel_per_quantity_and_learning_rate(self, tmp_path):
         records = [handmade(config, 0.5) for config in PROTOCOL.runs(experiments("figure5"))]
-        page = write_paper_report("figure5", PROTOCOL, records, tmp_path / "r.html", command="c")
+        page = write_paper_report("figure5", PROTOCOL, Runs(records), tmp_path / "r.html", command="c")
         assert page.read_text().count("<svg") == 6
 
     def test_another_correlation_is_named_and_judged(self, tmp_path):
         protocol = Protocol("smoke", correlation="default")
         records = [handmade(config, 0.8 + 0.01 * config.seed) for config in protocol.runs([TABLE_3])]
-        text = text_of(write_paper_report("table3", protocol, records, tmp_path / "r.html", command="c"))
+        text = text_of(
+            write_paper_report("table3", protocol, Runs(records), tmp_path / "r.html", command="c")
+        )
         assert "R is “default”, with a mean off-diagonal correlation of 0.260" in text
         assert "not tested" not in text.split("(ii)")[0].partition("(i) Generalization")[2]
 
@@ -200,7 +208,9 @@ class TestReport:
         protocol, (table,) = Protocol("smoke"), experiments("table4")
         records = [handmade(c, 0.8) for c in protocol.runs([TABLE_3])]  # all of the closed form
         markdown = tmp_path / "r.md"
-        write_paper_report("table4", protocol, records, tmp_path / "r.html", command="c", markdown=markdown)
+        write_paper_report(
+            "table4", protocol, Runs(records), tmp_path / "r.html", command="c", markdown=markdown
+        )
         ours = {
             cells[1]: cells[2]
             for cells in (re.split(r" *\| *", line) for line in markdown.read_text().splitlines())
@@ -211,17 +221,18 @@ class TestReport:
         assert ours["stand-in: exponential, mean 0.26 (not in the paper's table)"] == "80.00 ± 0.00 (2)"
 
     def test_table_2_says_that_l2_and_training_time_differ_together(self, tmp_path):
-        text = text_of(write_paper_report("table2", PROTOCOL, [], tmp_path / "r.html", command="c"))
+        text = text_of(write_paper_report("table2", PROTOCOL, Runs([]), tmp_path / "r.html", command="c"))
         assert "L2 regularization and training time together" in text
         assert "gain with it and twice the epochs" in text.partition("(v)")[2]
 
     def test_figure_1_shows_the_presets(self, tmp_path):
-        text = text_of(write_paper_report("figure1", PROTOCOL, [], tmp_path / "r.html", command="c"))
+        text = text_of(write_paper_report("figure1", PROTOCOL, Runs([]), tmp_path / "r.html", command="c"))
         assert re.search(r"resnet10-cifar10 (0\.\d{3}|not packaged) 0\.26", text)
 
     def test_same_input_same_bytes(self, tmp_path):
+        runs = Runs(recorded(gain))
         pages = [
-            write_paper_report("table3", PROTOCOL, recorded(gain), tmp_path / name, command="c").read_bytes()
+            write_paper_report("table3", PROTOCOL, runs, tmp_path / name, command="c").read_bytes()
             for name in ("a.html", "b.html")
         ]
         assert pages[0] == pages[1]
@@ -229,7 +240,12 @@ class TestReport:
     def test_markdown_holds_the_same_tables(self, tmp_path):
         markdown = tmp_path / "docs" / "r.md"
         write_paper_report(
-            "table3", PROTOCOL, recorded(gain), tmp_path / "r.html", command="a *command*", markdown=markdown
+            "table3",
+            PROTOCOL,
+            Runs(recorded(gain)),
+            tmp_path / "r.html",
+            command="a *command*",
+            markdown=markdown,
         )
         lines = markdown.read_text().splitlines()
         (row,) = (

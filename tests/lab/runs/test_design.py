@@ -7,22 +7,22 @@ from dataclasses import replace
 import pytest
 
 from corrinit.errors import CorrInitError
-from corrinit.lab.comparison.groups import BASELINE
+from corrinit.lab.experiment.arm import BASELINE
 from corrinit.lab.experiment.config import Initialization, RunConfig
-from corrinit.lab.runs.design import FILE, Design, designs, entries, note, plan, setting_of
+from corrinit.lab.runs.design import FILE, Design, designs, entries, note, plan
 
 BASE = RunConfig(epochs=1)
 OTHER = replace(BASE, lr=0.005)
 
 
 def of(folder, config=BASE):
-    return designs([folder]).get(setting_of(config))
+    return designs([folder]).get(config.setting)
 
 
 def test_runs_of_all_arms_and_seeds_share_a_setting(tmp_path):
     arms = (BASELINE, Initialization("orthogonal"))
     plan(tmp_path, [replace(BASE, initialization=arm, seed=seed) for arm in arms for seed in (0, 1)], seeds=2)
-    assert designs([tmp_path]) == {setting_of(BASE): Design(frozenset({2}))}
+    assert designs([tmp_path]) == {BASE.setting: Design(frozenset({2}))}
 
 
 def test_without_a_file_nothing_is_planned(tmp_path):

@@ -6,7 +6,8 @@ from tests.lab.handmade import handmade
 
 from corrinit.errors import ConfigError
 from corrinit.lab.experiment.config import Initialization, RunConfig
-from corrinit.lab.runs.table import export, select, settings, table
+from corrinit.lab.runs.export import export, table
+from corrinit.lab.runs.table import Runs, settings
 
 HE = Initialization("kaiming_normal", "he")
 RECORDS = [
@@ -35,16 +36,16 @@ RECORDS = [
     ],
 )
 def test_records_are_chosen_by_all_conditions(conditions, chosen):
-    assert select(RECORDS, conditions) == [RECORDS[index] for index in chosen]
+    assert list(Runs(RECORDS).meeting(conditions)) == [RECORDS[index] for index in chosen]
 
 
 def test_a_condition_on_nothing_known_is_refused():
     with pytest.raises(ConfigError, match="no setting 'modle'; did you mean model"):
-        select(RECORDS, ["modle=vgg8"])
+        list(Runs(RECORDS).meeting(["modle=vgg8"]))
     with pytest.raises(ConfigError, match="no setting 'zzz'; there are data, train_subset"):
-        select([], ["zzz=1"])
+        list(Runs([]).meeting(["zzz=1"]))
     with pytest.raises(ConfigError, match="'vgg8' is no condition; write name=value"):
-        select(RECORDS, ["vgg8"])
+        list(Runs(RECORDS).meeting(["vgg8"]))
 
 
 def test_the_table_has_a_row_per_run_with_settings_and_result():

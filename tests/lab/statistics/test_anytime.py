@@ -12,7 +12,7 @@ from scipy.integrate import dblquad
 from scipy.stats import binom
 
 from corrinit.lab.statistics.anytime import PRIOR_EFFECT, anytime_test, evidence_path, sequential
-from corrinit.lab.statistics.decision import decide, open_arms
+from corrinit.lab.statistics.contrast import Decision, Inference, Sample, against
 
 scores = arrays(np.float64, st.integers(1, 12), elements=st.integers(0, 1000).map(lambda n: n / 1000))
 
@@ -137,6 +137,15 @@ def test_values_that_cannot_be_paired_are_refused(a, b):
 BASE = [0.70, 0.71, 0.69, 0.70, 0.72]
 
 
+def decide(values, baseline, **options):
+    samples = {arm: Sample(dict(enumerate(own))) for arm, own in values.items()}
+    return against(samples, baseline, family="arms", inference=Inference.ANYTIME, **options)
+
+
+def open_arms(values, baseline, **options):
+    return tuple(arm for arm, each in decide(values, baseline, **options).items() if each.wants_seeds)
+
+
 def shifted(*differences):
     return [value + difference for value, difference in zip(BASE, differences, strict=False)]
 
@@ -151,7 +160,7 @@ def test_an_arm_is_different_equivalent_or_open():
         },
         "base",
     )
-    assert {arm: decision.answer for arm, decision in found.items()} == {
+    assert {arm: each.decision.value for arm, each in found.items()} == {
         "better": "different",
         "alike": "equivalent",
         "noisy": "open",
@@ -163,9 +172,9 @@ def test_more_arms_need_more_evidence():
     alone = decide({"base": BASE, "arm": arm}, "base")["arm"]
     others = {f"copy {index}": shifted(0.01, -0.01, 0.01, -0.01) for index in range(30)}
     among = decide({"base": BASE, "arm": arm} | others, "base")["arm"]
-    assert among.difference == alone.difference
-    assert among.p == pytest.approx(31 * alone.p)
-    assert (alone.answer, among.answer) == ("different", "open")
+    assert (among.mean, among.low, among.p) == (alone.mean, alone.low, alone.p)
+    assert among.p_adjusted == pytest.approx(31 * alone.p_adjusted)
+    assert (alone.decision, among.decision) == (Decision.DIFFERENT, Decision.OPEN)
 
 
 def test_seeds_of_the_baseline_that_an_arm_lacks_do_not_count():
@@ -178,10 +187,10 @@ def test_an_arm_without_a_run_is_open():
     assert open_arms({"base": BASE, "arm": []}, "base") == ("arm",)
 
 
-def test_indifference_decides_what_counts_as_equivalent():
+def test_the_margin_decides_what_counts_as_equivalent():
     runs = {"base": BASE, "arm": shifted(0.008, 0.009, 0.007, 0.006, 0.008)[:3] + shifted(0, 0, 0, 0.02)[3:]}
     assert open_arms(runs, "base") == ("arm",)
-    assert open_arms(runs, "base", indifference=0.5) == ()
+    assert open_arms(runs, "base", margin=0.5) == ()
 
 
 def simulated(generator, arms, seeds, noise, effect=0.0):
@@ -217,7 +226,7 @@ def test_copies_of_one_method_are_seldom_called_different(shape):
     wrong = 0
     for _ in range(200):
         found = run_until_decided(simulated(generator, 4, 12, noise))
-        wrong += any(decision.answer == "different" for decision in found.values())
+        wrong += any(each.decided for each in found.values())
     assert wrong <= binom.isf(1e-5, 200, 0.05)
 
 
@@ -229,8 +238,8 @@ def test_real_differences_are_found_with_few_seeds():
         run_until_decided(simulated(generator, 4, 20, generator.standard_normal, effect=3))[1]
         for _ in range(100)
     ]
-    assert sum(decision.answer == "different" for decision in found) >= 90
-    assert np.mean([decision.difference.n for decision in found]) < 8
+    assert sum(each.decided for each in found) >= 90
+    assert np.mean([each.n for each in found]) < 8
 
 
 @pytest.mark.statistical

@@ -12,7 +12,7 @@ import pytest
 from scipy.stats import binom
 from scipy.stats import t as student
 
-from corrinit.lab.statistics import decision
+from corrinit.lab.statistics import contrast
 from corrinit.lab.statistics.paired import t_test
 
 COMPARISONS = 2000
@@ -52,7 +52,7 @@ def test_taking_equal_differences_for_certain_is_seen(monkeypatch, images):
         equal = differences.max(-1) == differences.min(-1)
         return low, high, np.where(equal & (differences[..., 0] != 0), 0.0, p)
 
-    monkeypatch.setattr(decision, "t_test", certain)
+    monkeypatch.setattr(contrast, "t_test", certain)
     assert wrong("normal", 2, images, anytime=False, checked=0) > MOST
 
 
@@ -67,7 +67,7 @@ def test_comparing_with_the_survivors_of_the_baseline_is_seen(monkeypatch):
             error = np.sqrt(np.nanvar(differences, -1) / (n - 1))
             return None, None, 2 * student.sf(np.abs(np.nanmean(differences, -1)) / error, n - 1)
 
-    monkeypatch.setattr(decision, "t_test", survivors)
+    monkeypatch.setattr(contrast, "t_test", survivors)
     assert wrong("diverging baseline", 10, 10_000, anytime=False, checked=0) > MOST
 
 

@@ -11,7 +11,7 @@ from scipy.stats import t as student
 from scipy.stats import ttest_rel
 
 from corrinit.lab.statistics.anytime import sequential
-from corrinit.lab.statistics.paired import factorial, holm, paired_difference, resolution, summary, t_test
+from corrinit.lab.statistics.paired import holm, paired_difference, resolution, summary, t_test
 
 scores = arrays(np.float64, (4, 5), elements=st.integers(0, 1000).map(lambda n: n / 1000))
 
@@ -121,31 +121,6 @@ def test_values_that_have_no_statistics_are_refused(values):
 def test_vectors_of_different_length_cannot_be_paired():
     with pytest.raises(ValueError, match="3 and 1 values cannot be paired"):
         paired_difference([1, 2, 3], [1])
-
-
-def test_effects_worked_by_hand():
-    # Seed effects 0 and 10; correlation +1 at He's scale and +4 at the small one; scale +2 and +5.
-    seeds = np.array([0.0, 10.0])
-    effects = factorial(
-        independent_he=seeds, independent_small=seeds + 2, correlated_he=seeds + 1, correlated_small=seeds + 6
-    )
-    assert (effects.correlation_at_he.mean, effects.correlation_at_small.mean) == (1, 4)
-    assert (effects.scale_of_independent.mean, effects.scale_of_correlated.mean) == (2, 5)
-    assert (effects.correlation.mean, effects.scale.mean, effects.interaction.mean) == (2.5, 3.5, 3)
-    assert effects.correlation.sd == 0
-
-
-@given(scores)
-def test_main_effects_are_means_of_simple_effects_and_interaction_their_difference(arms):
-    effects = factorial(
-        independent_he=arms[0], independent_small=arms[1], correlated_he=arms[2], correlated_small=arms[3]
-    )
-    at_he, at_small = effects.correlation_at_he.mean, effects.correlation_at_small.mean
-    assert effects.correlation.mean == pytest.approx((at_he + at_small) / 2, abs=1e-12)
-    assert effects.interaction.mean == pytest.approx(at_small - at_he, abs=1e-12)
-    of_independent, of_correlated = effects.scale_of_independent.mean, effects.scale_of_correlated.mean
-    assert effects.scale.mean == pytest.approx((of_independent + of_correlated) / 2, abs=1e-12)
-    assert effects.interaction.mean == pytest.approx(of_correlated - of_independent, abs=1e-12)
 
 
 def test_holm_worked_by_hand():

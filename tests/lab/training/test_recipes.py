@@ -19,6 +19,7 @@ from corrinit.lab.experiment.observation import Observation
 from corrinit.lab.experiment.schedule import rate_factor
 from corrinit.lab.runs import record as records
 from corrinit.lab.runs.endpoints import endpoints_of
+from corrinit.lab.runs.table import Runs
 from corrinit.lab.training.augmentation import PADDING, CropFlip
 from corrinit.lab.training.initialized import channel_moments
 from corrinit.lab.training.loop import Training
@@ -192,7 +193,7 @@ def test_a_denoiser_learns_and_is_recorded_by_its_psnr(tmp_path):
 
 def test_no_statistic_of_accuracies_takes_a_denoiser_in(tmp_path):
     record = run(replace(TINY, **RECIPES["denoising"], epochs=1), tmp_path)
-    (comparison,) = compare([record])
+    (comparison,) = compare(Runs([record]))
     assert comparison.arms == ()
     assert comparison.left_out[0].reason == "denoises images: it has a PSNR, and no accuracy"
 
@@ -286,7 +287,7 @@ def test_epochs_between_the_scored_ones_lie_on_the_line_between_them(looked_at):
 
 
 def test_a_run_that_was_not_scored_in_every_epoch_has_not_diverged(looked_at):
-    (comparison,) = compare([looked_at[1]])
+    (comparison,) = compare(Runs([looked_at[1]]))
     assert len(comparison.arms) == 1
 
 

@@ -10,6 +10,7 @@ from tests.lab.handmade import handmade
 
 from corrinit.errors import ConfigError
 from corrinit.lab.comparison.coverage import CHOSEN_RATES, coverage, coverages
+from corrinit.lab.comparison.names import compared
 from corrinit.lab.comparison.report import write_report
 from corrinit.lab.comparison.tuning import tuning_runs
 from corrinit.lab.data.dataset import hold_out, load
@@ -17,6 +18,7 @@ from corrinit.lab.experiment.config import TWO_BY_TWO, RunConfig
 from corrinit.lab.paper.experiments import experiments
 from corrinit.lab.paper.protocol import Protocol
 from corrinit.lab.runs.record import read_runs
+from corrinit.lab.runs.table import Runs
 from corrinit.lab.training.loop import Training
 from corrinit.lab.training.run import run as make
 
@@ -166,7 +168,7 @@ def test_a_report_begins_with_it(tmp_path):
     records = [handmade(replace(config, initialization=arm), 0.5) for arm in TWO_BY_TWO]
     for record in records:
         record.result.update(available_images=50_000, images_per_second=1.0)
-    write_report(records, tmp_path / "r.html", command="", markdown=tmp_path / "r.md")
+    write_report(compared(Runs(records)), tmp_path / "r.html", command="", markdown=tmp_path / "r.md")
     beginning = (tmp_path / "r.md").read_text().splitlines()[4]
     assert beginning == coverage(config, 50_000)
 

@@ -3,60 +3,49 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 
 import numpy as np
 
 from corrinit.lab.comparison.card import best, card
+from corrinit.lab.comparison.contrasts import (
+    ACCURACY,
+    Standing,
+    default_target,
+    epochs_saved,
+    standings,
+)
 from corrinit.lab.comparison.curves import CURVES, over_training
 from corrinit.lab.comparison.findings import arm_table, findings
-from corrinit.lab.comparison.groups import BASELINE, Arm, Comparison, controls, label
-from corrinit.lab.comparison.names import AT_BEST, named_comparisons, named_tunings
-from corrinit.lab.comparison.standing import Setting, Standing, standings, unstable, verdicts
+from corrinit.lab.comparison.groups import Comparison
+from corrinit.lab.comparison.names import AT_BEST, Compared
 from corrinit.lab.comparison.tuning import Tuning
-from corrinit.lab.comparison.verdict import unstable_in_words
+from corrinit.lab.comparison.verdict import unstable, unstable_in_words, verdicts
 from corrinit.lab.document import figures
 from corrinit.lab.document.blocks import Figure, Section, Table
 from corrinit.lab.document.figures import Range
-from corrinit.lab.document.numbers import POINTS, count
-from corrinit.lab.experiment.arm import Initialization
-from corrinit.lab.experiment.config import RunConfig
-from corrinit.lab.runs.design import Design
+from corrinit.lab.document.numbers import count
+from corrinit.lab.experiment.arm import BASELINE, controls, label
 from corrinit.lab.runs.record import RunRecord
-from corrinit.lab.statistics.decision import INDIFFERENCE
-from corrinit.lab.statistics.gains import (
-    BySeed,
-    EpochsSaved,
-    default_target,
-    epochs_saved,
-    epochs_to,
-    seconds_to,
-)
-from corrinit.lab.statistics.paired import Estimate
+from corrinit.lab.statistics.contrast import Contrast, Inference
+from corrinit.lab.statistics.targets import epochs_to, seconds_to
 
 
-def conclusions(
-    records: Sequence[RunRecord],
-    designs: Mapping[RunConfig, Design] | None = None,
-    *,
-    target: float | None = None,
-    command: str = "",
-) -> list[Section]:
+def conclusions(found: Compared, *, target: float | None = None, command: str = "") -> list[Section]:
     """For each setting among runs its answer and the reasons for it; then learning rates that were chosen.
 
     Args:
-        records: the runs.
-        designs: how many seeds were planned, by setting.
+        found: what is compared.
         target: accuracy to which the time is measured; by default one that the baseline reaches.
         command: what the user typed to get the runs.
     """
     sections = [
         section
-        for name, comparison in named_comparisons(records, designs).items()
+        for name, comparison in found.comparisons.items()
         for section in _conclusion(comparison, name, target, command)
     ]
-    tables = tuple(_rate_table(tuning, name) for name, tuning in named_tunings(records).items())
+    tables = tuple(_rate_table(tuning, name) for name, tuning in found.tunings.items())
     return [*sections, Section("Learning rates", items=tables, folded=True)] if tables else sections
 
 
@@ -65,54 +54,31 @@ def _conclusion(comparison: Comparison, name: str, target: float | None, command
         diverged = sum(map(len, comparison.diverged.values()))
         fate = f"All {count(diverged, 'run')} diverged" if diverged else "No run is finished"
         return [Section(name, (f"{fate}.",))]
-    if comparison.baseline is None:
+    if comparison.find(BASELINE) is None:
         return [Section(name, (f"No run of {label(BASELINE)} is finished, with which others are compared.",))]
-    values, curves = _accuracies(comparison), {arm.label: _curves(arm) for arm in comparison.arms}
-    setting = Setting(
-        arms={label(arm): arm for arm in _initializations(comparison)},
-        baseline=label(BASELINE),
-        metric="accuracy",
-        unit=POINTS,
-        lower_is_better=False,
-        anytime=comparison.anytime,
-        indifference=INDIFFERENCE,
-    )
-    rows = standings(values, setting)
-    told = [row.arm for row in rows if setting.arms[row.arm] not in _controls(setting)]
-    reached = target or default_target(curves[setting.baseline].values())
+    rows = standings(comparison)
+    controlled = {control for arm in comparison.initializations for control in controls(arm)}
+    reached = target or default_target(comparison)
+    assert reached is not None
     paragraphs = (
         *_planned(comparison),
-        *_instability(rows, values, name),
-        *verdicts(rows, values, curves, setting, target=reached, told=told).split("\n\n"),
+        *_instability(rows, name),
+        *verdicts(comparison, rows, ACCURACY, target=reached, silent=controlled),
         *findings(comparison, name, rows),
     )
-    table = arm_table(rows, anytime=comparison.anytime)
-    answer = card(
-        comparison, rows, setting, _saved(comparison, rows, setting, curves, reached), command=command
-    )
+    leader = best(rows)
+    saved = None if leader is None else epochs_saved(comparison, rows, reached).get(leader.arm)
+    answer = card(comparison, rows, saved, command=command)
+    table = arm_table(rows, inference=comparison.inference)
     return [
         Section(name, (), (answer, *_gain_figure(rows), *_learning_curves(comparison), table)),
-        Section(f"{name}: in words", paragraphs, (_time_table(comparison, reached),), folded=True),
+        Section(f"{name}: in words", paragraphs, (_time_table(comparison, rows, reached),), folded=True),
     ]
-
-
-def _saved(
-    comparison: Comparison,
-    rows: Sequence[Standing],
-    setting: Setting,
-    curves: Mapping[str, Mapping[int, list[float]]],
-    target: float,
-) -> EpochsSaved | None:
-    """The epochs that the arm of the answer saves."""
-    leader = best(rows, setting)
-    if leader is None or leader.arm not in curves:
-        return None
-    return epochs_saved(curves[leader.arm], curves[setting.baseline], target, difference=comparison.estimate)
 
 
 def _planned(comparison: Comparison) -> list[str]:
     """Why inference is not that of a fixed number of seeds."""
-    if not comparison.anytime:
+    if comparison.inference is not Inference.ANYTIME:
         return []
     return [
         f"Planned with {comparison.design}: intervals and p-values are those that hold whenever one looks or "
@@ -120,64 +86,42 @@ def _planned(comparison: Comparison) -> list[str]:
     ]
 
 
-def _instability(rows: Sequence[Standing], values: Mapping[str, BySeed], name: str) -> list[str]:
-    found = unstable(rows, values)
+def _instability(rows: Sequence[Standing], name: str) -> list[str]:
+    found = unstable(rows)
     remedy = "choose a smaller one for each arm"
     if not name.endswith(AT_BEST):
         remedy = "choose the rate of each arm with --lr auto"
     return [unstable_in_words(found, remedy)] if found else []
 
 
-def _controls(setting: Setting) -> set[Initialization]:
-    """Arms whose verdict is part of that on another."""
-    return {control for arm in setting.arms.values() for control in controls(arm)}
-
-
-def _accuracies(comparison: Comparison) -> dict[str, dict[int, float]]:
-    """Final accuracies by arm and seed, in order of seeds; NaN for runs that diverged."""
-    found = {label(arm): dict[int, float]() for arm in _initializations(comparison)}
+def _time_table(comparison: Comparison, rows: Sequence[Standing], target: float) -> Table:
+    saved = epochs_saved(comparison, rows, target)
+    lines = []
     for arm in comparison.arms:
-        found[arm.label] |= arm.accuracies
-    for arm, seeds in comparison.diverged.items():
-        found[label(arm)] |= dict.fromkeys(seeds, math.nan)
-    return {arm: dict(sorted(by_seed.items())) for arm, by_seed in found.items()}
-
-
-def _initializations(comparison: Comparison) -> list[Initialization]:
-    finished = [arm.initialization for arm in comparison.arms]
-    return list(dict.fromkeys([*finished, *comparison.diverged]))
-
-
-def _time_table(comparison: Comparison, target: float) -> Table:
-    assert comparison.baseline is not None
-    reference = _curves(comparison.baseline)
-    rows = []
-    for arm in comparison.arms:
-        curves = _curves(arm)
+        curves = {seed: run.curve("test_accuracy").tolist() for seed, run in sorted(arm.runs.items())}
         epochs = [each for curve in curves.values() if (each := epochs_to(curve, target)) is not None]
         seconds = [
             each
             for seed, curve in curves.items()
             if (each := seconds_to(curve, _clock(arm.runs[seed]), target)) is not None
         ]
-        saved = None
         runs = len(curves) + len(comparison.diverged.get(arm.initialization, ()))
-        if arm is not comparison.baseline and not comparison.diverged.keys() & {arm.initialization, BASELINE}:
-            saved = epochs_saved(curves, reference, target, difference=comparison.estimate).difference
-        rows.append(
+        found = saved.get(arm.initialization)
+        earlier = None if found is None or not found.contrast.n else found.contrast
+        lines.append(
             (
                 arm.label,
                 f"{len(epochs)} of {runs}",
                 f"{np.mean(epochs):.1f}" if epochs else "–",
                 f"{np.mean(seconds):.0f}" if seconds else "–",
-                "–" if saved is None else f"{saved.mean:+.1f}".replace("-", "−"),
-                "–" if saved is None else _ends(saved),
+                "–" if earlier is None else f"{earlier.mean:+.1f}".replace("-", "−"),
+                "–" if earlier is None else _ends(earlier),
             )
         )
     return Table(
         f"Time to {100 * target:g} % test accuracy",
         ("initialization", "reached by", "epochs", "seconds", "epochs saved", "95 % interval"),
-        tuple(rows),
+        tuple(lines),
         f"Means over the runs that reach it; seconds are those of training alone. Epochs saved against "
         f"“{label(BASELINE)}” are paired by seed, over the seeds for which both reach it.",
     )
@@ -186,14 +130,14 @@ def _time_table(comparison: Comparison, target: float) -> Table:
 def _gain_figure(rows: Sequence[Standing]) -> list[Figure]:
     gains = [
         Range(
-            row.arm,
-            100 * row.difference.mean,
-            100 * max(row.difference.low, -1.0),
-            100 * min(row.difference.high, 1.0),
-            decided=row.decided,
+            row.name,
+            100 * row.gain.mean,
+            100 * max(row.gain.low, -1.0),
+            100 * min(row.gain.high, 1.0),
+            decided=row.gain.decided,
         )
         for row in sorted(rows, key=_gain_of, reverse=True)
-        if row.difference is not None and row.fair
+        if row.gain is not None and row.gain.fair and row.gain.n
     ]
     caption = (
         f"Mean difference from {label(BASELINE)} and its 95 % interval, not corrected for the number of "
@@ -204,7 +148,7 @@ def _gain_figure(rows: Sequence[Standing]) -> list[Figure]:
 
 
 def _gain_of(row: Standing) -> float:
-    return row.difference.mean if row.difference is not None else 0.0
+    return row.gain.mean if row.gain is not None else 0.0
 
 
 def _learning_curves(comparison: Comparison) -> list[Figure]:
@@ -212,15 +156,11 @@ def _learning_curves(comparison: Comparison) -> list[Figure]:
     return [over_training(comparison.arms, metric, title, axis, log=log)]
 
 
-def _curves(arm: Arm) -> dict[int, list[float]]:
-    return {seed: run.curve("test_accuracy").tolist() for seed, run in sorted(arm.runs.items())}
-
-
 def _clock(run: RunRecord) -> list[float]:
     return list(accumulate(epoch["seconds"] for epoch in run.metrics))
 
 
-def _ends(estimate: Estimate) -> str:
+def _ends(estimate: Contrast) -> str:
     if not math.isfinite(estimate.high - estimate.low):
         return "n = 1" if estimate.n == 1 else "too few"
     return f"{estimate.low:+.1f} to {estimate.high:+.1f}".replace("-", "−")

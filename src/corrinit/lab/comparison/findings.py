@@ -1,24 +1,48 @@
-"""What the statistics of a comparison say, in sentences and tables."""
+"""What correlation does and what the scale does, in sentences and tables."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from corrinit.lab.comparison.groups import BASELINE, Comparison, TwoByTwo, correlation_suffix, label
-from corrinit.lab.comparison.standing import Standing
+from corrinit.lab.comparison.contrasts import (
+    AT_HE,
+    AT_SMALL,
+    CORRELATION,
+    INTERACTION,
+    OF_CORRELATED,
+    OF_INDEPENDENT,
+    SCALE,
+    TOGETHER,
+    Standing,
+    TwoByTwo,
+    two_by_twos,
+)
+from corrinit.lab.comparison.groups import Comparison
+from corrinit.lab.comparison.verdict import corrected
 from corrinit.lab.document.blocks import Table
 from corrinit.lab.document.numbers import count, interval, p_value, points
-from corrinit.lab.statistics.decision import is_decided
-from corrinit.lab.statistics.paired import Estimate, holm
+from corrinit.lab.experiment.arm import BASELINE, correlation_suffix, label
+from corrinit.lab.statistics.contrast import Contrast, Inference
 
 INTRODUCTION = (
     "Runs differ in how the filters are drawn, and in nothing else: runs of one seed start from the same "
     "draws and see the same batches. A correlated initialization changes two things at once, the correlation "
-    "between the taps of a filter and their standard deviation. The 2×2 design tells them apart: independent "
+    "between the taps of a filter and their standard deviation. The 2×2 design separates them: independent "
     "or correlated taps, each at He's scale and at the small scale, the one that the correlated method calls "
     "for. Accuracy is that on the test images after the last epoch."
 )
+
+EFFECTS = {
+    CORRELATION: "correlation (correlated − independent taps)",
+    SCALE: "scale (small − He's)",
+    INTERACTION: "interaction (correlation at the small scale − at He's)",
+    AT_HE: "correlation, at He's scale",
+    AT_SMALL: "correlation, at the small scale",
+    OF_INDEPENDENT: "small scale, with independent taps",
+    OF_CORRELATED: "small scale, with correlated taps",
+    TOGETHER: "both together",
+}
 
 
 def findings(comparison: Comparison, name: str, rows: Sequence[Standing]) -> list[str]:
@@ -29,8 +53,13 @@ def findings(comparison: Comparison, name: str, rows: Sequence[Standing]) -> lis
         name: what the setting is called.
         rows: where its arms stand.
     """
-    standing = {row.arm: row for row in rows}
-    found = [_finding(design, name, standing) for design in comparison.two_by_twos()]
+    gains = {row.arm: row.gain for row in rows}
+    found = []
+    for design in two_by_twos(comparison):
+        gain = gains[design.correlated]
+        assert gain is not None  # it is not the baseline
+        together = design.simple[TOGETHER].judged(gain.p_adjusted, gain.family, gain.size)
+        found.append(_finding(design, name, together))
     for copy, original in comparison.copies.items():
         found.append(
             f"{name}: every run of {copy} came out as that of {original} did in every epoch, so no layer was "
@@ -39,7 +68,7 @@ def findings(comparison: Comparison, name: str, rows: Sequence[Standing]) -> lis
     if not found and any(arm.initialization.method == "correlated" for arm in comparison.arms):
         found = [
             f"{name}: the four arms of the 2×2 have no finished seed in common, or one of them diverged, so "
-            "what correlation does cannot be told from what the scale does."
+            "what correlation does cannot be separated from what the scale does."
         ]
     if comparison.left_out:
         found.append(
@@ -48,127 +77,107 @@ def findings(comparison: Comparison, name: str, rows: Sequence[Standing]) -> lis
     return found
 
 
-def arm_table(rows: Sequence[Standing], *, anytime: bool = False) -> Table:
+def arm_table(rows: Sequence[Standing], *, inference: Inference) -> Table:
     """Accuracy of each arm, and its paired difference from the baseline.
 
     Args:
         rows: where the arms stand, of accuracies.
-        anytime: whether the number of seeds depended on what they showed.
+        inference: how differences are tested.
     """
     cells = []
     for row in rows:
-        mean, n = "–", "0"
-        if row.values is not None:
-            sd = f" ± {100 * row.values.sd:.2f}" if row.values.n > 1 else ""
-            mean, n = f"{100 * row.values.mean:.2f}{sd}", str(row.values.n)
+        mean, known, gain = "–", row.sample.summary, row.gain
+        if known is not None:
+            mean = f"{100 * known.mean:.2f}" + (f" ± {100 * known.sd:.2f}" if known.n > 1 else "")
         compared = ("–", "–", "–", "–")
-        if row.difference is not None:
-            gain = row.difference
-            known = interval(gain) if row.fair else "no fair sample"
-            compared = points(gain.mean), known, str(gain.n), p_value(row.p)
-        cells.append((row.arm, mean, n, *compared))
-    inference = (
+        if gain is not None and gain.n:
+            ends = interval(gain) if gain.fair else "no fair sample"
+            compared = points(gain.mean), ends, str(gain.n), p_value(gain.p_adjusted)
+        cells.append((row.name, mean, str(len(row.sample.values)), *compared))
+    how = (
         "with an interval and p that hold whenever one looks or stops (anytime-valid t test, Wang & Ramdas "
         "2023)"
-        if anytime
+        if inference is Inference.ANYTIME
         else "with Student's t interval; p is of the paired t test"
     )
+    tests = max((row.gain.size for row in rows if row.gain is not None), default=0)
     return Table(
         "Test accuracy by initialization",
         ("initialization", "accuracy (%)", "n", "difference", "95 % interval", "pairs", "p"),
         tuple(cells),
         f"Mean ± standard deviation over n seeds. Differences from “{label(BASELINE)}” are in percentage "
-        f"points, paired by seed, {inference}, Holm-corrected over this table. An arm is not tested if it or "
-        "the baseline diverged: the runs that remain are no fair sample.",
+        f"points, paired by seed, {how}, Holm-corrected over the {count(tests, 'test')} of this table. "
+        "An arm is not tested if it or the baseline diverged: the runs that remain are no fair sample.",
     )
 
 
 def effect_tables(design: TwoByTwo) -> list[Table]:
     """Main effects and interaction of a 2×2, then the effects at each level."""
-    effects = design.effects
-    main = {
-        "correlation (correlated − independent taps)": effects.correlation,
-        "scale (small − He's)": effects.scale,
-        "interaction (correlation at the small scale − at He's)": effects.interaction,
-    }
-    simple = {
-        "correlation, at He's scale": effects.correlation_at_he,
-        "correlation, at the small scale": effects.correlation_at_small,
-        "small scale, with independent taps": effects.scale_of_independent,
-        "small scale, with correlated taps": effects.scale_of_correlated,
-        "both together": design.together,
-    }
-    adjusted = holm([effect.p for effect in main.values()]).tolist()
     seeds = f"{count(len(design.seeds), 'seed')} ({', '.join(map(str, design.seeds))})"
     of = correlation_suffix(design.correlated)
+    main = tuple(
+        (EFFECTS[key], points(effect.mean), interval(effect, _limit(key)), p_value(effect.p_adjusted))
+        for key, effect in design.main.items()
+    )
+    simple = tuple(
+        (EFFECTS[key], points(effect.mean), interval(effect)) for key, effect in design.simple.items()
+    )
     return [
         Table(
-            f"Correlation and scale, told apart{of}",
+            f"Correlation and scale, separated{of}",
             ("effect on test accuracy", "points", "95 % interval", "p"),
-            tuple(
-                (
-                    name,
-                    points(effect.mean),
-                    interval(effect, 2.0 if "interaction" in name else 1.0),
-                    p_value(p),
-                )
-                for (name, effect), p in zip(main.items(), adjusted, strict=True)
-            ),
+            main,
             "Main effects of the 2×2, each averaged over both levels of the other factor, and their "
             f"interaction, in percentage points, paired over {seeds}; p Holm-corrected over this table.",
         ),
         Table(
             f"The same effects at each level{of}",
             ("effect on test accuracy", "points", "95 % interval"),
-            tuple((name, points(effect.mean), interval(effect)) for name, effect in simple.items()),
+            simple,
         ),
     ]
 
 
-def _finding(design: TwoByTwo, name: str, standing: Mapping[str, Standing]) -> str:
-    effects = design.effects
-    main = (effects.correlation, effects.scale, effects.interaction)
-    correlation_p, scale_p, interaction_p = holm([effect.p for effect in main]).tolist()
-    together_p = standing[label(design.correlated)].p
+def _finding(design: TwoByTwo, name: str, together: Contrast) -> str:
     setting = f"{name}{correlation_suffix(design.correlated)} ({count(len(design.seeds), 'paired seed')})"
-    correlation = _effect(effects.correlation, correlation_p, "three effects")
-    scale = _effect(effects.scale, scale_p, "three effects")
     sentences = [
-        f"{setting}: at equal scale, averaged over both, correlated taps change accuracy by {correlation}.",
-        f"With the same taps, averaged over both, the small scale changes it by {scale}.",
-        "Both together, against independent taps at He's scale, change it by "
-        f"{_effect(design.together, together_p, 'the number of arms')}.",
+        f"{setting}: at equal scale, averaged over both, correlated taps change accuracy by "
+        f"{_effect(design.main[CORRELATION])}.",
+        f"With the same taps, averaged over both, the small scale changes it by "
+        f"{_effect(design.main[SCALE])}.",
+        f"Both together, against independent taps at He's scale, change it by {_effect(together)}.",
     ]
-    if is_decided(interaction_p):
-        more = "more" if effects.interaction.mean > 0 else "less"
+    interaction = design.main[INTERACTION]
+    if interaction.decided:
+        more = "more" if interaction.mean > 0 else "less"
         sentences.append(
             f"Correlation does {more} at the small scale than at He's: the difference between its effects is "
-            f"{_size(effects.interaction, limit=2.0)}."
+            f"{_size(interaction, INTERACTION)}."
         )
     if len(design.seeds) == 1:
         sentences.append("One seed has no interval and decides nothing.")
     return " ".join(sentences)
 
 
-def _effect(difference: Estimate, p: float, family: str) -> str:
-    """An effect, and whether it is decided.
-
-    Args:
-        difference: the effect.
-        p: its p-value, adjusted.
-        family: what it is adjusted for.
-    """
-    if difference.n == 1:
-        return _size(difference)
-    if is_decided(p):
-        return f"{_size(difference)}, {'an improvement' if difference.mean > 0 else 'a deterioration'}"
-    excludes_zero = difference.low > 0 or difference.high < 0
-    doubt = f"p = {p:.2g} once corrected for {family}" if excludes_zero else "the interval contains 0"
-    return f"{_size(difference)}, which is undecided: {doubt}"
+def _effect(effect: Contrast) -> str:
+    """An effect, and whether it is decided."""
+    if effect.n == 1:
+        return _size(effect)
+    if effect.decided:
+        return f"{_size(effect)}, {'an improvement' if effect.mean > 0 else 'a deterioration'}"
+    excludes_zero = effect.low > 0 or effect.high < 0
+    return f"{_size(effect)}, which is undecided: " + (
+        corrected(effect) if excludes_zero else "the interval contains 0"
+    )
 
 
-def _size(difference: Estimate, limit: float = 1.0) -> str:
-    spread = "n = 1" if difference.n == 1 else f"95 % interval {interval(difference, limit)}"
-    if math.isinf(difference.high):
+def _size(effect: Contrast, key: str = "") -> str:
+    spread = "n = 1" if effect.n == 1 else f"95 % interval {interval(effect, _limit(key))}"
+    if math.isinf(effect.high):
         spread = "too few pairs for an interval"
-    return f"{points(difference.mean)} percentage points ({spread})"
+    return f"{points(effect.mean)} percentage points ({spread})"
+
+
+def _limit(key: str) -> float:
+    """The largest difference of accuracies that an effect can be: an interaction is one of differences."""
+    return 2.0 if key == INTERACTION else 1.0

@@ -1,31 +1,28 @@
-"""Runs put side by side: settings, their arms, and what pairing by seed says about them.
+"""Runs put side by side: the arms of a setting, and the runs of each by seed.
 
-A setting is all that runs share but the initialization and the seed, and the protocol by which they were
-made. An arm is one initialization in it. The arms of the 2×2, {independent, correlated} taps × {He, small}
-scale, tell what correlation does from what a smaller scale does.
+The runs of a setting are compared if they were made by protocols that held together.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from corrinit.lab.experiment.config import Initialization, RunConfig
-from corrinit.lab.runs.design import Design, setting_of
-from corrinit.lab.runs.record import Metrics, RunRecord, by_protocol
-from corrinit.lab.statistics.decision import estimator
-from corrinit.lab.statistics.paired import Difference, Estimate, Factorial, Summary, factorial, summary
+from corrinit.lab.experiment.arm import BASELINE, Initialization, label, order
+from corrinit.lab.experiment.setting import Setting
+from corrinit.lab.runs.design import Design
+from corrinit.lab.runs.record import RunRecord, Status
+from corrinit.lab.runs.table import Runs
+from corrinit.lab.statistics.contrast import Inference, Sample
 
-BASELINE = Initialization("kaiming_normal", "he")
-"""The initialization that others are compared with: independent taps at He's scale (Kaiming normal)."""
 
-METHOD_ORDER = ("kaiming_normal", "correlated")
-SCALE_ORDER = ("own", "he", "paper", "measured")
+def final_accuracy(run: RunRecord) -> float:
+    """Test accuracy after the last epoch."""
+    return run.result["test_accuracy"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,43 +38,43 @@ class Arm:
         return label(self.initialization)
 
     @property
-    def accuracies(self) -> dict[int, float]:
-        """Test accuracy at the end, by seed, in ascending order of seeds."""
-        return {seed: self.runs[seed].result["test_accuracy"] for seed in sorted(self.runs)}
+    def records(self) -> list[RunRecord]:
+        """The runs in order of seeds."""
+        return [self.runs[seed] for seed in sorted(self.runs)]
 
-    @property
-    def summary(self) -> Summary:
-        """Mean and deviation of the test accuracies."""
-        return summary(list(self.accuracies.values()))
+    def sample(self, read: Callable[[RunRecord], float | None], diverged: Sequence[int] = ()) -> Sample:
+        """What is read from its runs; a run from which None is read takes no part."""
+        found = {seed: value for seed in sorted(self.runs) if (value := read(self.runs[seed])) is not None}
+        sample = Sample.of(found)
+        return Sample(sample.values, tuple(sorted({*sample.diverged, *diverged})))
 
     def curve(self, metric: str) -> NDArray[np.float64]:
         """A metric over training, shape (runs, epochs)."""
-        return np.array([self.runs[seed].curve(metric) for seed in sorted(self.runs)])
-
-
-@dataclass(frozen=True, eq=False)
-class TwoByTwo:
-    """The four arms that share an R and its strength, over the seeds that all four have."""
-
-    correlated: Initialization
-    seeds: tuple[int, ...]
-    effects: Factorial
-    together: Estimate
-    """Correlated taps at the small scale minus independent taps at He's: the paper's comparison."""
+        return np.array([record.curve(metric) for record in self.records])
 
 
 @dataclass(frozen=True, eq=False)
 class LeftOut:
-    """A run that takes no part in the statistics, why, and the arm that it is a copy of, if it is one."""
+    """A run that takes no part in the statistics.
+
+    Args:
+        record: the run.
+        repeats: run of the same arm and seed that stands in its place, if that is why.
+        copies: arm whose run of the same seed came out alike in every epoch, if that is why.
+    """
 
     record: RunRecord
-    reason: str
-    copied: Initialization | None = None
+    repeats: RunRecord | None = None
+    copies: Initialization | None = None
 
     @property
-    def arm(self) -> Initialization:
-        """The arm that it would belong to, in canonical form."""
-        return self.record.config.initialization.canonical
+    def reason(self) -> str:
+        """Why, in words."""
+        if self.repeats is not None:
+            return f"repeats run {self.repeats.run_id}"
+        if self.copies is not None:
+            return f"came out as {label(self.copies)} did in every epoch: no layer was drawn differently"
+        return shortfall(self.record)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,23 +82,45 @@ class Comparison:
     """All runs of one setting.
 
     Args:
-        config: what they share; its initialization and seed stand for nothing.
+        setting: what they share.
         arms: those with finished runs, independent taps first.
         left_out: runs that are unfinished, diverged or duplicates.
-        protocol: the older one that they are of; None for today's.
+        protocol: older protocol that they are of; None for today's.
         design: how many seeds were planned; None if that is not recorded, and so as many as there are.
+        baseline: arm that the others are compared with.
+        names: what arms are called, if not by their `label`.
     """
 
-    config: RunConfig
+    setting: Setting
     arms: tuple[Arm, ...]
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[LeftOut, ...] = ()
     protocol: int | None = None
     design: Design | None = None
+    baseline: Initialization = BASELINE
+    names: Mapping[Initialization, str] = field(default_factory=dict)
+
+    def name(self, arm: Initialization) -> str:
+        """What an arm is called."""
+        return self.names.get(arm) or label(arm)
+
+    def find(self, arm: Initialization) -> Arm | None:
+        """The runs of an arm in canonical form; None if none is finished."""
+        return next((each for each in self.arms if each.initialization == arm), None)
+
+    def sample(self, arm: Initialization, read: Callable[[RunRecord], float | None]) -> Sample:
+        """What is read from the runs of an arm, by seed, and the seeds for which it diverged."""
+        runs = self.find(arm) or Arm(arm, {})
+        return runs.sample(read, self.diverged.get(arm, ()))
+
+    @property
+    def initializations(self) -> list[Initialization]:
+        """The arms, those at the end of which all runs diverged."""
+        return list(dict.fromkeys([*(arm.initialization for arm in self.arms), *self.diverged]))
 
     @property
     def records(self) -> list[RunRecord]:
         """The finished runs, by arm and seed."""
-        return [arm.runs[seed] for arm in self.arms for seed in sorted(arm.runs)]
+        return [record for arm in self.arms for record in arm.records]
 
     @property
     def missing(self) -> dict[str, list[int]]:
@@ -111,27 +130,20 @@ class Comparison:
         return {label: absent for label, absent in lacking.items() if absent}
 
     @property
-    def anytime(self) -> bool:
-        """Whether inference has to hold whenever one looks, since the seeds were not fixed beforehand."""
-        if self.design is None:
-            return False
+    def inference(self) -> Inference:
+        """That for any time if the seeds were not fixed beforehand, as the design says."""
         seeds: dict[Initialization, set[int]] = {}
-        for record in [*self.records, *(out.record for out in self.left_out if has_diverged(out.record))]:
-            seeds.setdefault(record.config.initialization.canonical, set()).add(record.config.seed)
-        return any(self.design.anytime(len(present)) for present in seeds.values())
-
-    @property
-    def estimate(self) -> Difference:
-        """How mean differences are estimated."""
-        return estimator(anytime=self.anytime)
+        for record in [*self.records, *(out.record for out in self._diverged)]:
+            seeds.setdefault(record.arm, set()).add(record.seed)
+        anytime = self.design and any(self.design.anytime(len(present)) for present in seeds.values())
+        return Inference.ANYTIME if anytime else Inference.FIXED
 
     @property
     def diverged(self) -> dict[Initialization, tuple[int, ...]]:
         """The seeds for which arms diverged, of those that did; their other runs are no fair sample."""
-        found: dict[Initialization, list[int]] = {}
-        for out in self.left_out:
-            if has_diverged(out.record):
-                found.setdefault(out.arm, []).append(out.record.config.seed)
+        found: dict[Initialization, set[int]] = {}
+        for out in self._diverged:
+            found.setdefault(out.record.arm, set()).add(out.record.seed)
         return {arm: tuple(sorted(seeds)) for arm, seeds in found.items()}
 
     @property
@@ -139,183 +151,63 @@ class Comparison:
         """Arms whose runs all came out as those of another arm, and the label of that arm."""
         finished = {arm.initialization for arm in self.arms}
         return {
-            label(out.arm): label(out.copied)
+            label(out.record.arm): label(out.copies)
             for out in self.left_out
-            if out.copied is not None and out.arm not in finished
+            if out.copies is not None and out.record.arm not in finished
         }
 
     @property
-    def baseline(self) -> Arm | None:
-        """The arm that the others are compared with; None if none of its runs is finished."""
-        return self.find(BASELINE)
-
-    def two_by_twos(self) -> tuple[TwoByTwo, ...]:
-        """The 2×2 of every R and strength of which all four arms have a seed in common, and none diverged."""
-        found = []
-        for initialization in (arm.initialization for arm in self.arms):
-            if (initialization.method, initialization.scale) != ("correlated", "paper"):
-                continue
-            arms = [
-                self.find(BASELINE),
-                self.find(replace(initialization, method="kaiming_normal")),
-                self.find(replace(initialization, scale="he")),
-                self.find(initialization),
-            ]
-            present = [arm for arm in arms if arm is not None and arm.initialization not in self.diverged]
-            if len(present) < len(arms) or not (seeds := _common(*present)):
-                continue
-            independent_he, independent_small, correlated_he, correlated_small = (
-                _values(arm, seeds) for arm in present
-            )
-            effects = factorial(
-                independent_he=independent_he,
-                independent_small=independent_small,
-                correlated_he=correlated_he,
-                correlated_small=correlated_small,
-                difference=self.estimate,
-            )
-            together = self.estimate(correlated_small, independent_he)
-            found.append(TwoByTwo(initialization, seeds, effects, together))
-        return tuple(found)
-
-    def find(self, initialization: Initialization) -> Arm | None:
-        """The arm of an initialization in canonical form; None if none of its runs is finished."""
-        return next((arm for arm in self.arms if arm.initialization == initialization), None)
+    def _diverged(self) -> list[LeftOut]:
+        return [out for out in self.left_out if out.record.status is Status.DIVERGED]
 
 
-def compare(
-    records: Iterable[RunRecord], designs: Mapping[RunConfig, Design] | None = None
-) -> tuple[Comparison, ...]:
-    """Group runs into settings, ordered by configuration, and set aside those that cannot be compared.
-
-    Args:
-        records: the runs.
-        designs: how many seeds were planned, by setting, as `corrinit.lab.runs.design.designs` reads it.
-    """
-    settings: dict[RunConfig, list[RunRecord]] = {}
-    for record in records:
-        setting = replace(record.config, seed=0, initialization=BASELINE)
-        settings.setdefault(setting, []).append(record)
-    ordered = sorted(settings, key=lambda config: json.dumps(asdict(config)))
-    planned = designs or {}
+def compare(runs: Runs) -> tuple[Comparison, ...]:
+    """Runs by setting, in the order of its values; those that cannot be compared are set aside."""
     return tuple(
-        _comparison(config, together, protocol, planned.get(setting_of(config)))
-        for config in ordered
-        for protocol, together in by_protocol(settings[config])
+        side_by_side(setting, together, protocol=protocol, design=runs.designs.get(setting))
+        for (setting, protocol), together in runs.by_setting().items()
     )
 
 
-def controls(initialization: Initialization) -> tuple[Initialization, ...]:
-    """The arms that complete a correlated one to its 2×2: independent taps at its scale, its taps at He's.
-
-    >>> [label(arm) for arm in controls(Initialization("correlated", strength=0.5))]
-    ['kaiming_normal, small scale, α = 0.5', 'correlated, He scale, α = 0.5']
-    >>> controls(Initialization("orthogonal"))
-    ()
-    """
-    arm = initialization.canonical
-    if (arm.method, arm.scale) != ("correlated", "paper"):
-        return ()
-    return replace(arm, method="kaiming_normal"), replace(arm, scale="he")
-
-
-def label(initialization: Initialization) -> str:
-    """What tables and figures call an arm: its method, and what of it is not the method's own.
-
-    >>> label(Initialization("correlated", "he", strength=0.5))
-    'correlated, He scale, α = 0.5'
-    >>> label(Initialization("correlated", "paper"))
-    'correlated'
-    >>> label(Initialization("correlated", "measured", "exponential:0.3"))
-    'correlated, measured scale, R of exponential:0.3'
-    """
-    named = {
-        "own": "",
-        "he": ", He scale",
-        "paper": ", small scale",
-        "measured": ", measured scale",
-    }
-    scale = "" if initialization.scale == initialization.own_scale else named[initialization.scale]
-    return initialization.method + scale + correlation_suffix(initialization)
-
-
-def correlation_suffix(initialization: Initialization) -> str:
-    """Which R and strength an arm depends on, where they are not the default ones."""
-    name, strength = initialization.correlation_name, initialization.strength
-    return ("" if strength == 1 else f", α = {strength:g}") + ("" if name == "default" else f", R of {name}")
-
-
-def problem(record: RunRecord) -> str | None:
-    """Why a run has no final accuracy that counts, or None."""
-    if record.config.noise:
-        return "denoises images: it has a PSNR, and no accuracy"
-    for epoch in record.metrics:
-        if _is_lost(epoch):
-            return f"diverged in epoch {epoch['epoch']:g}"
-    if not record.finished:
-        return f"unfinished: {len(record.metrics)} of {record.config.epochs} epochs are recorded"
-    return None
-
-
-def has_diverged(record: RunRecord) -> bool:
-    """Whether the loss of a run became NaN or infinite."""
-    return any(map(_is_lost, record.metrics))
-
-
-def _is_lost(epoch: Metrics) -> bool:
-    losses = (epoch[name] for name in ("train_loss", "test_loss") if name in epoch)  # not all are scored
-    return not all(map(math.isfinite, losses))
-
-
-def _comparison(
-    config: RunConfig, records: Sequence[RunRecord], protocol: int | None, design: Design | None
+def side_by_side(
+    setting: Setting,
+    records: Iterable[RunRecord],
+    *,
+    protocol: int | None = None,
+    design: Design | None = None,
 ) -> Comparison:
+    """The runs of one setting by arm and seed; of two runs of an arm and a seed, the first counts."""
     arms: dict[Initialization, dict[int, RunRecord]] = {}
     seen: dict[tuple[int, str], Initialization] = {}
     left_out = []
-    for record in sorted(records, key=_rank):
-        initialization = record.config.initialization.canonical
-        runs = arms.setdefault(initialization, {})
-        reason = problem(record)
-        if reason is None and record.config.seed in runs:
-            reason = f"repeats run {runs[record.config.seed].run_id}"
-        copied = None
-        if reason is None:
-            first = seen.setdefault((record.config.seed, _course(record)), initialization)
-            copied = first if first != initialization else None
-        if copied is not None:
-            reason = f"came out as {label(copied)} did in every epoch: no layer was drawn differently"
-        if reason is None:
-            runs[record.config.seed] = record
+    # Arms in their order, so that a copy is one of an earlier arm; then seeds.
+    for record in sorted(records, key=lambda record: (order(record.arm), record.seed, record.run_id)):
+        runs = arms.setdefault(record.arm, {})
+        if not record.has_accuracy:
+            left_out.append(LeftOut(record))
+        elif record.seed in runs:
+            left_out.append(LeftOut(record, repeats=runs[record.seed]))
+        elif (first := seen.setdefault((record.seed, _course(record)), record.arm)) != record.arm:
+            left_out.append(LeftOut(record, copies=first))
         else:
-            left_out.append(LeftOut(record, reason, copied))
-    left_out.sort(key=lambda out: (out.record.config.seed, out.record.run_id))
-    ordered = sorted(arms, key=_order)
-    finished = tuple(Arm(key, arms[key]) for key in ordered if arms[key])
-    return Comparison(config, finished, tuple(left_out), protocol, design)
+            runs[record.seed] = record
+    left_out.sort(key=lambda out: (out.record.seed, out.record.run_id))
+    finished = tuple(Arm(arm, arms[arm]) for arm in sorted(arms, key=order) if arms[arm])
+    return Comparison(setting, finished, tuple(left_out), protocol, design)
+
+
+def shortfall(record: RunRecord) -> str:
+    """Why a run has no final accuracy that counts, in words."""
+    if record.config.noise:
+        return "denoises images: it has a PSNR, and no accuracy"
+    if record.config.is_user_loop:
+        return "comes from a training loop of the user's own, which corrinit.compare compares"
+    if record.diverged_in is not None:
+        return f"diverged in epoch {record.diverged_in}"
+    return f"unfinished: {len(record.metrics)} of {record.config.epochs} epochs are recorded"
 
 
 def _course(record: RunRecord) -> str:
     """All that was measured in training but times: equal for runs that computed the same."""
     rows = [{name: value for name, value in row.items() if name != "seconds"} for row in record.metrics]
     return json.dumps(rows, sort_keys=True)
-
-
-def _rank(record: RunRecord) -> tuple[tuple[int, str, str, float, int], int, str]:
-    """Arms in their order, so that a copy is one of an earlier arm; then seeds."""
-    return _order(record.config.initialization.canonical), record.config.seed, record.run_id
-
-
-def _order(initialization: Initialization) -> tuple[int, str, str, float, int]:
-    method = initialization.method
-    rank = METHOD_ORDER.index(method) if method in METHOD_ORDER else len(METHOD_ORDER)
-    scale = SCALE_ORDER.index(initialization.scale)
-    return rank, method, initialization.correlation, initialization.strength, scale
-
-
-def _common(*arms: Arm) -> tuple[int, ...]:
-    return tuple(sorted(set.intersection(*(set(arm.runs) for arm in arms))))
-
-
-def _values(arm: Arm, seeds: Sequence[int]) -> NDArray[np.float64]:
-    return np.array([arm.accuracies[seed] for seed in seeds])

@@ -11,19 +11,19 @@ from corrinit._correlation import SpatialCorrelation, default_correlation, forma
 from corrinit.errors import CorrInitError
 from corrinit.lab.comparison.card import stamp
 from corrinit.lab.comparison.conclusions import conclusions
+from corrinit.lab.comparison.contrasts import two_by_twos
 from corrinit.lab.comparison.coverage import coverages
 from corrinit.lab.comparison.curves import CURVES, at_the_end, over_training
 from corrinit.lab.comparison.findings import INTRODUCTION, effect_tables
-from corrinit.lab.comparison.groups import Arm, Comparison, label
-from corrinit.lab.comparison.names import named_comparisons
+from corrinit.lab.comparison.groups import Arm, Comparison
+from corrinit.lab.comparison.names import Compared
 from corrinit.lab.document import figures
 from corrinit.lab.document.blocks import Figure, Section, Table
 from corrinit.lab.document.html import write_page
 from corrinit.lab.document.markdown import write_markdown
 from corrinit.lab.document.numbers import count
-from corrinit.lab.experiment.config import RunConfig
+from corrinit.lab.experiment.arm import label
 from corrinit.lab.experiment.identity import changes_since
-from corrinit.lab.runs.design import Design
 from corrinit.lab.runs.provenance import distinct, provenance
 from corrinit.lab.runs.record import RunRecord
 
@@ -32,21 +32,19 @@ KERNEL = (3, 3)
 
 
 def write_report(
-    records: Sequence[RunRecord],
+    found: Compared,
     path: str | PathLike[str],
     *,
     command: str,
-    designs: Mapping[RunConfig, Design] | None = None,
     target: float | None = None,
     markdown: Path | None = None,
 ) -> Path:
     """Write the report of a set of runs; the same records and command give the same bytes.
 
     Args:
-        records: of any number of settings; runs that differ in initialization and seed alone are compared.
+        found: what is compared.
         path: the HTML file; missing folders are created.
         command: what the user typed to get it.
-        designs: how many seeds were planned, by setting: intervals and p obey it.
         target: accuracy to which the time is measured; by default one that the baseline reaches.
         markdown: write its conclusions to this file as well.
 
@@ -56,11 +54,11 @@ def write_report(
     Raises:
         CorrInitError: if there are no records, or the file cannot be written.
     """
+    records, named = found.runs.records, found.comparisons
     if not records:
         raise CorrInitError("there are no runs to report; make some first, with `corrinit demo`")
-    named = named_comparisons(records, designs)
     comparisons = list(named.values())
-    answers = conclusions(records, designs, target=target, command=command)
+    answers = conclusions(found, target=target, command=command)
     summary = [
         *(section for section in answers if not section.folded),
         *(section for section in answers if section.folded),
@@ -103,7 +101,7 @@ def _results(comparison: Comparison, name: str) -> Section:
             f"These runs were made before a change of the code ({changes_since(comparison.protocol)}), after "
             "which the same settings come out otherwise. They are not compared with any made after it.",
         )
-    items = [table for design in comparison.two_by_twos() for table in effect_tables(design)]
+    items = [table for design in two_by_twos(comparison) for table in effect_tables(design)]
     return Section(f"{name}: over training", notes, (*items, *_figures(comparison.arms)), folded=True)
 
 
@@ -151,8 +149,8 @@ def _correlation_in_words(name: str, correlation: SpatialCorrelation) -> str:
 def _left_out(comparisons: Sequence[Comparison]) -> list[Section]:
     rows = tuple(
         (
-            label(out.record.config.initialization.canonical),
-            str(out.record.config.seed),
+            label(out.record.arm),
+            str(out.record.seed),
             out.reason,
             out.record.run_id,
         )
@@ -179,11 +177,10 @@ def _configuration(named: Mapping[str, Comparison]) -> list[Section]:
     """What the runs of a setting share, a column per setting."""
     if not named:
         return []
-    configs = [asdict(comparison.config) for comparison in named.values()]
+    configs = [asdict(comparison.setting) for comparison in named.values()]
     rows = tuple(
         (field, *("–" if config[field] is None else str(config[field]) for config in configs))
         for field in configs[0]
-        if field not in ("initialization", "seed")
     )
     return [Section("Configuration", items=(Table("What runs share", ("", *named), rows),), folded=True)]
 

@@ -6,14 +6,17 @@ decided against the baseline in every panel gets no more.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from corrinit.errors import ConfigError
-from corrinit.lab.comparison.groups import BASELINE, controls, problem
+from corrinit.lab.comparison.contrasts import ACCURACY, ARMS, Outcome
+from corrinit.lab.experiment.arm import BASELINE, controls
 from corrinit.lab.experiment.config import Initialization, RunConfig
-from corrinit.lab.runs.record import RunRecord
-from corrinit.lab.statistics.decision import open_arms
+from corrinit.lab.experiment.setting import Setting
+from corrinit.lab.runs.record import RunRecord, Status
+from corrinit.lab.statistics.contrast import Inference, Sample, against
 
 Panel = Mapping[Initialization, float]
 """Arms that are compared with the baseline among them, each with its learning rate."""
@@ -24,19 +27,25 @@ class Contest:
     """Initializations run against the baseline.
 
     Args:
-        base: what all runs share; its initialization, learning rate and seed stand for nothing.
+        base: what all runs share but arm, learning rate and seed.
         panels: the comparisons; each has the baseline.
         seeds: seeds that every arm gets, from 0.
         max_seeds: seeds that an arm gets at most; more than `seeds` to stop when the answer is clear.
+        numbers: the seeds in the order in which they are used.
+        baseline: arm that the others are compared with, in every panel.
+        outcome: what is compared.
 
     Raises:
         ConfigError: for impossible numbers of seeds.
     """
 
-    base: RunConfig = field(default_factory=RunConfig)
+    base: Setting = field(default_factory=Setting)
     panels: tuple[Panel, ...] = ()
     seeds: int = 5
     max_seeds: int = 5
+    numbers: Sequence[int] = range(2**31)
+    baseline: Initialization = BASELINE
+    outcome: Outcome = ACCURACY
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
@@ -51,7 +60,7 @@ class Contest:
         return tuple(
             dict.fromkeys(
                 self._run(arm, lr, seed)
-                for seed in range(self.seeds)
+                for seed in self.numbers[: self.seeds]
                 for panel in self.panels
                 for arm, lr in panel.items()
             )
@@ -62,32 +71,37 @@ class Contest:
         by_id = {record.run_id: record for record in records}
         wanted: dict[RunConfig, None] = {}
         for panel in self.panels:
-            values = {arm: self._accuracies(arm, lr, by_id) for arm, lr in panel.items()}
-            whole = {arm: found for arm, found in values.items() if found is not None}
-            if BASELINE not in whole:
-                continue
-            for arm in open_arms(whole, BASELINE):
-                seed = len(whole[arm])
-                if seed < self.max_seeds:
-                    wanted |= dict.fromkeys(self._run(each, panel[each], seed) for each in (BASELINE, arm))
+            samples = {arm: self._sample(arm, lr, by_id) for arm, lr in panel.items()}
+            values = [value for sample in samples.values() for value in sample.values.values()]
+            found = against(
+                samples,
+                self.baseline,
+                family=ARMS,
+                inference=Inference.ANYTIME,
+                margin=self.outcome.margin,
+                step=self.outcome.unit.resolution(values or [0.0]),
+            )
+            for arm, contrast in found.items():
+                spent = samples[arm].runs
+                if contrast.wants_seeds and spent < self.max_seeds:
+                    seed = self.numbers[spent]
+                    pair = (self.baseline, arm)
+                    wanted |= dict.fromkeys(self._run(each, panel[each], seed) for each in pair)
         return tuple(config for config in wanted if config.run_id not in by_id)
 
-    def _accuracies(
-        self, arm: Initialization, lr: float, records: Mapping[str, RunRecord]
-    ) -> Sequence[float] | None:
-        """Final accuracies in order of seeds; None if a run failed or diverged, which no seed mends."""
-        found = []
-        for seed in range(self.max_seeds):
+    def _sample(self, arm: Initialization, lr: float, records: Mapping[str, RunRecord]) -> Sample:
+        """Final values in order of seeds, up to the first that is not there."""
+        found: dict[int, float] = {}
+        for seed in self.numbers[: self.max_seeds]:
             record = records.get(self._run(arm, lr, seed).run_id)
             if record is None:
                 break
-            if problem(record):
-                return None
-            found.append(record.result["test_accuracy"])
-        return found
+            value = self.outcome.read(record) if record.status is Status.FINISHED else None
+            found[seed] = math.nan if value is None else value
+        return Sample.of(found)
 
     def _run(self, arm: Initialization, lr: float, seed: int) -> RunConfig:
-        return replace(self.base, initialization=arm, lr=lr, seed=seed)
+        return RunConfig.of(replace(self.base, lr=lr), arm, seed)
 
 
 def with_controls(arms: Sequence[Initialization]) -> tuple[Initialization, ...]:

@@ -15,8 +15,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 
-from corrinit.lab.comparison.groups import BASELINE, Arm, Comparison, LeftOut, problem
+from corrinit.lab.comparison.groups import Arm, Comparison, LeftOut, final_accuracy
+from corrinit.lab.experiment.arm import BASELINE
 from corrinit.lab.experiment.config import Initialization, RunConfig
+from corrinit.lab.experiment.setting import Setting
 from corrinit.lab.runs.record import RunRecord, by_protocol
 
 GRID = (0.003, 0.01, 0.03, 0.1, 0.3)
@@ -31,12 +33,12 @@ class Tuning:
     """The learning rates tried for one setting.
 
     Args:
-        setting: what the runs share; its initialization, learning rate and seed stand for nothing.
+        setting: what the runs share, at a learning rate of 1, tested on the test images.
         accuracies: on held-out images, by arm and learning rate: means over the seeds; NaN if a run diverged.
         protocol: the older one that the runs are of; None for today's.
     """
 
-    setting: RunConfig
+    setting: Setting
     accuracies: Mapping[Initialization, Mapping[float, float]]
     protocol: int | None = None
 
@@ -65,10 +67,10 @@ def tuning_runs(base: RunConfig, arms: Sequence[Initialization]) -> tuple[RunCon
 
 def tunings(records: Iterable[RunRecord]) -> tuple[Tuning, ...]:
     """What the runs on held-out images among records say, by setting."""
-    settings: dict[RunConfig, list[RunRecord]] = {}
+    settings: dict[Setting, list[RunRecord]] = {}
     for record in records:
         if record.config.tested_on == "held_out":
-            settings.setdefault(_setting(record.config), []).append(record)
+            settings.setdefault(_setting(record.config.setting), []).append(record)
     ordered = sorted(settings, key=lambda config: json.dumps(asdict(config)))
     return tuple(
         Tuning(setting, _accuracies(together), protocol)
@@ -91,11 +93,11 @@ def each_at_its_best(comparisons: Sequence[Comparison], tuning: Tuning) -> Compa
     best, found = tuning.best, dict[Initialization, Arm]()
     left_out, design = list[LeftOut](), None
     for comparison in comparisons:
-        if (_setting(comparison.config), comparison.protocol) != (tuning.setting, tuning.protocol):
+        if (_setting(comparison.setting), comparison.protocol) != (tuning.setting, tuning.protocol):
             continue
-        at_best = {arm for arm, lr in best.items() if lr == comparison.config.lr}
+        at_best = {arm for arm, lr in best.items() if lr == comparison.setting.lr}
         found |= {arm.initialization: arm for arm in comparison.arms if arm.initialization in at_best}
-        out = [each for each in comparison.left_out if each.arm in at_best]
+        out = [each for each in comparison.left_out if each.record.arm in at_best]
         left_out += out
         if comparison.design is not None and (out or at_best & found.keys()):
             design = comparison.design | (design or comparison.design)
@@ -109,11 +111,10 @@ def each_at_its_best(comparisons: Sequence[Comparison], tuning: Tuning) -> Compa
 def _accuracies(records: Iterable[RunRecord]) -> dict[Initialization, dict[float, float]]:
     found: dict[Initialization, dict[float, list[float]]] = {}
     for record in sorted(records, key=lambda record: record.config.lr):
-        accuracy = math.nan if problem(record) else record.result["test_accuracy"]
-        by_lr = found.setdefault(record.config.initialization.canonical, {})
-        by_lr.setdefault(record.config.lr, []).append(accuracy)
+        accuracy = final_accuracy(record) if record.has_accuracy else math.nan
+        found.setdefault(record.arm, {}).setdefault(record.config.lr, []).append(accuracy)
     return {arm: {lr: fmean(each) for lr, each in by_lr.items()} for arm, by_lr in found.items()}
 
 
-def _setting(config: RunConfig) -> RunConfig:
-    return replace(config, initialization=BASELINE, lr=1.0, seed=0, tested_on="test")
+def _setting(setting: Setting) -> Setting:
+    return replace(setting, lr=1.0, tested_on="test")

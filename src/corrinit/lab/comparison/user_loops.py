@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from os import PathLike
 from pathlib import Path
@@ -17,7 +17,7 @@ MOST_SEEDS = 100_000
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from corrinit.lab.comparison.standing import Setting, Standing
+    from corrinit.lab.comparison.contrasts import Standing
     from corrinit.lab.experiment.arm import Initialization
     from corrinit.lab.training.user_loop import Metrics
 
@@ -119,81 +119,96 @@ def compare(
     Whatever `train_fn` raises is passed on; with a folder, the runs before it are kept.
     """
     try:
-        from corrinit.lab.comparison.standing import (
-            Setting,
-            standings,
-            text_table,
-            unstable,
-            verdicts,
-        )
-        from corrinit.lab.comparison.verdict import unstable_in_words
+        from corrinit.lab.comparison.contrasts import Outcome, standings
+        from corrinit.lab.comparison.groups import Arm, Comparison
+        from corrinit.lab.comparison.rounds import Contest
+        from corrinit.lab.comparison.verdict import text_table, unstable, unstable_in_words, verdicts
         from corrinit.lab.document.numbers import unit_of
-        from corrinit.lab.runs import design
-        from corrinit.lab.training.user_loop import OwnLoop, choose_metric, require_different_weights
+        from corrinit.lab.experiment.config import RunConfig
+        from corrinit.lab.runs.design import Design, designs, plan
+        from corrinit.lab.runs.record import RunRecord
+        from corrinit.lab.training.user_loop import UserLoop, choose_metric, require_different_weights
     except ModuleNotFoundError as error:
         raise missing_library("corrinit.compare", error) from error
     _check_arguments(train_fn, methods, model, images)
     arms = _arms([*methods, *([] if baseline is None else [baseline])], images)
     reference = _default_baseline(arms) if baseline is None else baseline
     first, further = _seeds(seeds, max_seeds)
-    loop = OwnLoop(train_fn, model, images, None if folder is None else Path(folder))
+    loop = UserLoop(train_fn, model, images, None if folder is None else Path(folder))
     require_different_weights(
         (name, lambda arm=arm: loop.initialized(arm, min(first))) for name, arm in arms.items()
     )
-    anytime = max_seeds is not None
+    setting = loop.setting(min(first))
+    names = {arm: name for name, arm in arms.items()}
+    contest = Contest(
+        base=setting,
+        panels=(dict.fromkeys(names, setting.lr),),
+        seeds=len(first),
+        max_seeds=len(first) + len(further),
+        numbers=(*first, *further),
+        baseline=arms[reference],
+    )
+    design = Design(frozenset({len(first)}), sequential=max_seeds is not None)
     if loop.folder is not None:
-        shared = {"model": loop.architecture(min(first))}
-        design.note(loop.folder, [shared], seeds=len(first), max_seeds=max_seeds)
-        anytime = anytime or design.noted(loop.folder, shared).anytime(len(first))
-    runs: dict[str, dict[int, Metrics]] = {name: {} for name in arms}
+        plan(loop.folder, contest.opening(), seeds=len(first), max_seeds=max_seeds)
+        design |= designs([loop.folder]).get(setting, design)
+    records: list[RunRecord] = []
     key = metric
 
-    def run(names: Iterable[str], seed: int) -> None:
+    def carry_out(configs: Iterable[RunConfig]) -> None:
         nonlocal key
-        for name in names:
-            metrics, kept = loop.run(arms[name], seed)
+        for config in configs:
+            record, kept = loop.run(config)
+            metrics, name = record.told, names[record.arm]
             found = choose_metric(metrics, key)
-            if found != key and any(runs.values()):
+            if found != key and records:
                 where = "kept in the folder" if kept else "returned by train_fn"
                 raise ConfigError(
-                    f"the metrics {', '.join(metrics)}, {where} for {name} and seed {seed}, lack {key!r}, "
-                    "which the runs before have; every run has the same metrics"
+                    f"the metrics {', '.join(metrics)}, {where} for {name} and seed {config.seed}, lack "
+                    f"{key!r}, which the runs before have; every run has the same metrics"
                 )
             key = found
-            runs[name][seed] = metrics
+            records.append(record)
             if progress is not None:
-                progress(FinishedRun(name, seed, metrics, kept))
+                progress(FinishedRun(name, config.seed, metrics, kept))
 
-    for seed in first:
-        run(arms, seed)
+    carry_out(contest.opening())
     assert key is not None  # there is at least one seed
-    values = _final(runs, key)
-    setting = Setting(
-        arms=arms,
-        baseline=reference,
-        metric=metric or key,
-        unit=unit_of(metric or key, [each for by_seed in values.values() for each in by_seed.values()]),
-        lower_is_better=not higher_is_better,
-        anytime=anytime,
-        indifference=indifference,
+    metric_told = key
+    curves = {record.run_id: record.told[key] for record in records}
+    final = [curve[-1] for curve in curves.values()]
+    outcome = Outcome(
+        metric or key,
+        unit_of(metric or key, final),
+        read=lambda record: record.told[metric_told][-1],
+        curve=lambda record: curve if len(curve := record.told[metric_told]) > 1 else None,
+        higher_is_better=higher_is_better,
+        margin=indifference,
     )
-    rows = standings(values, setting)
-    for seed in further:
-        undecided = [row.arm for row in rows if row.answer == "open"]
-        if not undecided:
-            break
-        run((reference, *undecided), seed)
-        values = _final(runs, key)
-        rows = standings(values, setting)
-    verdict = verdicts(rows, values, _learning_curves(runs, key, setting), setting)
-    if setting.is_accuracy and (found := unstable(rows, values)):
+    contest = replace(contest, outcome=outcome)
+    while further and (wanted := contest.following(records)):
+        carry_out(wanted)
+    by_arm = {arm: {record.seed: record for record in records if record.arm == arm} for arm in names}
+    comparison = Comparison(
+        setting,
+        tuple(Arm(arm, runs) for arm, runs in by_arm.items()),
+        design=design,
+        baseline=arms[reference],
+        names=names,
+    )
+    rows = standings(comparison, outcome)
+    verdict = "\n\n".join(verdicts(comparison, rows, outcome))
+    if outcome.is_accuracy and (found := unstable(rows)):
         verdict = f"{unstable_in_words(found, 'try a smaller rate')}\n\n{verdict}"
     return MethodComparison(
-        metric=setting.metric,
+        metric=outcome.name,
         baseline=reference,
-        values=values,
+        values={
+            names[arm]: {seed: record.told[key][-1] for seed, record in runs.items()}
+            for arm, runs in by_arm.items()
+        },
         table=rows,
-        text=text_table(rows, setting),
+        text=text_table(rows, outcome, inference=comparison.inference),
         verdict=verdict,
     )
 
@@ -249,7 +264,7 @@ def _arms(names: Sequence[str], images: Tensor | None) -> dict[str, Initializati
 
 
 def _default_baseline(arms: Mapping[str, Initialization]) -> str:
-    from corrinit.lab.comparison.groups import BASELINE
+    from corrinit.lab.experiment.arm import BASELINE
 
     return next((name for name, arm in arms.items() if arm.canonical == BASELINE), next(iter(arms)))
 
@@ -284,21 +299,3 @@ def _is_whole(value: object) -> bool:
 
 def _is_count(value: object) -> bool:
     return _is_whole(value) and value <= MOST_SEEDS  # pyright: ignore[reportOperatorIssue]
-
-
-def _final(runs: Mapping[str, Mapping[int, Metrics]], metric: str) -> dict[str, dict[int, float]]:
-    return {
-        name: {seed: metrics[metric][-1] for seed, metrics in by_seed.items()}
-        for name, by_seed in runs.items()
-    }
-
-
-def _learning_curves(
-    runs: Mapping[str, Mapping[int, Metrics]], metric: str, setting: Setting
-) -> dict[str, dict[int, Sequence[float]]]:
-    """Curves of an accuracy; none for other metrics, for which no target is known."""
-    curves: dict[str, dict[int, Sequence[float]]] = {
-        name: {seed: metrics[metric] for seed, metrics in by_seed.items()} for name, by_seed in runs.items()
-    }
-    lengths = {len(curve) for by_seed in curves.values() for curve in by_seed.values()}
-    return curves if setting.is_accuracy and lengths != {1} else {}

@@ -1,14 +1,23 @@
-"""What a comparison says of an arm, in plain language."""
+"""What a comparison says of its arms, in plain language."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from corrinit.lab.document.numbers import POINTS, Unit, count
-from corrinit.lab.statistics.decision import INDIFFERENCE, Answer, is_decided
-from corrinit.lab.statistics.gains import EpochsSaved, ScaleShare
-from corrinit.lab.statistics.paired import Estimate
+from corrinit.lab.comparison.contrasts import (
+    EpochsSaved,
+    Outcome,
+    ScaleShare,
+    Standing,
+    default_target,
+    epochs_saved,
+    scale_shares,
+)
+from corrinit.lab.comparison.groups import Comparison
+from corrinit.lab.document.numbers import PERCENT, POINTS, Unit, count, p_value
+from corrinit.lab.experiment.arm import Initialization
+from corrinit.lab.statistics.contrast import Contrast, Decision, Inference
 
 TELLING = 0.1
 """Largest difference of accuracy, 10 points, that is worth excluding; a wider interval tells too little."""
@@ -24,66 +33,107 @@ alike, as if it were certain (`benchmarks/bench_calibration.py`)."""
 
 
 def verdict(
-    arm: str,
-    gain: Estimate | None,
+    row: Standing,
+    outcome: Outcome,
     *,
-    runs: int,
-    p: float,
-    metric: str = "accuracy",
-    unit: Unit = POINTS,
-    lower_is_better: bool = False,
-    indifference: float = INDIFFERENCE,
     saved: EpochsSaved | None = None,
-    saved_p: float = math.nan,
     share: ScaleShare | None = None,
-    share_p: tuple[float, float] = (math.nan, math.nan),
     missing_control: str | None = None,
-    diverged: Sequence[int] = (),
-    fair: bool = True,
-    answer: Answer | None = None,
 ) -> str:
     """What is known of an arm against the baseline, in one to three sentences.
 
     Args:
-        arm: what it is called.
-        gain: its final value minus the baseline's; None if no seed has both.
-        runs: seeds on which the arm was run.
-        p: p-value of the gain, adjusted for all arms.
-        metric: what the gain is of.
-        unit: of the gain.
-        lower_is_better: for a loss or an error.
-        indifference: gains up to this size count as none in practice.
+        row: where the arm stands.
+        outcome: what is compared.
         saved: epochs to a target.
-        saved_p: p-value of the epochs saved, adjusted for all arms.
         share: parts of the gain that are scale and structure.
-        share_p: adjusted p-values of the control against the baseline, and of the arm against the control.
-        missing_control: the arm that would tell them apart, if it is missing.
-        diverged: seeds for which the arm diverged.
-        fair: whether neither the arm nor the baseline diverged.
-        answer: what sequential inference decided; None if the number of seeds was fixed.
+        missing_control: arm that would separate them, if it is missing.
     """
-    if diverged or not fair or gain is None:
-        return _without_test(arm, gain, runs, metric, unit, diverged)
-    decided = is_decided(p)
+    gain = row.gain
+    if gain is None or not gain.fair or not gain.n:
+        return _without_test(row, outcome)
     clauses = []
     if saved is not None and saved.runs:
-        clauses.append(f" {_saved(saved, saved_p)}")
-    named = not any("interval" in clause for clause in clauses)
-    worth = _gain(gain, p, metric, unit, indifference, decided=decided, named=named)
-    if lower_is_better:
+        clauses.append(f" {_saved(saved)}")
+    named = not clauses or "interval" not in clauses[0]
+    worth = _gain(gain, outcome, named=named)
+    if not outcome.higher_is_better:
         worth += ", where lower is better"
     clauses.append(f" {worth}" if clauses else f": {worth}")
-    sentences = [arm + ";".join(clauses)]
+    sentences = [row.name + ";".join(clauses)]
     if share is not None and share.scale.n > 1:
-        sentences.append(_share(share, share_p, gain, unit, decided=decided))
+        sentences.append(_share(share, gain, outcome.unit))
     elif share is None and missing_control is not None:
-        sentences.append(f"Scale and structure are not told apart; add the arm {missing_control}")
+        sentences.append(f"Scale and structure are not separated; add the arm {missing_control}")
     if gain.n == 1:
         sentences.append("One seed decides nothing")
-    elif answer is not None:
-        state = "Still open" if answer == "open" else "Decided"
+    elif gain.inference is Inference.ANYTIME:
+        state = "Still open" if gain.wants_seeds else "Decided"
         sentences.append(f"{state} after {count(gain.n, 'seed')}")
     return ". ".join(sentences) + "."
+
+
+def verdicts(
+    comparison: Comparison,
+    rows: Sequence[Standing],
+    outcome: Outcome,
+    *,
+    target: float | None = None,
+    silent: Collection[Initialization] = (),
+) -> list[str]:
+    """What is known of each arm, a paragraph for each.
+
+    Args:
+        comparison: the runs.
+        rows: where the arms stand.
+        outcome: what is compared.
+        target: accuracy to which epochs are counted; by default one that the baseline reaches.
+        silent: arms to say nothing of.
+    """
+    if outcome.is_accuracy and target is None:
+        target = default_target(comparison, outcome)
+    saved = epochs_saved(comparison, rows, target, outcome) if outcome.is_accuracy else {}
+    shares = scale_shares(comparison, rows, outcome)
+    found = []
+    for row in rows:
+        if row.gain is None:
+            diverged = row.sample.diverged
+            found += [f"{divergence(row.name, diverged, row.sample.runs)}."] if diverged else []
+        elif row.arm not in silent:
+            share, control = shares.get(row.arm, (None, None))
+            found.append(
+                verdict(
+                    row,
+                    outcome,
+                    saved=saved.get(row.arm),
+                    share=share,
+                    missing_control=None if control is None else control.spec,
+                )
+            )
+    return found
+
+
+def text_table(rows: Sequence[Standing], outcome: Outcome, *, inference: Inference) -> str:
+    """The rows as plain text: mean ± standard deviation, and the paired difference with its interval."""
+    name = f"{outcome.name} (%)" if outcome.is_accuracy else outcome.name
+    p = "anytime p" if inference is Inference.ANYTIME else "p"
+    header = ("method", name, "n", "difference", "95 % interval", p)
+    cells = [header, *(_cells(row, outcome.unit) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in cells
+    ]
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def unstable(rows: Sequence[Standing]) -> dict[str, tuple[float, float]]:
+    """Arms whose final accuracies depend on the seed more than on anything else, with their range."""
+    return {
+        row.name: (min(row.sample.values.values()), max(row.sample.values.values()))
+        for row in rows
+        if row.sample.summary is not None and row.sample.summary.sd > UNSTABLE
+    }
 
 
 def divergence(arm: str, seeds: Sequence[int], runs: int) -> str:
@@ -96,7 +146,7 @@ def divergence(arm: str, seeds: Sequence[int], runs: int) -> str:
 
 
 def unstable_in_words(found: Mapping[str, tuple[float, float]], remedy: str) -> str:
-    """A sentence on arms that `corrinit.lab.comparison.standing.unstable` found, and what to do."""
+    """A sentence on arms that `unstable` found, and what to do."""
     told = ", ".join(
         f"{arm} anywhere from {100 * low:.1f} to {100 * high:.1f} %" for arm, (low, high) in found.items()
     )
@@ -107,30 +157,32 @@ def unstable_in_words(found: Mapping[str, tuple[float, float]], remedy: str) -> 
     )
 
 
-def _without_test(
-    arm: str, gain: Estimate | None, runs: int, metric: str, unit: Unit, diverged: Sequence[int]
-) -> str:
-    found = [divergence(arm, diverged, runs)] if diverged else []
-    if gain is not None:
-        change = unit.signed(gain.mean, unit.decimals(gain))
+def _without_test(row: Standing, outcome: Outcome) -> str:
+    gain, diverged, runs = row.gain, row.sample.diverged, row.sample.runs
+    found = [divergence(row.name, diverged, runs)] if diverged else []
+    if gain is not None and gain.n:
+        change = outcome.unit.signed(gain.mean, outcome.unit.decimals(gain))
         pairs = count(gain.n, "pair")
         blame = "" if diverged else ", as the baseline diverged"
-        lead = "" if diverged else f"{arm}: "
+        lead = "" if diverged else f"{row.name}: "
         found.append(
-            f"{lead}final {metric} {change} over the {pairs} that finished, which is no fair sample{blame}"
+            f"{lead}final {outcome.name} {change} over the {pairs} that finished, which is no fair "
+            f"sample{blame}"
         )
     elif len(diverged) < runs:
-        found.append(f"{'' if found else f'{arm}: '}no seed is finished for both, so nothing is compared")
+        found.append(
+            f"{'' if found else f'{row.name}: '}no seed is finished for both, so nothing is compared"
+        )
     return "; ".join(found) + "."
 
 
-def _saved(saved: EpochsSaved, p: float) -> str:
-    target, difference = f"{100 * saved.target:g} %", saved.difference
-    if difference is None and len(saved.not_reached) == saved.runs:
+def _saved(saved: EpochsSaved) -> str:
+    target, difference = f"{100 * saved.target:g} %", saved.contrast
+    if not difference.n and len(saved.not_reached) == saved.runs:
         return f"never reaches {target}"
-    if difference is None:
+    if not difference.n:
         return f"reaches {target} for no seed for which the baseline does"
-    text = f"reaches {target} {_epochs(difference, p)}"
+    text = f"reaches {target} {_epochs(difference)}"
     if saved.not_reached:
         text += f", where it does; not in {_share_of_runs(saved.not_reached, saved.runs)}"
     if saved.baseline_not_reached:
@@ -138,7 +190,7 @@ def _saved(saved: EpochsSaved, p: float) -> str:
     return text
 
 
-def _epochs(difference: Estimate, p: float) -> str:
+def _epochs(difference: Contrast) -> str:
     sign = -1 if difference.mean < 0 else 1
     number = f"{abs(difference.mean):.1f}".removesuffix(".0")
     when = f"{number} epoch{'' if number == '1' else 's'} {'earlier' if sign > 0 else 'later'}"
@@ -150,20 +202,12 @@ def _epochs(difference: Estimate, p: float) -> str:
         return f"{when} over {difference.n} pairs, too few for an interval"
     ends = sorted((sign * difference.low, sign * difference.high))
     low, high = (f"{end:.1f}".removesuffix(".0").replace("-", "−") for end in ends)
-    doubt = "" if is_decided(p) else ", which is undecided"
+    doubt = "" if difference.decided else ", which is undecided"
     return f"{when} (95 % interval {low} to {high}){doubt}"
 
 
-def _gain(
-    gain: Estimate,
-    p: float,
-    metric: str,
-    unit: Unit,
-    indifference: float,
-    *,
-    decided: bool,
-    named: bool,
-) -> str:
+def _gain(gain: Contrast, outcome: Outcome, *, named: bool) -> str:
+    metric, unit = outcome.name, outcome.unit
     decimals = unit.decimals(gain)
     change = unit.signed(gain.mean, decimals)
     if gain.n == 1:
@@ -171,24 +215,22 @@ def _gain(
     if math.isinf(gain.high):
         return f"final {metric} {change}, undecided: {gain.n} pairs are too few for an interval"
     spread = f"({'95 % interval ' if named else ''}{unit.interval(gain, decimals)})"
-    if decided:
+    if gain.decided:
         return f"final {metric} {change} {spread}"
     if gain.low > 0 or gain.high < 0:
-        doubt = f"undecided: p = {p:.2g} once corrected for the number of arms"
-        return f"final {metric} {change} {spread}, {doubt}"
-    bound = max(-gain.low, gain.high)
-    if bound <= indifference:
+        return f"final {metric} {change} {spread}, undecided: {corrected(gain)}"
+    if gain.decision is Decision.EQUIVALENT:
         return f"no difference in final {metric} that matters: {change} {spread}"
     found = f"no difference in final {metric} was found: {change} {spread}"
+    bound = max(-gain.low, gain.high)
     if bound > TELLING * unit.limit:
         return f"{found}; {gain.n} seeds are too few to tell"
     limit = unit.signed(bound, decimals).removeprefix("+")
     return f"{found}, and differences beyond ±{limit} are excluded by the interval"
 
 
-def _share(share: ScaleShare, p: tuple[float, float], gain: Estimate, unit: Unit, *, decided: bool) -> str:
-    scale_p, structure_p = reversed(p) if share.at_he else p
-    scale, structure = _part(share.scale, scale_p, unit), _part(share.structure, structure_p, unit)
+def _share(share: ScaleShare, gain: Contrast, unit: Unit) -> str:
+    scale, structure = _part(share.scale, unit), _part(share.structure, unit)
     if share.at_he:
         sentence = f"{share.control}, at He's scale, gains {structure}; the scale adds {scale}"
     else:
@@ -196,7 +238,7 @@ def _share(share: ScaleShare, p: tuple[float, float], gain: Estimate, unit: Unit
     if share.scale.n != gain.n:
         sentence += f" (over the {count(share.scale.n, 'seed')} that all three have)"
     total = share.scale.mean + share.structure.mean
-    if decided and 0 < share.scale.mean / total < 1:
+    if gain.decided and 0 < share.scale.mean / total < 1:
         decimals = unit.decimals(share.scale)
         part = f"{unit.factor * share.scale.mean:.{decimals}f}".replace("-", "−")
         whole = unit.signed(total, decimals).removeprefix("+")
@@ -204,13 +246,37 @@ def _share(share: ScaleShare, p: tuple[float, float], gain: Estimate, unit: Unit
     return sentence
 
 
-def _part(estimate: Estimate, p: float, unit: Unit) -> str:
-    decimals = unit.decimals(estimate)
-    doubt = "" if is_decided(p) else ", undecided"
-    spread = "no interval yet" if math.isinf(estimate.high) else unit.interval(estimate, decimals) + doubt
-    return f"{unit.signed(estimate.mean, decimals)} ({spread})"
+def _part(part: Contrast, unit: Unit) -> str:
+    decimals = unit.decimals(part)
+    doubt = "" if part.decided else ", undecided"
+    spread = "no interval yet" if math.isinf(part.high) else unit.interval(part, decimals) + doubt
+    return f"{unit.signed(part.mean, decimals)} ({spread})"
+
+
+def corrected(contrast: Contrast) -> str:
+    """An adjusted p-value with its family."""
+    family = f"{contrast.size} {contrast.family}" if contrast.size > 1 else f"the {contrast.family}"
+    return f"p = {contrast.p_adjusted:.2g}, Holm-corrected over {family}"
 
 
 def _share_of_runs(seeds: Sequence[int], runs: int) -> str:
     which = f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
     return f"{len(seeds)} of {count(runs, 'run')} ({which})"
+
+
+def _cells(row: Standing, unit: Unit) -> tuple[str, ...]:
+    digits = ".2f" if unit in (POINTS, PERCENT) else ".4g"
+    value, known = "diverged", row.sample.summary
+    if known is not None:
+        value = f"{unit.factor * known.mean:{digits}}"
+        if known.n > 1:
+            value += f" ± {unit.factor * known.sd:{digits}}"
+    n = f"{len(row.sample.values)}" + (f" of {row.sample.runs}" if row.sample.diverged else "")
+    gain = row.gain
+    if gain is None or not gain.n:
+        return row.name, value, n, "", "", ""
+    decimals = unit.decimals(gain)
+    interval = unit.interval(gain, decimals) if math.isfinite(gain.low) else "none yet"
+    p = "" if math.isnan(gain.p_adjusted) else p_value(gain.p_adjusted)
+    known = interval if gain.fair else "no fair sample"
+    return row.name, value, n, unit.signed(gain.mean, decimals), known, p

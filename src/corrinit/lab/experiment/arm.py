@@ -65,7 +65,7 @@ class Initialization:
 
     @property
     def canonical(self) -> Initialization:
-        """The one form by which arms are told apart: its scale named, without the R that nothing depends on.
+        """The one form by which arms are compared: its scale named, without the R that nothing depends on.
 
         For independent taps, what is measured is He's scale.
 
@@ -147,10 +147,64 @@ class Initialization:
         return options
 
 
+BASELINE = Initialization("kaiming_normal", "he")
+"""The arm that others are compared with: independent taps at He's scale (Kaiming normal)."""
+
+METHOD_ORDER = ("kaiming_normal", "correlated")
+SCALE_ORDER = ("own", "he", "paper", "measured")
+
 TWO_BY_TWO = tuple(
     Initialization(method, scale) for method in ("kaiming_normal", "correlated") for scale in ("he", "paper")
 )
-"""{independent, correlated} taps × {He's, the paper's} scale: tells correlation from scale."""
+"""{independent, correlated} taps × {He's, the paper's} scale: separates correlation from scale."""
+
+
+def controls(initialization: Initialization) -> tuple[Initialization, ...]:
+    """The arms that complete a correlated one to its 2×2: independent taps at its scale, its taps at He's.
+
+    >>> [label(arm) for arm in controls(Initialization("correlated", strength=0.5))]
+    ['kaiming_normal, small scale, α = 0.5', 'correlated, He scale, α = 0.5']
+    >>> controls(Initialization("orthogonal"))
+    ()
+    """
+    arm = initialization.canonical
+    if (arm.method, arm.scale) != ("correlated", "paper"):
+        return ()
+    return replace(arm, method="kaiming_normal"), replace(arm, scale="he")
+
+
+def label(initialization: Initialization) -> str:
+    """What tables and figures call an arm: its method, and what of it is not the method's own.
+
+    >>> label(Initialization("correlated", "he", strength=0.5))
+    'correlated, He scale, α = 0.5'
+    >>> label(Initialization("correlated", "paper"))
+    'correlated'
+    >>> label(Initialization("correlated", "measured", "exponential:0.3"))
+    'correlated, measured scale, R of exponential:0.3'
+    """
+    named = {
+        "own": "",
+        "he": ", He scale",
+        "paper": ", small scale",
+        "measured": ", measured scale",
+    }
+    scale = "" if initialization.scale == initialization.own_scale else named[initialization.scale]
+    return initialization.method + scale + correlation_suffix(initialization)
+
+
+def correlation_suffix(initialization: Initialization) -> str:
+    """Which R and strength an arm depends on, where they are not the default ones."""
+    name, strength = initialization.correlation_name, initialization.strength
+    return ("" if strength == 1 else f", α = {strength:g}") + ("" if name == "default" else f", R of {name}")
+
+
+def order(initialization: Initialization) -> tuple[int, str, str, float, int]:
+    """A key that sorts arms for tables: independent taps first, then correlated ones, then by name."""
+    method = initialization.method
+    rank = METHOD_ORDER.index(method) if method in METHOD_ORDER else len(METHOD_ORDER)
+    scale = SCALE_ORDER.index(initialization.scale)
+    return rank, method, initialization.correlation, initialization.strength, scale
 
 
 def parse_initialization(text: str) -> Initialization:

@@ -19,10 +19,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from itertools import product
-from math import inf, prod
+from math import prod
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import tomlkit
 
@@ -30,14 +30,10 @@ from corrinit._reading import read_text
 from corrinit.errors import ConfigError
 from corrinit.lab.experiment.arm import TWO_BY_TWO as TWO_BY_TWO
 from corrinit.lab.experiment.arm import Initialization
-from corrinit.lab.experiment.checks import check_keys, check_types, require
+from corrinit.lab.experiment.checks import check_keys, require
 from corrinit.lab.experiment.identity import run_id
-from corrinit.lab.experiment.schedule import Schedule
-
-Precision: TypeAlias = Literal["float32", "bfloat16"]
-TestedOn: TypeAlias = Literal["test", "held_out"]
-Augmentation: TypeAlias = Literal["none", "crop_flip"]
-Optimizer: TypeAlias = Literal["sgd", "adamw"]
+from corrinit.lab.experiment.setting import Precision as Precision
+from corrinit.lab.experiment.setting import Setting
 
 MOST_RUNS = 10_000
 """Runs of an experiment file at most: a few short lists cross to more than can be counted in a life."""
@@ -47,91 +43,35 @@ LARGEST_FILE = 2**18
 
 
 @dataclass(frozen=True)
-class RunConfig:
-    """Everything that determines the result of a run. The defaults are the paper's protocol.
+class RunConfig(Setting):
+    """Everything that determines the result of a run: a setting, an arm and a seed.
 
     Args:
-        data: data set, as in `corrinit.lab.data.dataset.load`.
-        train_subset: train on that many images; None for all.
-        resample: draw them by the seed of the run, which all arms share, instead of once for all seeds.
-        tested_on: the `"test"` images, or images `"held_out"` from training, to choose settings by.
-        model: network, as in `corrinit.lab.networks.catalog.build`, or a factory, as in
-            `corrinit._factory.build_model`.
-        architecture: of a factory's model, its `corrinit._factory.fingerprint`; empty for networks of ours.
-        width: factor on its numbers of channels.
-        batch_norm: normalize after each convolution.
         initialization: the arm.
-        epochs: passes over the training images.
-        batch_size: images per update; what is left of an epoch after the last full batch is dropped.
-        lr: learning rate, at its highest.
-        momentum: of SGD, in [0, 1); for AdamW its β₁, beside β₂ = 0.999.
-        l2: λ of L2 regularization, as the weight decay of SGD; 0 for AdamW.
-        precision: `"bfloat16"` is automatic mixed precision.
-        channels_last: memory format of images and kernels.
-        seed: of the initial weights and of the order of the images; with `resample` also of their choice.
-        augmentation: `"crop_flip"` shifts each training image by up to 4 pixels and flips every second one.
-        schedule: the learning rate over training, as in `corrinit.lab.experiment.schedule`.
-        warmup: share of the updates over which the rate rises to `lr`, in [0, 1).
-        optimizer: `"sgd"` or `"adamw"`.
-        weight_decay: of AdamW: each update shrinks the weights by the rate times it; 0 for SGD.
-        dropout: probability that an input of the classifier is set to 0 in training, in [0, 1).
-        noise: standard deviation, in grey levels, of the Gaussian noise that a network such as `unet` learns
-            to take away; 0 for classifiers.
+        seed: number that the initial weights and the order of the images follow from; with `resample` also
+            the choice of the images.
 
     Raises:
         ConfigError: naming the value and what it may be.
     """
 
-    data: str = "digits"
-    train_subset: int | None = None
-    resample: bool = False
-    tested_on: TestedOn = "test"
-    model: str = "small"
-    architecture: str = ""
-    width: float = 0.5
-    batch_norm: bool = True
     initialization: Initialization = field(default_factory=Initialization)
-    epochs: int = 40
-    batch_size: int = 256
-    lr: float = 0.1
-    momentum: float = 0.8
-    l2: float = 0.0
-    precision: Precision = "float32"
-    channels_last: bool = True
     seed: int = 0
-    augmentation: Augmentation = "none"
-    schedule: Schedule = "constant"
-    warmup: float = 0.0
-    optimizer: Optimizer = "sgd"
-    weight_decay: float = 0.0
-    dropout: float = 0.0
-    noise: float = 0.0
 
     def __post_init__(self) -> None:
-        check_types(self)
-        positive = "a positive number"
-        require(
-            self.train_subset is None or self.train_subset > 0, "train_subset", self.train_subset, positive
-        )
-        if self.resample and self.train_subset is None:
-            raise ConfigError(
-                "resample is True; it draws a part of the training images: set train_subset too"
-            )
-        require(0 < self.width < inf, "width", self.width, positive)
-        require(self.epochs > 0, "epochs", self.epochs, positive)
-        require(self.batch_size > 0, "batch_size", self.batch_size, positive)
-        require(0 < self.lr < inf, "lr", self.lr, positive)
-        require(0 <= self.momentum < 1, "momentum", self.momentum, "at least 0 and below 1")
-        require(0 <= self.l2 < inf, "l2", self.l2, "at least 0")
+        super().__post_init__()
         require(self.seed >= 0, "seed", self.seed, "at least 0")
-        for name in ("warmup", "dropout"):
-            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1")
-        for name in ("weight_decay", "noise"):
-            require(0 <= getattr(self, name) < inf, name, getattr(self, name), "at least 0")
-        if self.optimizer == "sgd" and self.weight_decay:
-            raise ConfigError(f"weight_decay is {self.weight_decay}; it is of adamw: for sgd, set l2")
-        if self.optimizer == "adamw" and self.l2:
-            raise ConfigError(f"l2 is {self.l2}; it is of sgd: for adamw, set weight_decay")
+
+    @classmethod
+    def of(cls, setting: Setting, arm: Initialization, seed: int) -> RunConfig:
+        """The run of an arm and a seed in a setting."""
+        shared = {each.name: getattr(setting, each.name) for each in fields(Setting)}
+        return cls(**shared, initialization=arm, seed=seed)
+
+    @property
+    def setting(self) -> Setting:
+        """What the run shares with those that it is compared with."""
+        return Setting(**{each.name: getattr(self, each.name) for each in fields(Setting)})
 
     @property
     def run_id(self) -> str:

@@ -33,7 +33,7 @@ ALWAYS: Final = object()
 
 
 @dataclass(frozen=True, eq=False)
-class Setting:
+class Key:
     """A setting in the frozen form.
 
     Args:
@@ -64,38 +64,38 @@ class Setting:
         return names[0] if names else value
 
 
-RUN: Final[tuple[Setting, ...]] = (
-    Setting("data"),
-    Setting("train_subset"),
-    Setting("tested_on"),
-    Setting("model"),
-    Setting("architecture"),
-    Setting("width"),
-    Setting("batch_norm"),
-    Setting("epochs"),
-    Setting("batch_size"),
-    Setting("lr"),
-    Setting("momentum"),
-    Setting("l2"),
-    Setting("precision"),
-    Setting("channels_last"),
-    Setting("seed"),
-    Setting("resample", default=False),
-    Setting("augmentation", default="none"),
-    Setting("schedule", default="constant"),
-    Setting("warmup", default=0.0),
-    Setting("optimizer", default="sgd"),
-    Setting("weight_decay", default=0.0),
-    Setting("dropout", default=0.0),
-    Setting("noise", default=0.0),
+RUN: Final[tuple[Key, ...]] = (
+    Key("data"),
+    Key("train_subset"),
+    Key("tested_on"),
+    Key("model"),
+    Key("architecture"),
+    Key("width"),
+    Key("batch_norm"),
+    Key("epochs"),
+    Key("batch_size"),
+    Key("lr"),
+    Key("momentum"),
+    Key("l2"),
+    Key("precision"),
+    Key("channels_last"),
+    Key("seed"),
+    Key("resample", default=False),
+    Key("augmentation", default="none"),
+    Key("schedule", default="constant"),
+    Key("warmup", default=0.0),
+    Key("optimizer", default="sgd"),
+    Key("weight_decay", default=0.0),
+    Key("dropout", default=0.0),
+    Key("noise", default=0.0),
 )
 """The settings of a run but its arm. Those above are in every id; a later one has a `default`."""
 
-ARM: Final[tuple[Setting, ...]] = (
-    Setting("method"),
-    Setting("scale", renamed={"correlated": ("paper",)}),
-    Setting("correlation"),
-    Setting("strength"),
+ARM: Final[tuple[Key, ...]] = (
+    Key("method"),
+    Key("scale", renamed={"correlated": ("paper",)}),
+    Key("correlation"),
+    Key("strength"),
 )
 """The settings of the arm, under the key `initialization`; R and α where the arm depends on them."""
 
@@ -197,7 +197,7 @@ def today(recorded: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _settings(source: object, settings: Sequence[Setting]) -> dict[str, Any]:
+def _settings(source: object, settings: Sequence[Key]) -> dict[str, Any]:
     """Those that tell: that are in every form, or are not as they were before they could be set."""
     values = {each: each.frozen(getattr(source, each.name)) for each in settings}
     return {each.key: v for each, v in values.items() if each.default is ALWAYS or v != each.default}
@@ -211,10 +211,10 @@ def _fingerprint(correlation: SpatialCorrelation) -> str:
     return hashlib.sha256(facts).hexdigest()[:16]
 
 
-def _renamed(recorded: Mapping[str, Any], settings: Sequence[Setting]) -> dict[str, Any]:
+def _renamed(recorded: Mapping[str, Any], settings: Sequence[Key]) -> dict[str, Any]:
     found = {each.name: each.today(each.default) for each in settings if each.default is not ALWAYS}
     known = {name: each for each in settings for name in (each.key, each.name)}
     for name, value in recorded.items():
-        setting = known.get(name, Setting(name))
+        setting = known.get(name, Key(name))
         found[setting.name] = setting.today(value)
     return found

@@ -7,9 +7,8 @@ which are undecided so far, and among these the cheap ones.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 
-from corrinit.lab.comparison.groups import BASELINE, controls
+from corrinit.lab.experiment.arm import BASELINE, controls
 from corrinit.lab.experiment.config import Initialization, RunConfig
 from corrinit.lab.paper.claims import Finding
 
@@ -33,17 +32,17 @@ def bearing(configs: Sequence[RunConfig], correlated: Initialization) -> dict[Ru
         correlated: the initialization that the claims are about.
     """
     arms = {BASELINE, correlated.canonical, *controls(correlated)}
-    rates: dict[RunConfig, set[float]] = {}
-    penalties: dict[RunConfig, set[float]] = {}
+    rates: dict[object, set[float]] = {}
+    penalties: dict[object, set[float]] = {}
     for config in configs:
-        rates.setdefault(_but_rate(config), set()).add(config.lr)
-        penalties.setdefault(_but_penalty(config), set()).add(config.l2)
+        rates.setdefault(config.setting.without("lr"), set()).add(config.lr)
+        penalties.setdefault(config.setting.without("l2", "epochs"), set()).add(config.l2)
     found = {}
     for config in configs:
         claims: set[str] = {*WITHIN_A_SETTING}
-        if len(rates[_but_rate(config)]) > 1:
+        if len(rates[config.setting.without("lr")]) > 1:
             claims.add("(iv)")
-        if len(penalties[_but_penalty(config)]) > 1:
+        if len(penalties[config.setting.without("l2", "epochs")]) > 1:
             claims.add("(v)")
         found[config] = frozenset(claims if config.initialization.canonical in arms else ())
     return found
@@ -68,12 +67,3 @@ def agenda(
         return config.seed, -len(frozenset(open_claims) & frozenset(bears_on[config])), seconds[config]
 
     return sorted(configs, key=rank)
-
-
-def _but_rate(config: RunConfig) -> RunConfig:
-    return replace(config, lr=RunConfig.lr)
-
-
-def _but_penalty(config: RunConfig) -> RunConfig:
-    """All but λ, and the epochs, of which the paper gives more to λ > 0."""
-    return replace(config, l2=RunConfig.l2, epochs=RunConfig.epochs)

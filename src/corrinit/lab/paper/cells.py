@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
-from corrinit.lab.comparison.groups import Arm, has_diverged, problem
+from corrinit.lab.comparison.groups import Arm, final_accuracy
 from corrinit.lab.experiment import identity
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.experiment.identity import protocol_of, run_id
 from corrinit.lab.paper.experiments import Column, Experiment, Printed, Row
 from corrinit.lab.paper.protocol import Protocol
-from corrinit.lab.runs.design import Design, setting_of
-from corrinit.lab.runs.record import RunRecord
-from corrinit.lab.statistics.decision import estimator
-from corrinit.lab.statistics.paired import Estimate, holm
+from corrinit.lab.runs.design import Design
+from corrinit.lab.runs.record import RunRecord, Status
+from corrinit.lab.runs.table import Runs
+from corrinit.lab.statistics.contrast import Contrast, Inference, Sample, as_family, contrast
+
+Place: TypeAlias = tuple[Row, Column, float]
+"""A row, a column and a learning rate."""
 
 OLDER = "†"
 """Marks numbers of runs that an older protocol made."""
@@ -32,13 +36,11 @@ class Cell:
         arm: its finished runs; None if there are none.
         planned: how many runs the protocol asks for; 0 if the cell is left out.
         left_out: recorded runs that do not count, such as unfinished ones.
-        difference: accuracy minus that of the uncorrelated row, paired by seed; None if there is no pair, or
-            if this is the uncorrelated row.
-        p: of that difference, Holm-corrected over the experiment; NaN if undefined, or without a fair sample.
-        fair: whether no run of it or of the uncorrelated row diverged.
         printed: the paper's value; None where it prints nothing.
         printed_difference: the paper's value minus that of its uncorrelated row.
-        reference: the runs of the uncorrelated row that it is compared with.
+        difference: accuracy minus that of the uncorrelated row; None for the uncorrelated row itself, and
+            where no run of either is finished.
+        reference: runs of the uncorrelated row that it is compared with.
     """
 
     arm: Arm | None
@@ -46,10 +48,8 @@ class Cell:
     left_out: tuple[RunRecord, ...]
     printed: Printed | None
     printed_difference: float | None
-    difference: Estimate | None = None
-    p: float = float("nan")
+    difference: Contrast | None = None
     reference: Arm | None = None
-    fair: bool = True
 
     @property
     def mark(self) -> str:
@@ -62,9 +62,10 @@ class Cell:
         return self.mark if all(record.current for record in _runs(self.reference)) else OLDER
 
     @property
-    def diverged(self) -> bool:
-        """Whether any of its runs did."""
-        return any(map(has_diverged, self.left_out))
+    def sample(self) -> Sample:
+        """Its final accuracies, and the seeds that diverged."""
+        diverged = [record.seed for record in self.left_out if record.status is Status.DIVERGED]
+        return Sample({}, tuple(diverged)) if self.arm is None else self.arm.sample(final_accuracy, diverged)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +73,7 @@ class Measured:
     """An experiment of the paper with what was measured, by row, column and learning rate."""
 
     experiment: Experiment
-    cells: dict[tuple[Row, Column, float], Cell]
+    cells: dict[Place, Cell]
 
     @property
     def records(self) -> list[RunRecord]:
@@ -89,35 +90,40 @@ class Measured:
 def measure(
     experiment: Experiment,
     protocol: Protocol,
-    records: Iterable[RunRecord],
-    designs: Mapping[RunConfig, Design] | None = None,
+    runs: Runs,
 ) -> Measured:
     """Find the runs of every cell among records, and compare the rows with the uncorrelated one.
 
     Args:
         experiment: a figure of the paper, or a part of a table.
         protocol: which runs stand behind a cell.
-        records: any; those that belong to no cell are ignored.
-        designs: how many seeds were planned, by setting.
+        runs: any; those that belong to no cell are ignored.
     """
-    planned = designs or {}
-    by_id = {record.run_id: record for record in records}
+    by_id = {record.run_id: record for record in runs}
     cells = {
         (row, column, lr): _cell(experiment, row, column, protocol.cell(row, column, lr), by_id)
         for row in experiment.rows
         for column in experiment.columns
         for lr in experiment.learning_rates
     }
+    differences: dict[Place, Contrast] = {}
     for (row, column, lr), cell in cells.items():
         reference = experiment.reference(row)
-        if row != reference:
-            rows = protocol.cell(row, column, lr), protocol.cell(reference, column, lr)
-            beside = _reference(cell, *rows, by_id)
-            design = planned.get(setting_of(rows[0][0])) if rows[0] else None
-            difference = _difference(cell.arm, beside, design)
-            fair = not cell.diverged and not cells[reference, column, lr].diverged
-            cells[row, column, lr] = replace(cell, difference=difference, fair=fair, reference=beside)
-    return Measured(experiment, _corrected(cells))
+        configs, baseline = (protocol.cell(each, column, lr) for each in (row, reference))
+        beside = _reference(cell, configs, baseline, by_id)
+        if row != reference and cell.arm is not None and beside is not None:
+            lost = cells[reference, column, lr].sample.diverged
+            samples = cell.sample, beside.sample(final_accuracy, lost)
+            design = runs.designs.get(configs[0].setting, Design())
+            anytime = design.anytime(max(len(cell.arm.runs), len(beside.runs)))
+            inference = Inference.ANYTIME if anytime else Inference.FIXED
+            difference = contrast([(1.0, samples[0]), (-1.0, samples[1])], inference)
+            if difference.n:
+                differences[row, column, lr] = difference
+            cells[row, column, lr] = replace(cell, reference=beside)
+    for place, difference in as_family(differences, "differences of this table").items():
+        cells[place] = replace(cells[place], difference=difference)
+    return Measured(experiment, cells)
 
 
 def _cell(
@@ -134,7 +140,7 @@ def _cell(
     return Cell(
         arm=_arm(configs, found),
         planned=len(configs),
-        left_out=tuple(record for record in found if problem(record) is not None),
+        left_out=tuple(record for record in found if not record.has_accuracy),
         printed=printed,
         printed_difference=printed.mean - baseline.mean if printed and baseline else None,
     )
@@ -162,7 +168,7 @@ def _found(configs: Sequence[RunConfig], by_id: Mapping[str, RunRecord], at: int
 
 
 def _finished(records: Iterable[RunRecord]) -> dict[int, RunRecord]:
-    return {record.config.seed: record for record in records if problem(record) is None}
+    return {record.seed: record for record in records if record.has_accuracy}
 
 
 def _arm(configs: Sequence[RunConfig], records: Iterable[RunRecord]) -> Arm | None:
@@ -172,20 +178,3 @@ def _arm(configs: Sequence[RunConfig], records: Iterable[RunRecord]) -> Arm | No
 
 def _runs(arm: Arm | None) -> list[RunRecord]:
     return [] if arm is None else list(arm.runs.values())
-
-
-def _difference(arm: Arm | None, reference: Arm | None, design: Design | None) -> Estimate | None:
-    if arm is None or reference is None:
-        return None
-    values, baseline = arm.accuracies, reference.accuracies
-    seeds = sorted(values.keys() & baseline.keys())
-    if not seeds:
-        return None
-    anytime = design is not None and design.anytime(max(len(values), len(baseline)))
-    return estimator(anytime=anytime)([values[seed] for seed in seeds], [baseline[seed] for seed in seeds])
-
-
-def _corrected(cells: dict[tuple[Row, Column, float], Cell]) -> dict[tuple[Row, Column, float], Cell]:
-    nan = float("nan")
-    p = holm([cell.difference.p if cell.difference and cell.fair else nan for cell in cells.values()])
-    return {key: replace(cell, p=each) for (key, cell), each in zip(cells.items(), p.tolist(), strict=True)}

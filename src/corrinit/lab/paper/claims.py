@@ -1,47 +1,39 @@
 """The paper's claims (i) to (v), each held against recorded runs (Section 6 of the paper).
 
-Every claim is read twice. As the paper compares: correlated taps at their small scale against independent
-taps at He's scale. At equal scale: against independent taps at the same small scale, so that the scale cannot
-be what makes the difference.
+Every claim is read in four ways. As the paper compares: correlated taps at their small scale against
+independent taps at He's scale. And at equal scale, so that the scale cannot be what makes the difference: the
+main effect of correlated taps, averaged over both scales, and the simple effects at each.
 
-A claim has one or two measures; each gives a paired difference in every setting (network, data set, learning
-rate, λ) that has the runs and none that diverged. The claims are general, and a difference in one setting
-does not bear one out: what is said is in how many of the settings the difference is decided as claimed, and
-in how many the other way, with p-values Holm-corrected over all differences of the claim in that reading.
-Nothing corrects for the number of claims and readings.
+A claim has one or two measures; each gives a contrast in every setting (network, data set, learning rate, λ)
+that has the runs and none that diverged. The claims are general, and a difference in one setting does not
+bear one out: what is said is in how many of the settings the difference is decided as claimed, and in how
+many the other way. The family of a p-value is all differences of the claim in that reading; nothing corrects
+for the number of claims and readings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
-from typing import Literal, TypeAlias
 
-import numpy as np
-
-from corrinit.lab.comparison.groups import BASELINE, Comparison
-from corrinit.lab.experiment.config import Initialization
+from corrinit.lab.comparison.groups import Comparison
+from corrinit.lab.experiment.arm import Initialization
 from corrinit.lab.paper.measures import (
     Measure,
-    Pair,
-    Values,
+    Reading,
     all_sign_changes,
     early_sign_changes,
     epochs_to_reach,
-    final_accuracy,
+    final,
     gain_over_l2,
     gain_over_learning_rates,
     mean_accuracy,
-    pairs_of,
+    readings,
     weight_correlation_over_l2,
     within,
 )
-from corrinit.lab.statistics.decision import estimator, is_decided
-from corrinit.lab.statistics.paired import Difference, Estimate, holm
-
-Reading: TypeAlias = Literal["as the paper compares", "at equal scale"]
-READINGS: tuple[Reading, ...] = ("as the paper compares", "at equal scale")
+from corrinit.lab.statistics.contrast import Contrast, Inference, as_family, contrast
 
 
 @dataclass(frozen=True)
@@ -54,36 +46,30 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Contrast:
-    """A paired difference in one setting; `p` is Holm-corrected over the claim in its reading."""
-
-    setting: str
-    difference: Estimate
-    p: float
-
-    def direction(self) -> int:
-        """The sign of the difference if it is decided, else 0."""
-        return int(np.sign(self.difference.mean)) if is_decided(self.p) else 0
-
-
-@dataclass(frozen=True)
 class Finding:
-    """What the runs say of a claim by one measure in one reading."""
+    """What the runs say of a claim by one measure in one reading.
+
+    Args:
+        claim: the claim.
+        measure: how it is measured.
+        reading: name of the reading.
+        contrasts: contrasts by the name of the setting.
+    """
 
     claim: Claim
     measure: Measure
-    reading: Reading
-    contrasts: tuple[Contrast, ...]
+    reading: str
+    contrasts: tuple[tuple[str, Contrast], ...]
 
     @property
     def in_favour(self) -> int:
         """Number of settings with a decided difference in the claimed direction."""
-        return sum(contrast.direction() == self.measure.sign for contrast in self.contrasts)
+        return sum(each.direction == self.measure.sign for _, each in self.contrasts)
 
     @property
     def against(self) -> int:
         """Number of settings with a decided difference in the other direction."""
-        return sum(contrast.direction() == -self.measure.sign for contrast in self.contrasts)
+        return sum(each.direction == -self.measure.sign for _, each in self.contrasts)
 
     @property
     def is_open(self) -> bool:
@@ -110,50 +96,42 @@ def judge(comparisons: Sequence[Comparison], correlated: Initialization) -> tupl
 
     Args:
         comparisons: the runs, by setting.
-        correlated: the initialization that the claims are about.
+        correlated: arm that the claims are about.
     """
-    arm = correlated.canonical
-    references: dict[Reading, Initialization] = {
-        "as the paper compares": BASELINE,
-        "at equal scale": replace(arm, method="kaiming_normal"),
-    }
     return tuple(
         finding
         for claim in CLAIMS
-        for reading, reference in references.items()
-        for finding in _judge(claim, reading, list(pairs_of(comparisons, arm, reference)))
+        for reading in readings(correlated)
+        for finding in _judge(claim, reading, [each for each in comparisons if _whole(each, reading)])
     )
 
 
-def _judge(claim: Claim, reading: Reading, pairs: Sequence[Pair]) -> Iterator[Finding]:
-    estimate = estimator(anytime=any(pair.comparison.anytime for pair in pairs))
-    tested = [
-        (measure, setting, difference)
+def _whole(comparison: Comparison, reading: Reading) -> bool:
+    """Whether a setting has finished runs of all arms of a reading, and none that diverged."""
+    arms = {arm for pair in reading.pairs for arm in (pair.correlated, pair.uncorrelated)}
+    return not comparison.diverged.keys() & arms and all(map(comparison.find, arms))
+
+
+def _judge(claim: Claim, reading: Reading, comparisons: Sequence[Comparison]) -> Iterator[Finding]:
+    anytime = any(each.inference is Inference.ANYTIME for each in comparisons)
+    inference = Inference.ANYTIME if anytime else Inference.FIXED
+    tested = {
+        (measure.name, setting): found
         for measure in claim.measures
-        for setting, values in measure.differences(pairs)
-        if (difference := _paired(values, estimate)) is not None
-    ]
-    adjusted = holm([difference.p for _, _, difference in tested]).tolist()
+        for setting, terms in measure.terms(comparisons, reading)
+        if (found := contrast(terms, inference)).n
+    }
+    family = as_family(tested, f"differences of claim {claim.number}, {reading.name}")
     for measure in claim.measures:
-        contrasts = tuple(
-            Contrast(setting, difference, p)
-            for (tested_measure, setting, difference), p in zip(tested, adjusted, strict=True)
-            if tested_measure is measure
-        )
-        yield Finding(claim, measure, reading, contrasts)
-
-
-def _paired(values: Values, estimate: Difference) -> Estimate | None:
-    """The mean difference; None without any."""
-    finite = [value for value in values.values() if np.isfinite(value)]
-    return estimate(finite, np.zeros(len(finite))) if finite else None
+        found = tuple((setting, each) for (name, setting), each in family.items() if name == measure.name)
+        yield Finding(claim, measure, reading.name, found)
 
 
 CLAIMS = (
     Claim(
         "(i)",
         "Generalization is better for correlated initialization.",
-        (Measure("test accuracy after training", "points", 100, 1, 1, within(final_accuracy)),),
+        (Measure("test accuracy after training", "points", 100, 1, 1, within(final)),),
     ),
     Claim(
         "(ii)",

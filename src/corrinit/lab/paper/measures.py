@@ -1,64 +1,72 @@
-"""What stands for the paper's claims in numbers: differences between correlated and uncorrelated runs.
+"""What stands for the paper's claims in numbers: contrasts of correlated with uncorrelated runs.
 
-Runs are paired by seed. A measure yields its differences by setting (network, data set, learning rate, λ).
+A reading says which arms are held against which. A measure gives a contrast for every setting (network, data
+set, learning rate, λ) that has the runs, or for two settings that differ in one thing.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import permutations
 from typing import Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from corrinit.lab.comparison.groups import Arm, Comparison
-from corrinit.lab.experiment.config import Initialization
+from corrinit.lab.comparison.groups import Comparison, final_accuracy
+from corrinit.lab.experiment.arm import BASELINE, Initialization, controls
 from corrinit.lab.runs.record import RunRecord
+from corrinit.lab.statistics.contrast import Sample, Terms
 
 REACHED = 0.95
 """Share of the uncorrelated run's final accuracy at which convergence is timed."""
 EARLY = 0.1
 """Share of the epochs, at least one, that counts as early in training."""
 
-Values: TypeAlias = dict[int, float]
-"""What was measured, by seed; differences use the seeds for which both sides are finite."""
+Value: TypeAlias = Callable[[RunRecord, RunRecord], float]
+"""A value of a run, given also the uncorrelated run of its seed; NaN where it was not measured."""
 
 
-@dataclass(frozen=True, eq=False)
-class Pair:
-    """The two arms of one setting that a reading compares."""
+@dataclass(frozen=True)
+class Versus:
+    """A correlated arm held against an uncorrelated one, and how much that counts."""
 
-    comparison: Comparison
-    correlated: Arm
-    uncorrelated: Arm
+    weight: float
+    correlated: Initialization
+    uncorrelated: Initialization
 
-    @property
-    def name(self) -> str:
-        """What the setting is called."""
-        config, record = self.comparison.config, next(iter(self.correlated.runs.values()))
-        data = str(record.result.get("data")).partition(":")[0]
-        width = "" if config.width == 0.5 else f", width {config.width:g}"
-        protocol = self.comparison.protocol
-        older = "" if protocol is None else f", protocol {protocol}"
-        return f"{config.model}, {data}, lr {config.lr:g}, λ {config.l2:g}{width}{older}"
 
-    def same_protocol(self, other: Pair) -> bool:
-        """Whether the runs of both may be compared."""
-        return self.comparison.protocol == other.comparison.protocol
+@dataclass(frozen=True)
+class Reading:
+    """How a claim is read: which arms are held against which.
 
-    def difference(self, value: Callable[[RunRecord, RunRecord], float]) -> Values:
-        """A value of each correlated run minus that of its uncorrelated run.
+    Args:
+        name: what the reading is called.
+        pairs: correlated and uncorrelated arms; their weights sum to 1.
+    """
 
-        Args:
-            value: of a run, given also the uncorrelated run of its seed.
-        """
-        ours, theirs = self.correlated.runs, self.uncorrelated.runs
-        return {
-            seed: value(ours[seed], theirs[seed]) - value(theirs[seed], theirs[seed])
-            for seed in sorted(ours.keys() & theirs.keys())
-        }
+    name: str
+    pairs: tuple[Versus, ...]
+
+
+AS_THE_PAPER = "as the paper compares"
+EQUAL_SCALE = "at equal scale, averaged over both"
+AT_HE = "at He's scale"
+AT_SMALL = "at the small scale"
+READINGS = (AS_THE_PAPER, EQUAL_SCALE, AT_HE, AT_SMALL)
+
+
+def readings(correlated: Initialization) -> tuple[Reading, ...]:
+    """All readings of claims about an arm: the paper's, the main effect of the taps, both simple effects."""
+    own = correlated.canonical
+    independent, at_he = controls(own)
+    return (
+        Reading(AS_THE_PAPER, (Versus(1.0, own, BASELINE),)),
+        Reading(EQUAL_SCALE, (Versus(0.5, at_he, BASELINE), Versus(0.5, own, independent))),
+        Reading(AT_HE, (Versus(1.0, at_he, BASELINE),)),
+        Reading(AT_SMALL, (Versus(1.0, own, independent),)),
+    )
 
 
 @dataclass(frozen=True)
@@ -67,11 +75,11 @@ class Measure:
 
     Args:
         name: what the differences are of.
-        unit: of the differences as they are shown.
-        factor: from the differences to that unit.
-        sign: of the difference that the claim predicts.
+        unit: unit of the differences as they are shown.
+        factor: factor from the differences to that unit.
+        sign: sign of the difference that the claim predicts.
         limit: the largest difference that is possible, before the factor.
-        differences: named differences by seed, from the pairs of a reading.
+        terms: named conditions of the contrasts, from the settings of a reading.
     """
 
     name: str
@@ -79,37 +87,63 @@ class Measure:
     factor: float
     sign: Literal[-1, 1]
     limit: float
-    differences: Callable[[Sequence[Pair]], Iterator[tuple[str, Values]]]
+    terms: Callable[[Sequence[Comparison], Reading], Iterator[tuple[str, Terms]]]
 
 
-def pairs_of(
-    comparisons: Sequence[Comparison], correlated: Initialization, reference: Initialization
-) -> Iterator[Pair]:
-    """The settings that have finished runs of both arms, of which none diverged."""
-    for comparison in comparisons:
-        arms = {arm.initialization: arm for arm in comparison.arms}
-        fair = not comparison.diverged.keys() & {correlated, reference}
-        if fair and correlated in arms and reference in arms:
-            yield Pair(comparison, arms[correlated], arms[reference])
+def setting_name(comparison: Comparison) -> str:
+    """What a setting is called."""
+    setting = comparison.setting
+    data = str(comparison.records[0].result.get("data")).partition(":")[0]
+    width = "" if setting.width == 0.5 else f", width {setting.width:g}"
+    older = "" if comparison.protocol is None else f", protocol {comparison.protocol}"
+    return f"{setting.model}, {data}, lr {setting.lr:g}, λ {setting.l2:g}{width}{older}"
 
 
-def within(value: Callable[[RunRecord, RunRecord], float]) -> Callable[..., Iterator[tuple[str, Values]]]:
-    """The differences of a value within each setting."""
+def within(value: Value) -> Callable[[Sequence[Comparison], Reading], Iterator[tuple[str, Terms]]]:
+    """The correlated minus the uncorrelated runs of each setting."""
 
-    def differences(pairs: Sequence[Pair]) -> Iterator[tuple[str, Values]]:
-        for pair in pairs:
-            yield pair.name, pair.difference(value)
+    def terms(comparisons: Sequence[Comparison], reading: Reading) -> Iterator[tuple[str, Terms]]:
+        for comparison in comparisons:
+            yield setting_name(comparison), _gain(comparison, reading, value)
 
-    return differences
-
-
-def _curve(record: RunRecord, metric: str) -> NDArray[np.float64]:
-    return record.curve(metric)
+    return terms
 
 
-def final_accuracy(run: RunRecord, _: RunRecord) -> float:
+def gain_over_learning_rates(
+    comparisons: Sequence[Comparison], reading: Reading
+) -> Iterator[tuple[str, Terms]]:
+    """Gain at a lower minus gain at a higher learning rate, all else equal."""
+    for low, high in permutations(comparisons, 2):
+        if low.setting.lr < high.setting.lr and _alike(low, high, "lr"):
+            name = f"{setting_name(low)} minus lr {high.setting.lr:g}"
+            yield name, _minus(low, high, lambda each: _gain(each, reading, final))
+
+
+def gain_over_l2(comparisons: Sequence[Comparison], reading: Reading) -> Iterator[tuple[str, Terms]]:
+    """Gain without minus with L2 regularization."""
+    for without, regularized in _regularizations(comparisons):
+        name = f"{setting_name(without)} minus λ {regularized.setting.l2:g}"
+        yield name, _minus(without, regularized, lambda each: _gain(each, reading, final))
+
+
+def weight_correlation_over_l2(
+    comparisons: Sequence[Comparison], reading: Reading
+) -> Iterator[tuple[str, Terms]]:
+    """Final correlation of the uncorrelated runs' weights, with minus without L2 regularization."""
+
+    def uncorrelated(comparison: Comparison) -> Terms:
+        return [
+            (pair.weight, _sample(comparison, pair.uncorrelated, pair, final_weight_correlation))
+            for pair in reading.pairs
+        ]
+
+    for without, regularized in _regularizations(comparisons):
+        yield f"{setting_name(regularized)} minus λ 0", _minus(regularized, without, uncorrelated)
+
+
+def final(run: RunRecord, _: RunRecord) -> float:
     """Test accuracy after the last epoch."""
-    return run.result["test_accuracy"]
+    return final_accuracy(run)
 
 
 def epochs_to_reach(run: RunRecord, uncorrelated: RunRecord) -> float:
@@ -117,7 +151,7 @@ def epochs_to_reach(run: RunRecord, uncorrelated: RunRecord) -> float:
 
     At least 1; one more than all epochs if it is never reached.
     """
-    curve, target = _curve(run, "test_accuracy"), REACHED * uncorrelated.result["test_accuracy"]
+    curve, target = run.curve("test_accuracy"), REACHED * final_accuracy(uncorrelated)
     reached = np.flatnonzero(curve >= target)
     if not reached.size:
         return len(curve) + 1.0
@@ -129,56 +163,58 @@ def epochs_to_reach(run: RunRecord, uncorrelated: RunRecord) -> float:
 
 def mean_accuracy(run: RunRecord, _: RunRecord) -> float:
     """Test accuracy averaged over the epochs: the area under its curve, over the number of epochs."""
-    return float(_curve(run, "test_accuracy").mean())
+    return float(run.curve("test_accuracy").mean())
 
 
 def early_sign_changes(run: RunRecord, _: RunRecord) -> float:
     """Gradient sign changes averaged over the first tenth of the epochs."""
-    changes = _curve(run, "sign_changes")
+    changes = run.curve("sign_changes")
     return float(changes[: max(1, round(EARLY * len(changes)))].mean())
 
 
 def all_sign_changes(run: RunRecord, _: RunRecord) -> float:
     """Gradient sign changes averaged over all epochs."""
-    return float(_curve(run, "sign_changes").mean())
+    return float(run.curve("sign_changes").mean())
 
 
-def gain_over_learning_rates(pairs: Sequence[Pair]) -> Iterator[tuple[str, Values]]:
-    """Gain at a lower minus gain at a higher learning rate, all else equal."""
-    for low, high in permutations(pairs, 2):
-        a, b = low.comparison.config, high.comparison.config
-        if a.lr < b.lr and a == replace(b, lr=a.lr) and low.same_protocol(high):
-            yield (
-                f"{low.name} minus lr {b.lr:g}",
-                _minus(low.difference(final_accuracy), high.difference(final_accuracy)),
-            )
+def final_weight_correlation(run: RunRecord, _: RunRecord) -> float:
+    """Mean correlation of the weights after the last epoch."""
+    return run.metrics[-1]["weight_correlation"]
 
 
-def _regularizations(pairs: Sequence[Pair]) -> Iterator[tuple[Pair, Pair]]:
+def _gain(comparison: Comparison, reading: Reading, value: Value) -> Terms:
+    """Σ w (correlated − uncorrelated) over the pairs of a reading."""
+    return [
+        (sign * pair.weight, _sample(comparison, arm, pair, value))
+        for pair in reading.pairs
+        for sign, arm in ((1.0, pair.correlated), (-1.0, pair.uncorrelated))
+    ]
+
+
+def _sample(comparison: Comparison, arm: Initialization, pair: Versus, value: Value) -> Sample:
+    """Values of an arm, over the seeds that have an uncorrelated run and were measured."""
+    uncorrelated = comparison.find(pair.uncorrelated)
+
+    def read(run: RunRecord) -> float | None:
+        beside = None if uncorrelated is None else uncorrelated.runs.get(run.seed)
+        if beside is None or not math.isfinite(found := value(run, beside)):
+            return None
+        return found
+
+    return comparison.sample(arm, read)
+
+
+def _minus(a: Comparison, b: Comparison, terms: Callable[[Comparison], Terms]) -> Terms:
+    return [*terms(a), *((-weight, sample) for weight, sample in terms(b))]
+
+
+def _regularizations(comparisons: Sequence[Comparison]) -> Iterator[tuple[Comparison, Comparison]]:
     """Settings without and with L2 regularization, for which the paper trains longer, all else equal."""
-    for without, regularized in permutations(pairs, 2):
-        a, b = without.comparison.config, regularized.comparison.config
-        alike = a == replace(b, l2=0.0, epochs=a.epochs) and without.same_protocol(regularized)
-        if a.l2 == 0 < b.l2 and alike:
+    for without, regularized in permutations(comparisons, 2):
+        if without.setting.l2 == 0 < regularized.setting.l2 and _alike(without, regularized, "l2", "epochs"):
             yield without, regularized
 
 
-def gain_over_l2(pairs: Sequence[Pair]) -> Iterator[tuple[str, Values]]:
-    """Gain without minus with L2 regularization."""
-    for without, regularized in _regularizations(pairs):
-        gains = without.difference(final_accuracy), regularized.difference(final_accuracy)
-        yield f"{without.name} minus λ {regularized.comparison.config.l2:g}", _minus(*gains)
-
-
-def weight_correlation_over_l2(pairs: Sequence[Pair]) -> Iterator[tuple[str, Values]]:
-    """Final correlation of the uncorrelated runs' weights, with minus without L2 regularization."""
-    for without, regularized in _regularizations(pairs):
-        final = [
-            {seed: run.metrics[-1]["weight_correlation"] for seed, run in pair.uncorrelated.runs.items()}
-            for pair in (regularized, without)
-        ]
-        yield f"{regularized.name} minus λ 0", _minus(*final)
-
-
-def _minus(a: Values, b: Values) -> Values:
-    return {seed: a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())}
+def _alike(a: Comparison, b: Comparison, *but: str) -> bool:
+    """Whether two settings differ in nothing else, and their runs may be compared."""
+    return a.setting.without(*but) == b.setting.without(*but) and a.protocol == b.protocol

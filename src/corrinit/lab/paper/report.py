@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from corrinit._correlation import default_correlation
 from corrinit.lab.comparison.coverage import coverages
-from corrinit.lab.comparison.groups import compare, problem
+from corrinit.lab.comparison.groups import compare, shortfall
 from corrinit.lab.document.blocks import Section, Table
 from corrinit.lab.document.html import write_page
 from corrinit.lab.document.markdown import write_markdown
 from corrinit.lab.document.numbers import count, interval, p_value, points
-from corrinit.lab.experiment.config import Initialization, RunConfig
+from corrinit.lab.experiment.config import Initialization
 from corrinit.lab.experiment.identity import changes_since
 from corrinit.lab.experiment.observation import EVERYTHING, Observation
 from corrinit.lab.paper.cells import OLDER, Cell, Measured, measure
-from corrinit.lab.paper.claims import READINGS, Contrast, Finding, judge
+from corrinit.lab.paper.claims import Finding, judge
 from corrinit.lab.paper.experiments import (
     CORRELATED,
     FIGURE_1,
@@ -26,11 +26,12 @@ from corrinit.lab.paper.experiments import (
     experiments,
 )
 from corrinit.lab.paper.figures import preset_figure, training_figures
+from corrinit.lab.paper.measures import READINGS
 from corrinit.lab.paper.protocol import SCALES, Protocol
-from corrinit.lab.runs.design import Design
 from corrinit.lab.runs.provenance import distinct, provenance
 from corrinit.lab.runs.record import RunRecord
-from corrinit.lab.statistics.decision import ALPHA
+from corrinit.lab.runs.table import Runs
+from corrinit.lab.statistics.contrast import ALPHA, Contrast
 from corrinit.presets import load_preset, preset_names
 
 KERNEL = (3, 3)
@@ -40,11 +41,10 @@ KERNEL = (3, 3)
 def write_paper_report(
     name: str,
     protocol: Protocol,
-    records: Sequence[RunRecord],
+    runs: Runs,
     path: Path,
     *,
     command: str,
-    designs: Mapping[RunConfig, Design] | None = None,
     markdown: Path | None = None,
 ) -> Path:
     """Write our numbers beside the paper's as one HTML file; the same records and command, the same bytes.
@@ -52,10 +52,9 @@ def write_paper_report(
     Args:
         name: a figure or table, as in `corrinit.lab.paper.experiments`, or `all`.
         protocol: which runs stand behind a cell.
-        records: any; those that belong to no cell are ignored, cells without records are shown as not run.
+        runs: any; those that belong to no cell are ignored, cells without records are shown as not run.
         path: the HTML file.
         command: what the user typed to get it.
-        designs: how many seeds were planned, by setting: intervals and p obey it.
         markdown: write text and tables to this file as well.
 
     Returns:
@@ -66,10 +65,10 @@ def write_paper_report(
         CorrInitError: if a file cannot be written.
     """
     labelled = protocol.labelled(experiments(name))
-    measured = [measure(experiment, protocol, records, designs) for experiment in labelled]
+    measured = [measure(experiment, protocol, runs) for experiment in labelled]
     used = list({record.path: record for part in measured for record in part.records}.values())
     recorded = {record.path: record for part in measured for record in (*part.records, *part.left_out)}
-    findings = judge(compare(recorded.values(), designs), protocol.initialization(CORRELATED))
+    findings = judge(compare(Runs([*recorded.values()], runs.designs)), protocol.initialization(CORRELATED))
     sections = [
         _scope(protocol, measured, used),
         *([_claims(findings)] if measured else []),
@@ -150,10 +149,11 @@ def _correlation_in_words(correlated: Initialization) -> str:
 def _claims(findings: Sequence[Finding]) -> Section:
     families = len({(f.claim.number, f.reading) for f in findings if f.contrasts})
     criterion = (
-        "Each claim is read twice: as the paper compares, correlated taps at their small scale against "
-        "independent taps at He's scale; and at equal scale, against independent taps at the same small "
-        "scale. The claims are general; what is told is in how many settings (network, data, learning rate, "
-        f"λ) a paired difference is decided, p ≤ {ALPHA:g}, as claimed or the other way. p is Holm-corrected "
+        "Each claim is read in four ways: as the paper compares, correlated taps at their small scale "
+        "against independent taps at He's scale; and at equal scale, by the main effect of correlated taps, "
+        "averaged over both scales, and by their simple effects at He's and at the small scale. The claims "
+        "are general; what is reported is in how many settings (network, data, learning rate, λ) a paired "
+        f"difference is decided, p ≤ {ALPHA:g}, as claimed or the other way. p is Holm-corrected "
         "over the differences of a claim in one reading, not over claims and readings: if no initialization "
         f"made any difference, each of the {families} families that are tested here would show one all the "
         f"same with a chance of up to {100 * ALPHA:g} %, all together up to "
@@ -177,9 +177,9 @@ def _claims(findings: Sequence[Finding]) -> Section:
 def _evidence(findings: Sequence[Finding]) -> list[Section]:
     """Every difference behind the counts."""
     rows = tuple(
-        (finding.claim.number, finding.measure.name, finding.reading, *_contrast(finding, contrast))
+        (finding.claim.number, finding.measure.name, finding.reading, *_contrast(finding, *each))
         for finding in findings
-        for contrast in finding.contrasts
+        for each in finding.contrasts
     )
     if not rows:
         return []
@@ -199,21 +199,21 @@ def _numbers(finding: Finding) -> str:
         return ""
     unit = finding.measure.unit
     if len(finding.contrasts) == 1:
-        setting, difference, low_to_high, pairs, p = _contrast(finding, finding.contrasts[0])
+        setting, difference, low_to_high, pairs, p = _contrast(finding, *finding.contrasts[0])
         return f" ({setting}: {difference}, 95 % interval {low_to_high}, {pairs} pairs, p {p})"
-    means = [finding.measure.factor * contrast.difference.mean for contrast in finding.contrasts]
+    means = [finding.measure.factor * each.mean for _, each in finding.contrasts]
     return f" (mean differences from {_signed(min(means))} to {_signed(max(means))} {unit})"
 
 
-def _contrast(finding: Finding, contrast: Contrast) -> tuple[str, str, str, str, str]:
+def _contrast(finding: Finding, setting: str, difference: Contrast) -> tuple[str, str, str, str, str]:
     """Setting, difference, interval, number of pairs and p of a contrast."""
-    difference, factor = contrast.difference, finding.measure.factor
+    factor = finding.measure.factor
     return (
-        contrast.setting,
+        setting,
         f"{_signed(factor * difference.mean)} {finding.measure.unit}",
         interval(difference, finding.measure.limit, factor),
         str(difference.n),
-        p_value(contrast.p),
+        p_value(difference.p_adjusted),
     )
 
 
@@ -278,20 +278,23 @@ def _difference_table(measured: Measured) -> Table:
         if row != experiment.reference(row)
     )
     rate = ("lr",) if several else ()
+    tests = max((each.difference.size for each in measured.cells.values() if each.difference), default=0)
     return Table(
         "Differences from the uncorrelated row",
         ("", "network and data", *rate, "points", "95 % interval", "pairs", "p", "paper"),
         rows,
         "In percentage points, paired by seed, with Student's t interval and the p of the paired t test, or "
         "the anytime-valid ones where the number of seeds was not fixed beforehand; p is Holm-corrected over "
-        "this table. A row is not tested if it or the uncorrelated one diverged.",
+        f"the {count(tests, 'test')} of this table. A row is not tested if it or the uncorrelated one "
+        "diverged.",
     )
 
 
 def _ours(cell: Cell) -> str:
     if cell.arm is None:
         return "none finished" if cell.left_out else "not run"
-    described = cell.arm.summary
+    described = cell.sample.summary
+    assert described is not None
     sd = f" ± {100 * described.sd:.2f}" if described.n > 1 else ""
     return f"{100 * described.mean:.2f}{sd} ({described.n}){cell.mark}"
 
@@ -307,14 +310,14 @@ def _difference(cell: Cell) -> tuple[str, ...]:
     if difference is None:
         return ("not run", "–", "–", "–", paper)
     mean = points(difference.mean) + cell.difference_mark
-    known = interval(difference) if cell.fair else "no fair sample"
-    return (mean, known, str(difference.n), p_value(cell.p), paper)
+    known = interval(difference) if difference.fair else "no fair sample"
+    return (mean, known, str(difference.n), p_value(difference.p_adjusted), paper)
 
 
 def _left_out(measured: Sequence[Measured]) -> list[Section]:
     """Runs that are recorded but take no part, once each."""
     found = {
-        record.path: (row.label, column.label, str(record.config.seed), str(problem(record)), record.run_id)
+        record.path: (row.label, column.label, str(record.config.seed), shortfall(record), record.run_id)
         for part in measured
         for (row, column, _), cell in part.cells.items()
         for record in cell.left_out

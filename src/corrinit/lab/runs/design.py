@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,7 +21,8 @@ from corrinit._atomic import replacing
 from corrinit._reading import RecordError, UnreadableError, parse_object, read_text
 from corrinit.errors import CorrInitError
 from corrinit.lab.experiment import identity
-from corrinit.lab.experiment.config import Initialization, RunConfig, from_dict, to_dict
+from corrinit.lab.experiment.config import RunConfig, from_dict
+from corrinit.lab.experiment.setting import Setting
 
 FILE = "design.json"
 LOCK = ".design.lock"
@@ -35,7 +36,7 @@ class Design:
     """What was planned in a setting.
 
     Args:
-        seeds: the numbers of seeds that comparisons were planned with.
+        seeds: numbers of seeds that comparisons were planned with.
         sequential: whether seeds were to be added until the answer was clear.
     """
 
@@ -60,11 +61,6 @@ class Design:
         return ", and ".join(each for each in (f"{planned} seeds" if planned else "", added) if each)
 
 
-def setting_of(config: RunConfig) -> RunConfig:
-    """What all runs of a comparison share; the initialization and the seed stand for nothing."""
-    return replace(config, initialization=Initialization(), seed=0)
-
-
 def plan(folder: Path, configs: Iterable[RunConfig], *, seeds: int, max_seeds: int | None = None) -> None:
     """Note, before any run is made, how many seeds a comparison is to have.
 
@@ -77,22 +73,22 @@ def plan(folder: Path, configs: Iterable[RunConfig], *, seeds: int, max_seeds: i
     Raises:
         CorrInitError: if the file is damaged, or cannot be written.
     """
-    settings = [_without_arm(config) for config in dict.fromkeys(map(setting_of, configs))]
+    settings = [asdict(setting) for setting in dict.fromkeys(config.setting for config in configs)]
     note(folder, settings, seeds=seeds, max_seeds=max_seeds)
 
 
-def designs(folders: Iterable[Path]) -> dict[RunConfig, Design]:
+def designs(folders: Iterable[Path]) -> dict[Setting, Design]:
     """The designs that folders hold at any depth, by setting.
 
     Raises:
         CorrInitError: if a file is damaged.
     """
-    found: dict[RunConfig, Design] = {}
+    found: dict[Setting, Design] = {}
     for folder in folders:
         for file in sorted(folder.glob(f"**/{FILE}")):
             for shared, design in entries(file.parent):
                 try:
-                    setting = setting_of(from_dict(identity.today(shared)))
+                    setting = from_dict(identity.today(shared)).setting
                 except CorrInitError as error:
                     raise _damaged(file, error) from error
                 found[setting] = found.get(setting, Design()) | design
@@ -156,10 +152,6 @@ def _write(file: Path, found: Sequence[Entry]) -> None:
     ]
     with replacing(file) as opened:
         opened.write((json.dumps({"comparisons": comparisons}, indent=2) + "\n").encode())
-
-
-def _without_arm(config: RunConfig) -> dict[str, Any]:
-    return {name: value for name, value in to_dict(config).items() if name not in ("initialization", "seed")}
 
 
 def _damaged(file: Path, error: Exception) -> CorrInitError:

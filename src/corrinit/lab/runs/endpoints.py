@@ -32,7 +32,7 @@ from corrinit._atomic import replacing
 from corrinit._reading import RecordError, read_arrays
 from corrinit.errors import ConfigError
 from corrinit.lab.experiment.config import RunConfig
-from corrinit.lab.statistics.gains import epochs_to
+from corrinit.lab.statistics.targets import epochs_to
 
 if TYPE_CHECKING:
     from corrinit.lab.runs.record import RunRecord

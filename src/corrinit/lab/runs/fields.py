@@ -62,6 +62,8 @@ def checked_metrics(rows: Sequence[Mapping[str, Any]], config: RunConfig, file: 
         RecordError: naming the file, the epoch and the metric.
     """
     found, scores = [], ("test_loss", endpoints_of(config)[0])
+    if config.is_user_loop:
+        return tuple(_user_metrics(row, number, file) for number, row in enumerate(rows, 1))
     for number, row in enumerate(rows, 1):
         scored = number == 1 or any(name in row for name in scores)
         if missing := [name for name in (*REQUIRED, *(scores if scored else ())) if name not in row]:
@@ -75,12 +77,23 @@ def checked_metrics(rows: Sequence[Mapping[str, Any]], config: RunConfig, file: 
     return tuple(found)
 
 
+def _user_metrics(row: Mapping[str, Any], number: int, file: Path) -> Metrics:
+    """What a training loop of the user's own told of an epoch: any numbers, under any names."""
+    if row.get("epoch") != number or len(row) < 2:
+        raise RecordError(f"{file} is damaged: epoch {number} is not there, or empty")
+    for name, value in row.items():
+        _check(value, "number", f"{file} is damaged: in epoch {number} {name}")
+    return {name: math.nan if value is None else float(value) for name, value in row.items()}
+
+
 def checked_result(result: Mapping[str, Any], config: RunConfig, file: Path) -> dict[str, Any]:
     """A result, each value checked; the others of its fields are single values.
 
     Raises:
         RecordError: naming the file and the field.
     """
+    if config.is_user_loop:
+        return dict(result)
     if (main := endpoints_of(config)[0]) not in result:
         raise RecordError(f"{file} is damaged: it has no {main}")
     for name, value in result.items():

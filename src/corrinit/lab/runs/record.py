@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ from corrinit._reading import RecordError as RecordError
 from corrinit._reading import UnreadableError, parse_object, read_arrays, read_text
 from corrinit.errors import ConfigError, CorrInitError, CorrInitWarning
 from corrinit.lab.experiment import identity
+from corrinit.lab.experiment.arm import Initialization
 from corrinit.lab.experiment.config import RunConfig, from_dict, to_dict
+from corrinit.lab.experiment.setting import Setting
 from corrinit.lab.runs.endpoints import CORRECT, ENDPOINTS, PSNR, endpoints_of, read_correct, reserve_name
 from corrinit.lab.runs.fields import Metrics, checked_metrics, checked_result
 
@@ -42,6 +45,15 @@ ERROR = "error.txt"
 
 class RunBusyError(CorrInitError):
     """Another process is working on the run."""
+
+
+class Status(Enum):
+    """How far a run came."""
+
+    FINISHED = "finished"
+    DIVERGED = "diverged"
+    """Its loss became NaN or infinite."""
+    UNFINISHED = "unfinished"
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +78,51 @@ class RunRecord:
     def run_id(self) -> str:
         """The name of the folder."""
         return self.path.name
+
+    @property
+    def setting(self) -> Setting:
+        """What it shares with the runs that it is compared with."""
+        return self.config.setting
+
+    @property
+    def arm(self) -> Initialization:
+        """Its initialization, in canonical form."""
+        return self.config.initialization.canonical
+
+    @property
+    def seed(self) -> int:
+        """Its seed."""
+        return self.config.seed
+
+    @property
+    def status(self) -> Status:
+        """How far it came."""
+        if self.result.get("diverged") or self.diverged_in is not None:
+            return Status.DIVERGED
+        return Status.FINISHED if self.finished else Status.UNFINISHED
+
+    @property
+    def told(self) -> dict[str, tuple[float, ...]]:
+        """What a training loop of the user's own told, by metric: a final value, or one per epoch.
+
+        Records align curves at their ends, so that a final value belongs to the last epoch.
+        """
+        names = [name for name in self.metrics[-1] if name != "epoch"] if self.metrics else []
+        return {name: tuple(row[name] for row in self.metrics if name in row) for name in names}
+
+    @property
+    def diverged_in(self) -> int | None:
+        """The first epoch with a loss that is not finite; None without any."""
+        for epoch in self.metrics:
+            losses = (epoch[name] for name in ("train_loss", "test_loss") if name in epoch)
+            if not all(map(math.isfinite, losses)):
+                return int(epoch["epoch"])
+        return None
+
+    @property
+    def has_accuracy(self) -> bool:
+        """Whether it has a final accuracy that counts: it is finished, classifies, and was trained here."""
+        return self.status is Status.FINISHED and not self.config.noise and not self.config.is_user_loop
 
     @property
     def finished(self) -> bool:
@@ -144,7 +201,8 @@ def read_run(path: Path) -> RunRecord:
         config, protocol = _read_config(path / "config.json")
         metrics = _read_metrics(path / "metrics.jsonl", config) if (path / "metrics.jsonl").exists() else ()
         result = _read_result(path / "result.json", config) if (path / "result.json").exists() else {}
-    ended = bool(metrics) if result.get("diverged") else len(metrics) == config.epochs
+    some = result.get("diverged") or config.is_user_loop
+    ended = bool(metrics) if some else len(metrics) == config.epochs
     if not ended if result else len(metrics) > config.epochs:
         raise RecordError(f"{path / 'metrics.jsonl'} holds {len(metrics)} of {config.epochs} epochs")
     return RunRecord(path, config, metrics, result, protocol)

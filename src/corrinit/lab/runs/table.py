@@ -1,21 +1,83 @@
-"""Run records as tables: choose them by their settings, and export them as one CSV or Parquet file."""
+"""Runs as a table, a row per run: what all that compares, lists or exports runs reads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
+from json import dumps
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-from pyarrow import csv, parquet
-
-from corrinit._atomic import replacing
 from corrinit.errors import ConfigError
 from corrinit.lab.experiment.config import RunConfig, to_dict
-from corrinit.lab.runs.record import RunRecord
+from corrinit.lab.experiment.setting import Setting
+from corrinit.lab.runs.design import Design, designs
+from corrinit.lab.runs.record import RecordError, RunRecord, by_protocol, read_runs
 
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """Runs, and how many seeds were planned.
+
+    Args:
+        records: the runs; each has a setting, an arm, a seed, a protocol, a status and what came out.
+        designs: planned numbers of seeds, by setting; a setting without one has as many as were planned.
+    """
+
+    records: Sequence[RunRecord] = ()
+    designs: Mapping[Setting, Design] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folders: Collection[Path]) -> tuple[Runs, list[RecordError]]:
+        """All runs below folders with their designs, and what is wrong with those that cannot be read."""
+        found = [read_runs(folder) for folder in folders]
+        records = [record for together, _ in found for record in together]
+        # The design lies beside the folders of the runs, which may be named one by one.
+        planned = designs({*folders, *(record.path.parent for record in records)})
+        return cls(records, planned), [fault for _, faults in found for fault in faults]
+
+    def __iter__(self) -> Iterator[RunRecord]:
+        return iter(self.records)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def where(self, keep: Callable[[RunRecord], bool]) -> Runs:
+        """Those of which something holds, in their order."""
+        return Runs([record for record in self.records if keep(record)], self.designs)
+
+    def meeting(self, conditions: Sequence[str]) -> Runs:
+        """Those that meet all conditions, in their order.
+
+        Args:
+            conditions: each `name=value`, with a name as in `settings` or its last part, or the protocol:
+                `model=vgg8`, `lr=0.1`, `scale=he`, `train_subset=none`, `protocol=1`.
+
+        Raises:
+            ConfigError: for a condition that is no `name=value`, or an unknown name.
+        """
+        wanted = dict(_parse(condition) for condition in conditions)
+        return self.where(
+            lambda record: all(_means(text, settings_of(record)[name]) for name, text in wanted.items())
+        )
+
+    def by_setting(self) -> dict[tuple[Setting, int | None], Runs]:
+        """Those that may be compared: of one setting, and of protocols that held together.
+
+        Settings are in the order of their values, and the newest protocol comes first, as None if it is
+        today's.
+        """
+        settings: dict[Setting, list[RunRecord]] = {}
+        for record in self.records:
+            settings.setdefault(record.setting, []).append(record)
+        return {
+            (setting, protocol): Runs(together, self.designs)
+            for setting in sorted(settings, key=lambda setting: dumps(asdict(setting)))
+            for protocol, together in by_protocol(settings[setting])
+        }
 
 
 def settings(config: RunConfig) -> Row:
@@ -29,65 +91,8 @@ def settings(config: RunConfig) -> Row:
     return {**values, **arm}
 
 
-def select(records: Iterable[RunRecord], conditions: Sequence[str]) -> list[RunRecord]:
-    """The records that meet all conditions, in their order.
-
-    Args:
-        records: to choose from.
-        conditions: each `name=value`, with a name as in `settings` or its last part, or the protocol:
-            `model=vgg8`, `lr=0.1`, `scale=he`, `train_subset=none`, `protocol=1`.
-
-    Raises:
-        ConfigError: for a condition that is no `name=value`, or an unknown name.
-    """
-    wanted = dict(_parse(condition) for condition in conditions)
-    return [
-        record
-        for record in records
-        if all(_means(text, _settings_of(record)[name]) for name, text in wanted.items())
-    ]
-
-
-def table(records: Iterable[RunRecord], *, by_epoch: bool = False) -> pa.Table:
-    """A row per run with its settings and result, or a row per epoch with its settings and metrics.
-
-    What the result says of the data is in the column `provenance`.
-    """
-    rows: list[Row] = []
-    for record in records:
-        shared = {"run_id": record.run_id, **_settings_of(record)}
-        if by_epoch:
-            rows += [{**shared, **metrics} for metrics in record.metrics]
-        else:
-            provenance = {"provenance": record.result.get("data")}
-            rows.append({**record.result, **shared, **provenance})
-    names = dict.fromkeys(name for row in rows for name in row)
-    return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
-
-
-def export(records: Iterable[RunRecord], path: Path, *, by_epoch: bool = False) -> None:
-    """Write the `table` of records to a `.csv` or `.parquet` file, replacing an older one.
-
-    Raises:
-        ConfigError: if the file has another suffix.
-        CorrInitError: if it cannot be written.
-    """
-    writers = {".csv": csv.write_csv, ".parquet": parquet.write_table}
-    if path.suffix not in writers:
-        raise ConfigError(f"the export is {str(path)!r}; its name ends in {' or '.join(writers)}")
-    with replacing(path) as file:
-        writers[path.suffix](table(records, by_epoch=by_epoch), file)
-
-
-def _column(values: list[Any]) -> pa.Array:
-    """Values of one type as they are; of several, which only later versions may record, as text."""
-    try:
-        return pa.array(values)
-    except pa.ArrowException:
-        return pa.array([None if value is None else str(value) for value in values])
-
-
-def _settings_of(record: RunRecord) -> Row:
+def settings_of(record: RunRecord) -> Row:
+    """The settings of a recorded run and the protocol that it was made by."""
     return {**settings(record.config), "protocol": record.protocol}
 
 

@@ -26,7 +26,7 @@ PRECISION = float(np.finfo(np.float32).eps)
 
 
 class Estimate(Protocol):
-    """A mean difference with its interval: a `PairedDifference` or a `Sequential`."""
+    """A mean difference with its interval."""
 
     @property
     def n(self) -> int:
@@ -54,14 +54,6 @@ class Estimate(Protocol):
         ...
 
 
-class Difference(Protocol):
-    """How a mean difference is estimated: `paired_difference`, or `sequential` if seeds were not fixed."""
-
-    def __call__(self, a: ArrayLike, b: ArrayLike, /, *, step: float | None = None) -> Estimate:
-        """The estimate; `step` is the resolution of the values, by default that of `a` and `b`."""
-        ...
-
-
 @dataclass(frozen=True)
 class Summary:
     """Mean and sample standard deviation of n values; the deviation of one value is NaN."""
@@ -84,29 +76,6 @@ class PairedDifference:
     low: float
     high: float
     p: float
-
-
-@dataclass(frozen=True)
-class Factorial:
-    """Effects in a 2×2 of taps {independent, correlated} and scale {He, small}, paired by seed.
-
-    Args:
-        correlation: correlated minus independent taps, averaged over both scales (main effect).
-        correlation_at_he: the same at He's scale alone.
-        correlation_at_small: the same at the small scale alone.
-        scale: small minus He's scale, averaged over both kinds of taps (main effect).
-        scale_of_independent: the same for independent taps alone.
-        scale_of_correlated: the same for correlated taps alone.
-        interaction: by how much more correlation does at the small scale than at He's.
-    """
-
-    correlation: Estimate
-    correlation_at_he: Estimate
-    correlation_at_small: Estimate
-    scale: Estimate
-    scale_of_independent: Estimate
-    scale_of_correlated: Estimate
-    interaction: Estimate
 
 
 def summary(values: ArrayLike) -> Summary:
@@ -194,36 +163,6 @@ def resolution(values: ArrayLike) -> float:
 def rounding(step: float) -> float:
     """The standard deviation √(2/12) step that rounding alone gives to a difference of two values."""
     return step / 6**0.5
-
-
-def factorial(
-    *,
-    independent_he: ArrayLike,
-    independent_small: ArrayLike,
-    correlated_he: ArrayLike,
-    correlated_small: ArrayLike,
-    difference: Difference = paired_difference,
-) -> Factorial:
-    """The effects of correlation and of scale, told apart.
-
-    Args:
-        independent_he: one value per seed, as in the other arms.
-        independent_small: of independent taps at the small scale.
-        correlated_he: of correlated taps at He's scale.
-        correlated_small: of correlated taps at the small scale.
-        difference: how mean differences are estimated.
-    """
-    i_he, i_small = _vector(independent_he), _vector(independent_small)
-    c_he, c_small = _vector(correlated_he), _vector(correlated_small)
-    return Factorial(
-        correlation=difference((c_he + c_small) / 2, (i_he + i_small) / 2),
-        correlation_at_he=difference(c_he, i_he),
-        correlation_at_small=difference(c_small, i_small),
-        scale=difference((i_small + c_small) / 2, (i_he + c_he) / 2),
-        scale_of_independent=difference(i_small, i_he),
-        scale_of_correlated=difference(c_small, c_he),
-        interaction=difference(c_small - i_small, c_he - i_he),
-    )
 
 
 def holm(p_values: ArrayLike) -> Vector:

@@ -13,7 +13,7 @@ import threading
 import traceback
 import warnings
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -69,6 +69,7 @@ def sweep(
     jobs: int = 1,
     on_epoch: OnEpoch | None = None,
     start_another: Callable[[], bool] = lambda: True,
+    known: Iterable[RunRecord] = (),
     **options: Unpack[RunOptions],
 ) -> Sweep:
     """Bring all runs to their end.
@@ -83,6 +84,7 @@ def sweep(
         on_epoch: called in this process with the configuration and metrics of each epoch as it ends.
         start_another: asked before each run is started; once it says no, those under way are brought to
             their end, and the others are left.
+        known: finished records that were read before, and are not read again.
         options: see `corrinit.lab.training.run.run`.
 
     Raises:
@@ -100,14 +102,19 @@ def sweep(
         reserve=options.get("reserve", ()),
     )
     wanted = list({config.run_id: config for config in configs}.values())
-    left = [config for config in wanted if _found(finished, config) is None]
+    records = {record.run_id: record for record in known}
+    for config in wanted:
+        if config.run_id not in records and (record := _found(finished, config)) is not None:
+            records[record.run_id] = record
+    left = [config for config in wanted if config.run_id not in records]
     report = on_epoch or (lambda config, metrics: None)
-    if jobs == 1:
-        failures = tuple(_make_here(left, runs, report, options, start_another))
-    else:
-        failures = tuple(_make_in_workers(left, runs, report, options, jobs, start_another))
-    records = (_found(finished, config) for config in wanted)
-    return Sweep(tuple(record for record in records if record is not None), failures)
+    make = partial(_make_in_workers, jobs=jobs) if jobs > 1 else _make_here
+    failures = tuple(make(left, runs, report, options, start_another))
+    failed = {config.run_id for config, _ in failures}
+    for config in left:
+        if config.run_id not in failed and (record := _found(finished, config)) is not None:
+            records[record.run_id] = record
+    return Sweep(tuple(records[c.run_id] for c in wanted if c.run_id in records), failures)
 
 
 def _found(finished: Callable[[RunConfig], RunRecord | None], config: RunConfig) -> RunRecord | None:
@@ -141,8 +148,9 @@ def _make_in_workers(
     runs: Path,
     on_epoch: OnEpoch,
     options: RunOptions,
-    jobs: int,
     start_another: Callable[[], bool],
+    *,
+    jobs: int,
 ) -> Iterator[Failure]:
     for data in {config.data for config in configs}:
         with suppress(CorrInitError):  # which the runs will meet again

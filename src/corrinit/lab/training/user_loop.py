@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import math
-import os
-import warnings
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from numbers import Real
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
-from corrinit._atomic import replacing
 from corrinit._factory import fingerprint
 from corrinit._layers.contents import content_digest
 from corrinit._planning import initialize
-from corrinit._reading import RecordError, parse_object, read_text
-from corrinit.errors import ConfigError, CorrInitWarning
+from corrinit.errors import ConfigError
 from corrinit.lab.experiment.arm import Initialization
 from corrinit.lab.experiment.config import RunConfig
-from corrinit.lab.experiment.identity import frozen_arm, protocol_of
+from corrinit.lab.experiment.identity import protocol_of
+from corrinit.lab.experiment.setting import USER_LOOP, Setting
+from corrinit.lab.runs import record as records
+from corrinit.lab.runs.environment import describe
+from corrinit.lab.runs.record import RunRecord
 from corrinit.lab.training.isolation import Lineage, isolated, reseed
 from corrinit.methods import needs_images
 
@@ -36,14 +36,15 @@ UNNAMED = "result"
 
 
 @dataclass(frozen=True)
-class OwnLoop:
-    """How the runs of a comparison are made.
+class UserLoop:
+    """How the runs of a training loop of the user's own are made, into ordinary run records.
 
     Args:
-        train_fn: trains a model, given the seed; returns a number, or numbers or curves by metric.
-        build: makes a model; the same one each time under the same global random state.
-        images: for methods that look at data.
-        folder: where finished runs are kept and found again.
+        train_fn: function that trains a model, given the seed; returns a number, or numbers or curves by
+            metric.
+        build: function that makes a model; the same one each time under the same global random state.
+        images: training images for methods that look at data.
+        folder: folder where finished runs are kept and found again.
     """
 
     train_fn: TrainFn
@@ -52,8 +53,17 @@ class OwnLoop:
     folder: Path | None
     lineage: Lineage = field(default_factory=Lineage, init=False)
 
-    def run(self, initialization: Initialization, seed: int) -> tuple[Metrics, bool]:
-        """The metrics of one run, and whether they were kept from an earlier call.
+    def setting(self, seed: int) -> Setting:
+        """What all runs share, as far as it can be known: the model, and not the code of `train_fn`.
+
+        Raises:
+            ConfigError: if `build` makes no module.
+        """
+        with isolated(seed):
+            return Setting(data=USER_LOOP, model="user_model", architecture=fingerprint(self._built()))
+
+    def run(self, config: RunConfig) -> tuple[RunRecord, bool]:
+        """One run, and whether it was kept from an earlier call.
 
         The model is built, and then trained, with the global random states of Python, numpy and torch set by
         the seed. Afterwards they and the global switches of torch are as they were.
@@ -62,20 +72,31 @@ class OwnLoop:
             ConfigError: if `build` makes no module, or `train_fn` returns something else than numbers; if the
                 model of an earlier run is trained on.
         """
-        with isolated(seed):
-            model = self._built()
-            file = self._file(model, initialization, seed)
-            if file is not None and (kept := _read(file)) is not None:
+        digest = self._digest(config.initialization)
+        if self.folder is not None:
+            kept = records.finished_run(self.folder, config)
+            if kept is not None and kept.result.get("images") == digest:
                 return kept, True
+        with isolated(config.seed):
+            model = self._built()
             self.lineage.add(model)
-            self._initialize(model, initialization, seed)
-            reseed(seed)
-            metrics = read_metrics(self.train_fn(model, seed))
+            self._initialize(model, config)
+            reseed(config.seed)
+            begun = time.perf_counter()
+            metrics = read_metrics(self.train_fn(model, config.seed))
+            seconds = time.perf_counter() - begun
         self.lineage.check_earlier()
         self.lineage.trained(model)
-        if file is not None:
-            _write(file, initialization, seed, metrics)
-        return metrics, False
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        result = {"images": digest, "seconds": seconds, "finished": finished, **describe()}
+        rows = _rows(metrics)
+        if self.folder is None:
+            return RunRecord(Path(config.run_id), config, rows, result, protocol_of(config)), False
+        with records.claimed(self.folder, config, wait=True) as path:
+            records.start(path, config)
+            records.write_metrics(path, rows)
+            records.finish(path, {}, result)
+            return records.read_run(path), False
 
     def initialized(self, initialization: Initialization, seed: int) -> nn.Module:
         """The model of a run as `train_fn` gets it.
@@ -85,13 +106,8 @@ class OwnLoop:
         """
         with isolated(seed):
             model = self._built()
-            self._initialize(model, initialization, seed)
+            self._initialize(model, RunConfig(initialization=initialization, seed=seed))
         return model
-
-    def architecture(self, seed: int) -> str:
-        """The `corrinit._factory.fingerprint` of the model."""
-        with isolated(seed):
-            return fingerprint(self._built())
 
     def _built(self) -> nn.Module:
         model = self.build()
@@ -99,21 +115,28 @@ class OwnLoop:
             raise ConfigError(f"model made {type(model).__name__}; it returns a torch.nn.Module")
         return model
 
-    def _initialize(self, model: nn.Module, initialization: Initialization, seed: int) -> None:
-        initialize(model, seed=seed, images=self.images, **initialization.options)
+    def _initialize(self, model: nn.Module, config: RunConfig) -> None:
+        initialize(model, seed=config.seed, images=self.images, **config.initialization.options)
 
-    def _file(self, model: nn.Module, initialization: Initialization, seed: int) -> Path | None:
-        """Named by what decides the result, as far as it can be known: the code of `train_fn` cannot."""
-        if self.folder is None:
+    def _digest(self, initialization: Initialization) -> str | None:
+        """Of the images, for methods that look at them."""
+        if self.images is None or not needs_images(initialization.method, initialization.scale):
             return None
-        identity: list[object] = [frozen_arm(initialization), seed, fingerprint(model)]
-        # What changed since the first protocol may have changed how weights are drawn.
-        if (protocol := protocol_of(RunConfig(initialization=initialization))) > 1:
-            identity.append(protocol)
-        if self.images is not None and needs_images(initialization.method, initialization.scale):
-            identity.append(hashlib.sha256(self.images.cpu().float().numpy().tobytes()).hexdigest())
-        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-        return self.folder / f"{digest}.json"
+        return hashlib.sha256(self.images.cpu().float().numpy().tobytes()).hexdigest()
+
+
+def _rows(metrics: Metrics) -> tuple[dict[str, float], ...]:
+    """A row per epoch, in which shorter curves are aligned with the end of the longest."""
+    epochs = max(map(len, metrics.values()))
+    return tuple(
+        {"epoch": epoch + 1}
+        | {
+            name: curve[epoch - epochs + len(curve)]
+            for name, curve in metrics.items()
+            if epoch >= epochs - len(curve)
+        }
+        for epoch in range(epochs)
+    )
 
 
 def require_different_weights(models: Iterable[tuple[str, Callable[[], nn.Module]]]) -> None:
@@ -149,6 +172,8 @@ def read_metrics(returned: Any) -> dict[str, tuple[float, ...]]:
     named = returned if isinstance(returned, Mapping) else {UNNAMED: returned}
     if not named:
         raise ConfigError("train_fn returned no metric; it returns at least one number")
+    if "epoch" in named:
+        raise ConfigError("train_fn returned a metric 'epoch', by which records number them; rename it")
     return {str(name): _curve(value, str(name)) for name, value in named.items()}
 
 
@@ -183,38 +208,3 @@ def _curve(value: Any, name: str) -> tuple[float, ...]:
     if not curve:
         raise ConfigError(f"train_fn returned no value for {name}; a curve has one for each epoch")
     return curve
-
-
-def _read(file: Path) -> Metrics | None:
-    """Metrics that were kept; a damaged file is warned of and counts as missing."""
-    if not os.path.lexists(file):
-        return None
-    try:
-        metrics = parse_object(read_text(file), file).get("metrics")
-        if not isinstance(metrics, dict) or not all(map(_is_curve, metrics.values())) or not metrics:
-            raise RecordError(f"{file} is damaged: it does not hold a number for each epoch")
-    except RecordError as error:
-        warnings.warn(f"{error}; the run is made again", CorrInitWarning, stacklevel=2)
-        return None
-    return {
-        name: tuple(math.nan if value is None else float(value) for value in curve)
-        for name, curve in metrics.items()
-    }
-
-
-def _is_curve(values: object) -> bool:
-    """Whether values are what `_write` keeps: floats, and null for what is not finite."""
-    return (
-        isinstance(values, list)
-        and values != []
-        and all(value is None or (type(value) is float and math.isfinite(value)) for value in values)
-    )
-
-
-def _write(file: Path, initialization: Initialization, seed: int, metrics: Metrics) -> None:
-    curves = {
-        name: [value if math.isfinite(value) else None for value in curve] for name, curve in metrics.items()
-    }
-    record = {"initialization": initialization.spec, "seed": seed, "metrics": curves}
-    with replacing(file) as opened:
-        opened.write((json.dumps(record, indent=2) + "\n").encode())
