@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
@@ -9,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from corrinit._tables import Table, Tabular
 from corrinit.errors import ConfigError, missing_library
 
 MOST_SEEDS = 100_000
@@ -40,7 +42,7 @@ class FinishedRun:
 
 
 @dataclass(frozen=True, eq=False)
-class MethodComparison:
+class MethodComparison(Tabular):
     """What came out; `print` it for the table and the verdict.
 
     Args:
@@ -61,6 +63,22 @@ class MethodComparison:
 
     def __str__(self) -> str:
         return f"{self.text}\n\n{self.verdict}"
+
+    def _table(self) -> Table:
+        names = ("method", "n", "mean", "sd", "difference", "low", "high", "p", "diverged")
+        return Table(names, tuple(map(_values, self.table)), tuple(self.verdict.split("\n\n")))
+
+
+def _values(row: Standing) -> tuple[object, ...]:
+    """A row of a comparison as numbers: what is not known is None."""
+    own, difference = row.values, row.difference
+    return (
+        row.arm,
+        *((0, None, None) if own is None else (own.n, own.mean, own.sd)),
+        *((None, None, None) if difference is None else (difference.mean, difference.low, difference.high)),
+        None if math.isnan(row.p) else row.p,
+        len(row.diverged),
+    )
 
 
 def compare(

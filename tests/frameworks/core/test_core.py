@@ -1,0 +1,116 @@
+"""The core without torch; the numbers are what it gave from the same weights as a torch module."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors import serialize_file
+from safetensors.numpy import save_file
+
+import corrinit
+
+MEAN = 0.29139915230785024
+MEAN_IN_BFLOAT16 = 0.29136916332469237
+FIRST_ROW = [
+    *(1.0, 0.4960988365385796, 0.30990554481521554, 0.5222350019547083, 0.2705865991091411),
+    *(0.10195171540884225, 0.23408769176994645, 0.1369519210037335, 0.04514258047562661),
+]
+INTERVAL = (0.25983280565441463, 0.32452963245284244)
+SCALE = 0.022849352450503284
+
+
+@pytest.fixture
+def weights():
+    generator = np.random.default_rng(0)
+    factor = corrinit.SpatialCorrelation(corrinit.kernels.exponential((3, 3), mean=0.3)).factor
+    return {
+        f"layer{i}.weight": (generator.standard_normal((24, 16, 9)) @ factor.T)
+        .reshape(24, 16, 3, 3)
+        .astype(np.float32)
+        for i in range(2)
+    }
+
+
+def test_there_is_no_torch_here():
+    assert importlib.util.find_spec("torch") is None
+
+
+def test_arrays_give_what_a_torch_module_gave(weights):
+    correlation = corrinit.estimate(weights)
+    assert correlation.mean == pytest.approx(MEAN, abs=1e-12)
+    assert correlation.matrix[0] == pytest.approx(FIRST_ROW, abs=1e-12)
+    assert corrinit.estimate_layers(weights).mean_interval() == pytest.approx(INTERVAL, abs=1e-12)
+    assert corrinit.signal_scale(correlation, 64) == pytest.approx(SCALE, abs=1e-12)
+
+
+def test_a_safetensors_file_gives_what_its_arrays_give(weights, tmp_path):
+    save_file(weights, tmp_path / "w.safetensors")
+    assert np.array_equal(
+        corrinit.estimate(tmp_path / "w.safetensors").matrix, corrinit.estimate(weights).matrix
+    )
+
+
+def test_a_file_of_bfloat16_gives_what_torch_gave(weights, tmp_path):
+    stored = {}
+    for name, weight in weights.items():
+        bits = weight.view(np.uint32)
+        rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+        stored[name] = {"dtype": "bfloat16", "shape": list(weight.shape), "data": rounded.tobytes()}
+    serialize_file(stored, str(tmp_path / "w.safetensors"))
+    assert corrinit.estimate(tmp_path / "w.safetensors").mean == pytest.approx(MEAN_IN_BFLOAT16, abs=1e-12)
+
+
+def test_correlations_are_kept_and_read(weights, tmp_path):
+    correlation = corrinit.estimate(weights)
+    corrinit.save_correlation(tmp_path / "R.safetensors", correlation)
+    assert corrinit.load_correlation(tmp_path / "R.safetensors") == correlation
+    assert corrinit.presets.load_preset("vgg8-cifar10").mean == pytest.approx(0.0209, abs=1e-4)
+
+
+def test_the_correlation_of_images():
+    images = np.random.default_rng(0).standard_normal((32, 3, 16, 16))
+    assert abs(corrinit.estimate_inputs(images, (3, 3)).mean) < 0.05
+
+
+def test_the_statistics_of_the_lab():
+    from corrinit.lab.statistics.paired import paired_difference
+
+    assert paired_difference([1.0, 2.0, 3.0], [0.5, 1.0, 2.5]).mean == pytest.approx(2 / 3)
+
+
+def test_lists_and_data_frames(weights):
+    assert len(corrinit.list_methods()) == 13
+    frame = corrinit.list_presets().to_pandas()
+    assert isinstance(frame, pd.DataFrame)
+    assert list(frame["name"]) == ["resnet10-cifar10", "vgg8-cifar10"]
+    assert list(corrinit.estimate_layers(weights).to_pandas()["filters"]) == [384, 384]
+
+
+@pytest.mark.parametrize("name", ["initialize", "plan", "GradientMonitor", "methods"])
+def test_what_needs_torch_says_how_to_install_it(name):
+    with pytest.raises(corrinit.MissingLibraryError, match="needs torch") as raised:
+        getattr(corrinit, name)
+    for line in ('pip install "corrinit[torch]"', "https://download.pytorch.org/whl/cpu", "CUDA"):
+        assert line in str(raised.value)
+
+
+def test_the_commands_that_need_no_torch(weights, tmp_path):
+    save_file(weights, tmp_path / "w.safetensors")
+    command = [Path(sys.executable).parent / "corrinit"]
+
+    def run(*words):
+        return subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    estimated = json.loads(run("estimate", "w.safetensors", "-o", "R.safetensors", "--json").stdout)
+    assert estimated["mean"] == pytest.approx(MEAN, abs=1e-12)
+    assert "0.291" in run("show", "R.safetensors").stdout
+    assert "lsuv" in run("methods").stdout
+    assert "vgg8-cifar10" in run("presets").stdout
+    failed = run("plan", "timm:resnet50")
+    assert (failed.returncode, failed.stderr.count("\n")) == (2, 1)
+    assert 'this command needs torch: pip install "corrinit[torch]"' in failed.stderr
