@@ -18,7 +18,7 @@ from corrinit._correlation import SpatialCorrelation
 from corrinit._correlation_io import load_correlation, save_correlation
 from corrinit._correlation_views import decimal
 from corrinit._estimation import estimate, estimate_layers
-from corrinit.cli import main
+from corrinit.cli import app, main
 from corrinit.cli.estimate import parse_kernel_size
 from corrinit.errors import CorrInitError, CorrInitWarning
 
@@ -502,3 +502,34 @@ def test_kernel_sizes_are_read_as_people_write_them(text, size):
 def test_kernel_sizes_that_are_none_are_refused(text):
     with pytest.raises(CorrInitError, match="such as 3x3"):
         parse_kernel_size(text)
+
+
+class TestJson:
+    def test_of_an_estimate(self, run, tmp_path):
+        weight = torch.randn(16, 8, 3, 3, generator=torch.Generator().manual_seed(0))
+        save_file({"c.weight": weight, "d.weight": torch.ones(2, 2, 3, 3)}, tmp_path / "w.safetensors")
+        outcome = run("estimate", "w.safetensors", "--json", "-o", "R.safetensors")
+        found = json.loads(outcome.out)
+        assert found["interval"][0] < found["mean"] < found["interval"][1]
+        assert found["layers"][0]["filters"] == 128
+        assert found["skipped"] == [{"name": "d.weight", "reason": "4 filters of 9 taps are too few"}]
+        shown = json.loads(run("show", "R.safetensors", "--json").out)
+        assert shown["matrix"] == found["matrix"]
+        assert shown["profile"][0]["pairs"] == 12
+
+    @pytest.mark.parametrize(("command", "name"), [("methods", "orthogonal"), ("presets", "vgg8-cifar10")])
+    def test_of_what_can_be_named(self, run, command, name):
+        assert name in [row["name"] for row in json.loads(run(command, "--json").out)]
+        assert name in run(command).out
+
+    def test_of_the_errata(self, run):
+        assert {"key", "place", "kind", "right"} <= set(
+            json.loads(run("theory", "errata", "--json").out)[0]["rows"][0]
+        )
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_commands_and_options(shell):
+    script = app.generate_completion(shell=shell)
+    for word in ("estimate", "presets", "pooling", "json"):
+        assert word in script
