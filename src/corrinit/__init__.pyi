@@ -64,8 +64,6 @@ from corrinit import (
     theory as theory,
     errors as errors,
     lab as lab,
-    lightning as lightning,
-    transformers as transformers,
 )
 
 __version__: str

@@ -59,7 +59,9 @@ def activations_of(module: nn.Module, name: str) -> list[str | Activation]:
         module: one whose run is not known.
         name: of it.
     """
-    if type(module).forward is nn.Sequential.forward:  # its modules tell all
+    if (
+        isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+    ):  # its modules tell all
         return []
     held = [
         f"{name}.{own}".lstrip(".") for own, m in module.named_children() if module_kind(m) == "activation"

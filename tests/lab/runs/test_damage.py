@@ -13,8 +13,8 @@ from corrinit._reading import LARGEST, UnreadableError
 from corrinit.errors import ConfigError, CorrInitError, CorrInitWarning
 from corrinit.lab.experiment.config import RunConfig, read_experiment
 from corrinit.lab.runs import record as records
-from corrinit.lab.runs.record import RecordError, claimed, finished_run, read_run, read_runs
 from corrinit.lab.runs.export import export
+from corrinit.lab.runs.record import RecordError, claimed, finished_run, read_run, read_runs
 from corrinit.lab.training.checkpoint import read_checkpoint, write_checkpoint
 from corrinit.lab.training.run import run
 from corrinit.lab.training.sweep import sweep

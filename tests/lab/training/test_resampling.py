@@ -163,14 +163,13 @@ def test_all_that_is_drawn_in_training_is_covered():
     )
 
 
-def test_a_report_begins_with_it(tmp_path):
+def test_a_report_says_so(tmp_path):
     config = RunConfig(train_subset=5000, epochs=1)
     records = [handmade(replace(config, initialization=arm), 0.5) for arm in TWO_BY_TWO]
     for record in records:
         record.result.update(available_images=50_000, images_per_second=1.0)
     write_report(compared(Runs(records)), tmp_path / "r.html", command="", markdown=tmp_path / "r.md")
-    beginning = (tmp_path / "r.md").read_text().splitlines()[4]
-    assert beginning == coverage(config, 50_000)
+    assert coverage(config, 50_000) in (tmp_path / "r.md").read_text().splitlines()
 
 
 def test_chosen_learning_rates_are_a_condition_too():

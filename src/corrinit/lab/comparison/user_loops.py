@@ -71,13 +71,13 @@ class MethodComparison(Tabular):
 
 def _values(row: Standing) -> tuple[object, ...]:
     """A row of a comparison as numbers: what is not known is None."""
-    own, difference = row.values, row.difference
+    own, gain = row.sample.summary, row.gain
     return (
-        row.arm,
+        row.name,
         *((0, None, None) if own is None else (own.n, own.mean, own.sd)),
-        *((None, None, None) if difference is None else (difference.mean, difference.low, difference.high)),
-        None if math.isnan(row.p) else row.p,
-        len(row.diverged),
+        *((gain.mean, gain.low, gain.high) if gain is not None and gain.n else (None, None, None)),
+        None if gain is None or math.isnan(gain.p_adjusted) else gain.p_adjusted,
+        len(row.sample.diverged),
     )
 
 
