@@ -11,9 +11,11 @@ import re
 from pathlib import Path
 
 from corrinit.lab.comparison.conclusions import conclusions
+from corrinit.lab.comparison.names import compared
 from corrinit.lab.document.blocks import Table
 from corrinit.lab.runs.design import designs
 from corrinit.lab.runs.record import read_runs
+from corrinit.lab.runs.table import Runs
 
 ROOT = Path(__file__).parents[1]
 RUNS = ROOT / "results" / "cifar10-jpeg"
@@ -39,7 +41,8 @@ def table() -> str:
     records, faults = read_runs(RUNS)
     if faults:
         raise SystemExit("\n".join(map(str, faults)))
-    sections = {section.title: section for section in conclusions(records, designs([RUNS]))}
+    found = compared(Runs(records, designs([RUNS])))
+    sections = {section.title: section for section in conclusions(found)}
     columns = {rate: _by_arm(sections[name].items) for rate, name in SETTINGS.items()}
     header = ["initialization"]
     for rate in columns:

@@ -34,8 +34,8 @@ from corrinit.lab.data import cache
 from corrinit.lab.data.dataset import load
 from corrinit.lab.experiment.config import RunConfig, read_experiment
 from corrinit.lab.runs.check import check_records
+from corrinit.lab.runs.export import export
 from corrinit.lab.runs.record import read_runs
-from corrinit.lab.runs.table import export
 from corrinit.lab.training.loop import Training
 from corrinit.lab.training.run import run
 

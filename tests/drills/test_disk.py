@@ -23,8 +23,8 @@ from corrinit.lab.document.blocks import Section
 from corrinit.lab.document.html import write_page
 from corrinit.lab.experiment.arm import Initialization
 from corrinit.lab.experiment.config import RunConfig, read_experiment, to_toml
+from corrinit.lab.runs.export import export
 from corrinit.lab.runs.record import read_runs
-from corrinit.lab.runs.table import export
 from corrinit.lab.training.sweep import sweep
 
 from .disk import Calls, crash_states, lay
