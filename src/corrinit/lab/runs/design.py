@@ -81,11 +81,11 @@ def designs(folders: Iterable[Path]) -> dict[Setting, Design]:
     """The designs that folders hold at any depth, by setting.
 
     Raises:
-        CorrInitError: if a file is damaged.
+        CorrInitError: if a file is damaged, or a folder cannot be read.
     """
     found: dict[Setting, Design] = {}
     for folder in folders:
-        for file in sorted(folder.glob(f"**/{FILE}")):
+        for file in _files(folder):
             for shared, design in entries(file.parent):
                 try:
                     setting = from_dict(identity.today(shared)).setting
@@ -93,6 +93,13 @@ def designs(folders: Iterable[Path]) -> dict[Setting, Design]:
                     raise _damaged(file, error) from error
                 found[setting] = found.get(setting, Design()) | design
     return found
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.glob(f"**/{FILE}"))
+    except OSError as error:
+        raise UnreadableError(f"{folder} cannot be read: {error.strerror or error}") from error
 
 
 def note(
