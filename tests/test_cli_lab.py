@@ -37,10 +37,11 @@ def with_records(run, recorded):
     return run
 
 
-def test_demo_ends_with_the_path_of_a_report_of_four_arms(run):
+def test_demo_ends_with_the_answer_and_the_path_of_a_report_of_four_arms(run):
     outcome = run(*demo(output="out/report.html"))
     assert outcome.code == 0
-    assert outcome.out == "out/report.html\n"
+    assert "Which initialization for this network on these data?" in outcome.out
+    assert outcome.out.splitlines()[-1] == "out/report.html"
     page = Path("out/report.html").read_text()
     for arm in (
         "kaiming_normal",
@@ -122,7 +123,7 @@ def test_what_finished_is_reported_though_some_runs_failed(run, monkeypatch):
     monkeypatch.setattr(RunConfig, "__init__", one_run_fails)
     outcome = run(*demo())
     assert outcome.code == 2
-    assert outcome.out == "report.html\n"
+    assert outcome.out.splitlines()[-1] == "report.html"
     assert "error: 1 of 8 runs failed: kaiming_normal, seed 1: model is 'vgg9'" in outcome.err
 
 

@@ -13,8 +13,10 @@ from cyclopts import Parameter
 from corrinit.cli.check import checked, require_different
 from corrinit.cli.progress import carry_out, require_success
 from corrinit.errors import ConfigError
+from corrinit.lab.comparison.conclusions import conclusions
 from corrinit.lab.comparison.names import compared
 from corrinit.lab.comparison.report import write_report
+from corrinit.lab.document.terminal import show
 from corrinit.lab.experiment.config import TWO_BY_TWO, Precision, RunConfig
 from corrinit.lab.runs.design import designs, plan
 from corrinit.lab.runs.table import Runs
@@ -82,6 +84,8 @@ def demo(
     outcome = carry_out(configs, runs, jobs=jobs)
     if outcome.records:
         command = shlex.join(["corrinit", *sys.argv[1:]])
-        report = write_report(compared(Runs(outcome.records, designs([runs]))), output, command=command)
+        found = compared(Runs(outcome.records, designs([runs])))
+        report = write_report(found, output, command=command)
+        show([section for section in conclusions(found, command=command) if not section.folded])
         sys.stdout.write(f"{report}\n")
     require_success(outcome)
