@@ -124,7 +124,7 @@ def compare(
         command = shlex.join(["corrinit", *sys.argv[1:]])
         found = compared(Runs(records, designs([runs])))
         said = conclusions(found, target=target, command=command)
-        report = write_report(found, output, command=command, target=target)
+        report = write_report(found, output, command=command, answers=said)
         if as_json:
             sections = [section_record(section) for section in said]
             print_json({"coverage": coverages(records), "sections": sections, "report": report})

@@ -85,7 +85,8 @@ def demo(
     if outcome.records:
         command = shlex.join(["corrinit", *sys.argv[1:]])
         found = compared(Runs(outcome.records, designs([runs])))
-        report = write_report(found, output, command=command)
-        show([section for section in conclusions(found, command=command) if not section.folded])
+        said = conclusions(found, command=command)
+        report = write_report(found, output, command=command, answers=said)
+        show([section for section in said if not section.folded])
         sys.stdout.write(f"{report}\n")
     require_success(outcome)

@@ -38,6 +38,7 @@ def write_report(
     command: str,
     target: float | None = None,
     markdown: Path | None = None,
+    answers: Sequence[Section] | None = None,
 ) -> Path:
     """Write the report of a set of runs; the same records and command give the same bytes.
 
@@ -47,6 +48,7 @@ def write_report(
         command: what the user typed to get it.
         target: accuracy to which the time is measured; by default one that the baseline reaches.
         markdown: write its conclusions to this file as well.
+        answers: what `conclusions` says of them, where it has been asked already.
 
     Returns:
         The path of the report.
@@ -58,7 +60,8 @@ def write_report(
     if not records:
         raise CorrInitError("there are no runs to report; make some first, with `corrinit demo`")
     comparisons = list(named.values())
-    answers = conclusions(found, target=target, command=command)
+    if answers is None:
+        answers = conclusions(found, target=target, command=command)
     summary = [
         *(section for section in answers if not section.folded),
         *(section for section in answers if section.folded),

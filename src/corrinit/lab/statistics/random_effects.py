@@ -18,12 +18,8 @@ from scipy.optimize import brentq
 from scipy.special import stdtr, stdtrit
 from scipy.stats import chi2
 
+from corrinit.lab.statistics.contrast import ALPHA, MARGIN
 from corrinit.lab.statistics.paired import Vector, holm
-
-ALPHA = 0.05
-
-MARGIN = 0.005
-"""Mean effects up to half a percentage point are negligible."""
 
 Claim = TypeVar("Claim", bound=Hashable)
 
