@@ -18,6 +18,7 @@ from importlib.metadata import entry_points
 from corrinit._method_info import ENTRY_POINTS
 from corrinit.errors import ConfigError
 from corrinit.methods import (
+    centre_weighted,
     convolutional_covariance,
     correlated,
     delta_orthogonal,
@@ -51,6 +52,7 @@ METHODS: dict[str, Method] = {
         dirac,
         lsuv,
         convolutional_covariance,
+        centre_weighted,
         patch_whitening,
     )
 }
