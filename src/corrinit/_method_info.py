@@ -58,13 +58,13 @@ BUILT_IN: dict[str, MethodInfo] = {
         own_scale="he",
         source="Trockman, Willmott & Kolter 2023, Understanding the covariance structure of conv. filters",
     ),
-    "centre_weighted": MethodInfo(
-        own_scale="he",
-        source="after Trockman et al. 2023, Understanding the covariance structure of conv. filters",
-    ),
     "patch_whitening": MethodInfo(
         needs_images=True,
         source="Coates & Ng 2011, The importance of encoding versus training; Jordan 2024, 94 % on CIFAR-10",
+    ),
+    "centre_weighted": MethodInfo(
+        own_scale="he",
+        source="after Trockman et al. 2023, Understanding the covariance structure of conv. filters",
     ),
 }
 """What the methods of the package declare, to be known without loading them."""

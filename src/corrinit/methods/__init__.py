@@ -52,8 +52,8 @@ METHODS: dict[str, Method] = {
         dirac,
         lsuv,
         convolutional_covariance,
-        centre_weighted,
         patch_whitening,
+        centre_weighted,
     )
 }
 """The methods that come with the package, by name."""
