@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from corrinit.errors import CorrInitError, printable
+from corrinit.errors import MissingLibraryError, printable
 
 if TYPE_CHECKING:
     import pandas  # pyright: ignore[reportMissingImports]
@@ -130,7 +130,7 @@ class Tabular(ABC):
         try:
             import pandas  # pyright: ignore[reportMissingImports]
         except ImportError as error:
-            raise CorrInitError(
+            raise MissingLibraryError(
                 "to_pandas needs pandas, which is not installed: pip install pandas"
             ) from error
         table = self._table()
