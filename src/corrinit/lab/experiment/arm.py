@@ -24,7 +24,7 @@ from typing import Any, cast, get_args
 from corrinit._correlation import SpatialCorrelation
 from corrinit._correlation_source import NAMED_SIZE, CorrelationFamily, Correlations, resolve, short_name
 from corrinit._method_info import method_info
-from corrinit.errors import ConfigError, CorrelationError
+from corrinit.errors import ConfigError, ConflictError, CorrelationError
 from corrinit.lab.experiment.checks import check_keys, check_types, require
 from corrinit.lab.experiment.role_rules import SCALE_NAMES, Role, RoleRule, Scale, parse_rule
 
@@ -284,7 +284,7 @@ def parse_initialization(text: str) -> Initialization:
     values = {key: value for key, _, value in (option.partition("=") for option in options)}
     check_keys(values, ("scale", "correlation", "strength", *get_args(Role)), f"the arm {text!r}")
     if len(values) < len(options):
-        raise ConfigError(f"the arm {text!r} sets a key twice; set each once")
+        raise ConflictError(f"the arm {text!r} sets a key twice; set each once")
     rules = tuple(f"{role}={values.pop(role)}" for role in get_args(Role) if role in values)
     try:
         strength = float(values.pop("strength", 1.0))
