@@ -156,7 +156,11 @@ def test_a_model_without_convolutions_is_initialized_too():
     [
         ({"method": "corelated"}, ConfigError, "'corelated'; did you mean correlated"),
         ({"method": "zzz"}, ConfigError, "there are kaiming_normal, correlated, pytorch_default"),
-        ({"scale": "small"}, PlanError, "scale is 'small'; it is 'he', 'paper', 'measured' or 'natural'"),
+        (
+            {"scale": "small"},
+            PlanError,
+            "scale is 'small'; it is 'he', 'paper', 'measured', 'natural' or 'own'",
+        ),
         ({"method": "lsuv"}, ConfigError, "'lsuv' looks at training images; give a batch"),
         ({"scale": "measured"}, ConfigError, "scale 'measured' looks at training images"),
         ({"method": "dirac", "scale": "measured"}, ConfigError, "dirac states no correlation"),

@@ -12,6 +12,7 @@ from torch import nn
 import corrinit
 from corrinit import SpatialCorrelation, kernels
 from corrinit._seeding import layer_generator
+from corrinit._signal.spectrum import natural
 from corrinit.methods.convolutional_covariance import covariance
 
 
@@ -174,6 +175,67 @@ def test_centre_weighted_taps_vary_most_in_the_middle():
     falling = np.exp(-np.array([2, 1, 2, 1, 0, 1, 2, 1, 2]) / (2 * 0.8**2))
     expected = 9 * falling / falling.sum()
     assert (np.abs(variances - expected) <= 4.5 * expected * math.sqrt(2 / 4096)).all()
+
+
+# Whitening without images
+
+
+def test_whitening_of_natural_images_whitens_what_it_is_derived_from():
+    """Σ = C ⊗ S, written out; 27 outputs have the covariance I but for ε, the next are their negatives."""
+    stem = nn.Conv2d(3, 64, 3)
+    weight = initialized(stem, "natural_whitening").flatten(1).double().numpy()
+    taps = np.array([(i, j) for i in range(3) for j in range(3)])
+    moments = natural((32, 32))
+    spatial = np.array([[moments[tuple(p - q + 31)] for q in taps] for p in taps])
+    colours = [[1, 0.8988, 0.7725], [0.8988, 1, 0.8988], [0.7725, 0.8988, 1]]
+    covariance = np.kron(colours, spatial)
+    outputs = weight @ covariance @ weight.T
+    np.testing.assert_allclose(outputs[:27, :27].diagonal()[:20], 1, atol=0.06)
+    assert np.abs(outputs[:27, :27] - np.diag(outputs.diagonal()[:27])).max() < 0.01
+    np.testing.assert_array_equal(weight[27:54], -weight[:27])
+    np.testing.assert_allclose(weight[54:] @ covariance @ weight[54:].T, np.eye(10), atol=0.2)
+
+
+def test_natural_whitening_is_about_the_first_convolution_alone():
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 1))
+    reference = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 1))
+    corrinit.initialize(model, method="natural_whitening", seed=0)
+    corrinit.initialize(reference, method="kaiming_normal", seed=0)
+    same = [torch.equal(one.weight, other.weight) for one, other in zip(model, reference, strict=True)]
+    assert same == [False, False, True, True]
+
+
+def test_a_scale_multiplies_whitening_filters_alike():
+    own, he = (initialized(nn.Conv2d(3, 64, 3), "natural_whitening", scale=scale) for scale in ("own", "he"))
+    torch.testing.assert_close(he / he.square().mean().sqrt(), own / own.square().mean().sqrt())
+    assert he.square().mean().item() == pytest.approx(2 / 27, rel=0.15)
+
+
+# Orthogonal modes
+
+
+def test_filters_of_an_output_are_orthogonal_to_those_of_any_other():
+    correlation = SpatialCorrelation(kernels.exponential((3, 3), mean=0.3))
+    weight = initialized(nn.Conv2d(16, 12, 3), "mode_orthogonal", correlation=correlation, scale="he")
+    products = weight.flatten(1) @ weight.flatten(1).T
+    torch.testing.assert_close(products, 2 * torch.eye(12), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.statistical
+def test_modes_have_the_covariance_of_the_taps_in_the_mean():
+    """Each entry of the covariance of 4,096 filters is exact: λ_j is shared by Q_j, which is orthogonal."""
+    correlation = SpatialCorrelation(kernels.exponential((3, 3), mean=0.3))
+    weight = initialized(nn.Conv2d(64, 64, 3), "mode_orthogonal", correlation=correlation)
+    filters = weight.flatten(2).flatten(0, 1).double().numpy()
+    sample = np.corrcoef(filters, rowvar=False)
+    assert np.abs(sample - correlation.matrix).max() < 4.5 / math.sqrt(4096)
+
+
+def test_a_mode_of_the_central_tap_is_delta_orthogonal():
+    weight = initialized(nn.Conv2d(8, 8, 3), "mode_orthogonal", correlation="centre:0", scale="he")
+    delta = weight[..., 1, 1]
+    torch.testing.assert_close(delta @ delta.T, 2 * torch.eye(8), atol=1e-5, rtol=1e-5)
+    assert weight.count_nonzero() == delta.count_nonzero()
 
 
 # Correlated

@@ -66,6 +66,14 @@ BUILT_IN: dict[str, MethodInfo] = {
         own_scale="he",
         source="after Trockman et al. 2023, Understanding the covariance structure of conv. filters",
     ),
+    "natural_whitening": MethodInfo(
+        source="whitening after Coates & Ng 2011 and Jordan 2024; colours after Ohta, Kanade & Sakai 1980"
+    ),
+    "mode_orthogonal": MethodInfo(
+        own_scale="paper",
+        uses_correlation=True,
+        source="after Xiao et al. 2018, Dynamical isometry and a mean field theory of CNNs",
+    ),
 }
 """What the methods of the package declare, to be known without loading them."""
 

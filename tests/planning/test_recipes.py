@@ -238,7 +238,7 @@ def test_rules_have_the_last_word():
         ({"stem": {"sclae": "he"}}, "'stem' sets 'sclae'; a rule has scale"),
         (
             {"stem": {"scale": "small"}},
-            "'stem': scale is 'small'; it is 'he', 'paper', 'measured' or 'natural'",
+            "'stem': scale is 'small'; it is 'he', 'paper', 'measured', 'natural' or 'own'",
         ),
         ({"stem": "he"}, "'stem' has 'he'; it needs options such as"),
         ({"head": {"method": "dirac"}}, "layer 16: dirac fills convolutions, and this layer is linear"),

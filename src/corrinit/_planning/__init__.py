@@ -143,8 +143,8 @@ def plan(
         recipe: a name in `corrinit._planning.recipes.RECIPES`; default: `"2026.1"`, or where a method is
             named the rules that all methods share: gain √2, linear layers Kaiming normal, zero biases.
         method: how convolutions are drawn, a name in `corrinit.methods.METHODS` or of an entry point.
-        scale: M of the scale: `"he"`, `"paper"`, `"measured"` on `images`, or `"natural"`; default: the
-            recipe's, or the method's own.
+        scale: M of the scale: `"he"`, `"paper"`, `"measured"` on `images`, or `"natural"`; or the method's
+            `"own"`; default: the recipe's, or the method's own.
         correlation: R, several of different kernel sizes or one for each depth, or a text that names it;
             default: `default_correlation`. Naming one means the method `"correlated"`.
         strength: α, factor on the off-diagonal entries of R.

@@ -97,7 +97,7 @@ def rule_for(
     for pattern, own in rules.items():
         if matches(pattern, name):
             rule = _over_by_name(own, rule)
-    return rule
+    return replace(rule, scale=None) if rule.scale_is("own") else rule
 
 
 def _over_by_name(own: Rule, rule: Rule) -> Rule:

@@ -25,12 +25,12 @@ Role: TypeAlias = Literal[
 tap, `"head"` a layer whose outputs are the scores of the model.
 """
 
-Scale: TypeAlias = Literal["he", "paper", "measured", "natural"]
+Scale: TypeAlias = Literal["he", "paper", "measured", "natural", "own"]
 """What the scale s = g / √(n ⟨DRD, M⟩) takes for M, the correlation of the inputs within a patch.
 
 `"he"`: M = I. `"paper"`: M = 1, identical inputs. `"measured"`: M of training images, at each layer.
 `"natural"`: M of natural images, propagated to each layer in closed form, with the strength of the signal
-that arrives there.
+that arrives there. `"own"`: the method's, as where no scale is named; in a rule over another that names one.
 """
 
 DEFAULT = "2026.1"

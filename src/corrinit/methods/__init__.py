@@ -26,6 +26,8 @@ from corrinit.methods import (
     kaiming_normal,
     kaiming_uniform,
     lsuv,
+    mode_orthogonal,
+    natural_whitening,
     orthogonal,
     patch_whitening,
     pytorch_default,
@@ -54,6 +56,8 @@ METHODS: dict[str, Method] = {
         convolutional_covariance,
         patch_whitening,
         centre_weighted,
+        natural_whitening,
+        mode_orthogonal,
     )
 }
 """The methods that come with the package, by name."""

@@ -40,16 +40,21 @@ def _whiten(model: nn.Module, convolutions: Sequence[Convolution], images: Tenso
     rows = drawn.detach().flatten(1).double().cpu()
     groups = images.double().cpu().chunk(first.groups, dim=1)
     whitened = [
-        _filters(_patches(channels, first), drawn_rows)
+        whitening_filters(torch.cov(_patches(channels, first).T, correction=0), drawn_rows)
         for channels, drawn_rows in zip(groups, rows.split(first.rows), strict=True)
     ]
     with writing_weight(first.module) as weight:
         weight.copy_(torch.cat(whitened).view(first.shape))
 
 
-def _filters(patches: Tensor, drawn: Tensor) -> Tensor:
-    """Whitening filters of a group, one a row; rotations come from the Gaussian rows drawn before."""
-    variances, vectors = torch.linalg.eigh(torch.cov(patches.T, correction=0))
+def whitening_filters(covariance: Tensor, drawn: Tensor) -> Tensor:
+    """Whitening filters of a group, one a row.
+
+    Args:
+        covariance: of what they are to whiten, shape (channels · taps, channels · taps).
+        drawn: Gaussian rows, as many as there shall be filters; the rotations come from them.
+    """
+    variances, vectors = torch.linalg.eigh(covariance)
     whitening = (vectors * (variances.clamp(min=0) + EPSILON).rsqrt()).T.flip(0)
     signed = torch.cat([whitening, -whitening])[: len(drawn)]
     rotated = [_rotation(block) @ whitening for block in drawn.split(len(whitening))[2:]]

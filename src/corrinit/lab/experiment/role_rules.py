@@ -39,7 +39,7 @@ class RoleRule:
     Args:
         role: which layers, one of `Role`.
         method: as in an arm.
-        scale: likewise; `"own"` becomes what the method's own scale is called.
+        scale: likewise; `"own"` becomes what the method's own scale is called, where it has a name.
         correlation: likewise.
         strength: likewise.
 
@@ -64,12 +64,8 @@ class RoleRule:
             require(value in allowed, name, repr(value), f"one of {', '.join(allowed)}")
         strength = self.strength or 0.0
         require(0 <= strength < inf, f"{self.role}: strength", strength, "a factor of at least 0")
-        if self.scale == "own":
-            own = method_info(self.method).own_scale if self.method else None
-            if own is None:
-                method = self.method or "a rule without a method"
-                raise ConfigError(f"{self.role}: the scale of {method} has no name; leave it out, or take he")
-            object.__setattr__(self, "scale", own)
+        if self.scale == "own" and self.method:
+            object.__setattr__(self, "scale", method_info(self.method).own_scale or "own")
 
     @property
     def options(self) -> dict[str, Any]:
