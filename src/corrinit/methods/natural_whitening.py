@@ -37,7 +37,7 @@ Published with fb.resnet.torch for the colour augmentation of Krizhevsky, Sutske
 eigenvectors beside them lie within 2° of the axes above.
 """
 
-_COLOUR_AXES = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
+_COLOUR_AXES: NDArray[np.float64] = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
 
 _SIDE = 32
 """Pixels on a side of the images."""
@@ -55,8 +55,7 @@ def colour_correlation(channels: int) -> NDArray[np.float64]:
         return np.eye(channels)
     covariance = _COLOUR_AXES.T * COLOUR_SHARES @ _COLOUR_AXES
     deviations = np.sqrt(covariance.diagonal())
-    correlation: NDArray[np.float64] = covariance / np.outer(deviations, deviations)
-    return correlation
+    return covariance / np.outer(deviations, deviations)
 
 
 @lru_cache
@@ -67,7 +66,8 @@ def patch_covariance(
     moments = natural((_SIDE,) * len(kernel_size))
     steps = tap_offsets(kernel_size) * np.array(dilation)
     apart = np.clip(steps[:, None, :] - steps[None, :, :], 1 - _SIDE, _SIDE - 1) + _SIDE - 1
-    result = np.kron(colour_correlation(channels), moments[tuple(np.moveaxis(apart, -1, 0))])
+    spatial = moments[tuple(np.moveaxis(apart, -1, 0))]
+    result = np.asarray(np.kron(colour_correlation(channels), spatial), np.float64)
     result.setflags(write=False)
     return result
 
