@@ -48,6 +48,8 @@ documents: $(READY)
 	    -o results/comparison.html
 	$(BIN)/corrinit theory --all --markdown docs -o results/theory.html
 	$(BIN)/python experiments/endpoints.py --minutes 0
+	$(BIN)/python experiments/best_rate.py --minutes 0
+	$(BIN)/python experiments/search.py --minutes 0
 	$(BIN)/python docs/results_table.py
 
 $(VENV)/.docs: $(READY)

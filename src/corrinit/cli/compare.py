@@ -21,7 +21,7 @@ from corrinit.lab.comparison.report import write_report
 from corrinit.lab.comparison.rounds import Contest, panels_at, panels_at_best, with_controls
 from corrinit.lab.comparison.tuning import tuning_runs, tunings
 from corrinit.lab.document.terminal import show
-from corrinit.lab.experiment.arm import BASELINE, parse_initialization
+from corrinit.lab.experiment.arm import BASELINE, parse_initializations
 from corrinit.lab.experiment.config import Initialization, Precision, RunConfig
 from corrinit.lab.runs.design import designs, plan
 from corrinit.lab.runs.table import Runs
@@ -136,7 +136,7 @@ def compare(
 
 
 def _arms(methods: str, controls: bool) -> tuple[Initialization, ...]:
-    named = [parse_initialization(each.strip()) for each in methods.split(",") if each.strip()]
+    named = parse_initializations(methods)
     for arm in named:
         for method, scale in arm.parts:
             require_scale(method, scale)

@@ -16,7 +16,13 @@ from corrinit._correlation_source import KERNELS
 from corrinit._planning import recipes
 from corrinit.errors import ConfigError
 from corrinit.kernels import exponential, gaussian, matern
-from corrinit.lab.experiment.arm import Initialization, controls, label, parse_initialization
+from corrinit.lab.experiment.arm import (
+    Initialization,
+    controls,
+    label,
+    parse_initialization,
+    parse_initializations,
+)
 from corrinit.lab.experiment.config import RunConfig, from_dict
 from corrinit.lab.experiment.role_rules import Role
 from corrinit.presets import load_preset, preset_layers, preset_names
@@ -162,6 +168,17 @@ def test_rules_are_told_once_and_where_they_matter(text, canonical):
     assert arm.spec == canonical
     assert parse_initialization(canonical) == arm
     assert from_dict({"initialization": json.loads(json.dumps(asdict(arm)))}).initialization == arm
+
+
+def test_commas_within_a_rule_set_off_no_arm():
+    text = "orthogonal,kaiming_normal:depthwise=correlated,correlation=centre:0.8,scale=he,lsuv"
+    assert [arm.spec for arm in parse_initializations(text)] == [
+        "orthogonal",
+        "kaiming_normal:depthwise=correlated,correlation=centre:0.8",
+        "lsuv",
+    ]
+    with pytest.raises(ConfigError, match="it is NAME"):
+        parse_initializations("kaiming_normal,scale=he")
 
 
 def test_what_a_rule_leaves_open_is_as_in_the_rest_of_the_arm():

@@ -292,3 +292,17 @@ def parse_initialization(text: str) -> Initialization:
         raise ConfigError(f"the arm {text!r}: strength is no number") from error
     arm = Initialization(method, strength=strength, rules=rules, **values)  # pyright: ignore
     return arm.canonical
+
+
+def parse_initializations(text: str) -> list[Initialization]:
+    """Arms set off by commas; those within a rule, before one of its keys, set off none.
+
+    Raises:
+        ConfigError: as `parse_initialization`.
+
+    >>> arms = parse_initializations("lsuv, kaiming_normal:stem=correlated,strength=0.5")
+    >>> [arm.spec for arm in arms]
+    ['lsuv', 'kaiming_normal:stem=correlated,strength=0.5']
+    """
+    keys = "|".join(field.name for field in fields(RoleRule) if field.name not in ("role", "method"))
+    return [parse_initialization(each) for each in re.split(rf",(?!(?:{keys})=)", text) if each.strip()]
