@@ -24,10 +24,9 @@ test: $(READY)
 test-frameworks: $(READY)
 	$(BIN)/python -m tests.frameworks
 
-## fuzz: damaged files of all kinds and careless calls from a seed that is printed, and every failing call
+## fuzz: damaged and hostile files, careless calls, kills, failing disks and power cuts, from a seed that is printed
 fuzz: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.drills --files 20000
-	OMP_NUM_THREADS=1 CORRINIT_DRILLS=all $(BIN)/python -m pytest --quiet tests/drills/test_disk.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.drills --files 20000 --kills 50 --write
 
 ## lint: style, types and the direction of imports
 lint: $(READY)
