@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test test-frameworks fuzz lint bench documents docs walk wheel-test history clean
+.PHONY: demo test test-frameworks fuzz mutants lint bench documents docs walk wheel-test history clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +27,10 @@ test-frameworks: $(READY)
 ## fuzz: damaged and hostile files, careless calls, kills, failing disks and power cuts, from a seed that is printed
 fuzz: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.drills --files 20000 --kills 50 --write
+
+## mutants: put each fault that was once found back, and see that a test notices it
+mutants: $(READY)
+	$(BIN)/python -m tests.mutants --write
 
 ## lint: style, types and the direction of imports
 lint: $(READY)

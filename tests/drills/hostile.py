@@ -19,7 +19,7 @@ from PIL import Image
 from pyarrow import parquet
 from safetensors.numpy import save_file
 
-from corrinit import SpatialCorrelation, estimate, kernels, load_correlation, save_correlation
+from corrinit import estimate, load_correlation
 from corrinit._reading import read_arrays
 from corrinit.cli import main
 from corrinit.lab.data.dataset import load
@@ -164,41 +164,33 @@ def pipe_as_correlation(place):
     return lambda: load_correlation(place / "R.safetensors")
 
 
-def correlation_of(place, matrix, metadata):
-    given = {"format": "corrinit correlation", "version": "1", "kernel_size": "[3, 3]", "provenance": "{}"}
-    sound = place / "sound.safetensors"
-    save_correlation(sound, SpatialCorrelation(kernels.exponential((3, 3), mean=0.3)))
-    header = json.loads(sound.read_bytes()[8 : 8 + int.from_bytes(sound.read_bytes()[:8], "little")])
-    save_file(
-        {"correlation": matrix}, place / "R.safetensors", {**given, **header["__metadata__"], **metadata}
-    )
+def correlation_of(place, matrix, **fields):
+    about = {"version": 1, "kernel_size": [3, 3], "provenance": {}, **fields}
+    save_file({"correlation": matrix}, place / "R.safetensors", {"corrinit.correlation": json.dumps(about)})
     return lambda: load_correlation(place / "R.safetensors")
 
 
 def correlation_of_65_axes(place):
-    return correlation_of(place, np.eye(1), {"kernel_size": json.dumps(65 * [1])})
+    return correlation_of(place, np.eye(1), kernel_size=65 * [1])
 
 
 def correlation_of_enormous_numbers(place):
-    return correlation_of(place, np.full((9, 9), 1e300), {})
+    return correlation_of(place, np.full((9, 9), 1e300))
 
 
 def correlation_of_exponents(place):
-    correlation_of(place, np.eye(9), {})
+    correlation_of(place, np.eye(9))
     file = place / "R.safetensors"
-    file.write_bytes(
-        file.read_bytes().replace(b'"dtype":"F64","shape":[9,9]', b'"dtype":"F8_E8M0","shape":[648]', 1)
-    )
     content = file.read_bytes()
-    size = content.index(b"}}") + 2 - 8
-    file.write_bytes(struct.pack("<Q", size) + content[8 : 8 + size] + content[-648:])
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    header["correlation"] = {"dtype": "F8_E8M0", "shape": [9, 9], "data_offsets": [0, 81]}
+    text = json.dumps(header).encode()
+    file.write_bytes(struct.pack("<Q", len(text)) + text + bytes(81))
     return lambda: load_correlation(file)
 
 
 def text_that_clears_the_screen(place):
-    read = correlation_of(
-        place, np.eye(9), {"provenance": json.dumps({"source": "x\x1b]0;PWNED\x07\x1b[2J"})}
-    )
+    read = correlation_of(place, np.eye(9), provenance={"source": "x\x1b]0;PWNED\x07\x1b[2J"})
     file = read() and place / "R.safetensors"
 
     def shown():

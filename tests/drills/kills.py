@@ -30,13 +30,13 @@ SECONDS_MOST = 120
 def a_sweep(runs):
     """Runs of our own trainer, with a checkpoint after every epoch."""
     torch.set_num_threads(1)
-    sweep(GRID, runs, checkpoint_every=1, keep_weights=True)
+    assert not sweep(GRID, runs, checkpoint_every=1, keep_weights=True).failures
 
 
 def a_sweep_of_two_jobs(runs):
     """The same by two workers at a time, which are killed along with it."""
     torch.set_num_threads(1)
-    sweep(GRID, runs, jobs=2, checkpoint_every=1, keep_weights=True)
+    assert not sweep(GRID, runs, jobs=2, checkpoint_every=1, keep_weights=True).failures
 
 
 def a_comparison(runs):
@@ -98,11 +98,12 @@ def kill(number, seed, root):
     for comparison in COMPARISONS:
         seconds = _whole(comparison, root / comparison.__name__)
         right[comparison] = snapshot(root / comparison.__name__), seconds
-    done = 0
+    done, begun = 0, 0
     while done < number:
         comparison = chance.choice(COMPARISONS)
         expected, seconds = right[comparison]
-        runs, before, spent = root / str(done), {}, 0.0
+        begun += 1
+        runs, before, spent = root / str(begun), {}, 0.0
         while done < number and spent < SECONDS_MOST:
             wait = chance.uniform(0, seconds)
             ended = _killed(comparison, runs, wait)

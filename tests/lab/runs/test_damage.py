@@ -181,6 +181,17 @@ def test_a_folder_in_the_folder_of_a_run_is_left_alone(tmp_path, sound):
     assert (path / ".ipynb_checkpoints").is_dir()
 
 
+def test_a_run_that_begins_anew_is_never_without_its_configuration(tmp_path, sound, monkeypatch):
+    def killed(*_):
+        raise Interruption
+
+    path = lay(tmp_path, {name: content for name, content in sound.items() if name != "result.json"})
+    monkeypatch.setattr(records, "write_json", killed)
+    with pytest.raises(Interruption), claimed(tmp_path, TINY):
+        records.start(path, TINY)
+    assert check_records(tmp_path) == []
+
+
 def test_a_record_that_cannot_be_read_is_left_and_the_other_runs_are_made(tmp_path, sound, monkeypatch):
     path = lay(tmp_path, sound)
     read = type(path).read_bytes

@@ -358,7 +358,7 @@ def start(path: Path, config: RunConfig) -> None:
     """
     with writing(path):
         finished = (path / "result.json").exists()
-        kept = {LOCK} if finished else {LOCK, CHECKPOINT, "metrics.jsonl"}
+        kept = {LOCK, "config.json"} | (set() if finished else {CHECKPOINT, "metrics.jsonl"})
         for file in path.iterdir():
             if file.name not in kept and (file.is_symlink() or not file.is_dir()):
                 file.unlink()
