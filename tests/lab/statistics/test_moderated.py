@@ -133,3 +133,28 @@ def test_pairing_is_chosen_where_seeds_explain_something():
     np.testing.assert_allclose(out.mean(-1), (noise + 2 * seeds).mean(-1))
     np.testing.assert_allclose(out, without_seeds(noise) + 2 * seeds.mean(), atol=1e-12)
     assert out.var(-1, ddof=1).mean() == pytest.approx(1, abs=0.3)
+
+
+def test_the_t_test_is_that_of_the_textbook():
+    found = Contrasts(np.array([0.5, 0.0, 0.0]), np.array([0.2, 0.1, 0.0]), np.full(3, 7.0), np.full(3, 8.0))
+    low, high, p = t_test(found, level=0.9)
+    reach = stats.t.ppf(0.95, 7) * np.array([0.2, 0.1, 0.0])
+    np.testing.assert_allclose(low, found.mean - reach, rtol=1e-12)
+    np.testing.assert_allclose(high, found.mean + reach, rtol=1e-12)
+    np.testing.assert_allclose(p, [2 * stats.t.sf(2.5, 7), 1.0, 1.0], rtol=1e-12)
+    sure = Contrasts(np.array([0.5]), np.array([0.0]), np.array([7.0]), np.array([8.0]))
+    assert t_test(sure)[2] == 0
+
+
+def test_a_variance_is_at_least_that_of_rounding():
+    values = [np.full(4, 0.5), np.array([0.0, 1.0, 0.0, 1.0])]
+    found = Conditions.of(values, step=0.1)
+    np.testing.assert_allclose(found.variance, [0.01 / 12, 1 / 3], rtol=1e-12)
+    assert found.n.dtype == np.int64
+    assert np.isnan(Conditions.of([[1.0]]).variance).all()
+
+
+def test_without_seeds_the_rest_is_scaled_and_keeps_its_sign():
+    values = np.array([[1.0, 2.0, 6.0], [3.0, 2.0, 1.0]])
+    half = (values[0] - values[0].mean() - values[1] + values[1].mean()) / 2 * np.sqrt(2)
+    np.testing.assert_allclose(without_seeds(values), [3 + half, 2 - half], rtol=1e-12)
