@@ -158,3 +158,18 @@ def test_without_seeds_the_rest_is_scaled_and_keeps_its_sign():
     values = np.array([[1.0, 2.0, 6.0], [3.0, 2.0, 1.0]])
     half = (values[0] - values[0].mean() - values[1] + values[1].mean()) / 2 * np.sqrt(2)
     np.testing.assert_allclose(without_seeds(values), [3 + half, 2 - half], rtol=1e-12)
+
+
+def test_degrees_of_freedom_are_at_most_those_that_there_are_and_pairs_those_of_the_sizes():
+    alike = Conditions(np.full(6, 4), np.linspace(0.5, 0.6, 6), np.ones(6))
+    found = contrasts(alike, [[-1.0, 1.0, 0.0, 0.0, 0.0, 0.0]])
+    assert (found.df[0], found.pairs[0]) == (6 * 3, 4)
+    uneven = Conditions(np.array([3, 6]), np.array([0.5, 0.6]), np.ones(2))
+    assert contrasts(uneven, [[-1.0, 1.0]]).pairs[0] == pytest.approx(4)
+
+
+def test_a_condition_that_is_lost_loses_the_contrasts_that_it_is_part_of_alone():
+    lost = Conditions(np.array([4, 4, 4]), np.array([0.5, 0.6, np.nan]), np.ones(3))
+    found = contrasts(lost, [[-1.0, 1.0, 0.0], [-1.0, 0.0, 1.0]])
+    assert found.mean[0] == pytest.approx(0.1)
+    assert np.isnan(found.mean[1])
