@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test test-frameworks fuzz mutants lint bench documents docs walk wheel-test history clean
+.PHONY: demo test test-frameworks fuzz mutants mutation lint bench documents docs walk wheel-test history clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +31,11 @@ fuzz: $(READY)
 ## mutants: put each fault that was once found back, and see that a test notices it
 mutants: $(READY)
 	$(BIN)/python -m tests.mutants --write
+
+## mutation: change the statistics in small ways, a sample of all, and see how many their tests notice
+mutation: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lab,dev,mutation]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation --write
 
 ## lint: style, types and the direction of imports
 lint: $(READY)
