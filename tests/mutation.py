@@ -6,7 +6,6 @@ is tested by the tests that pass through the changed function. Prints the change
 
 import argparse
 import json
-import os
 import random
 import secrets
 import subprocess
@@ -42,7 +41,8 @@ def main() -> int:
     seed = secrets.randbelow(10**9) if options.seed is None else options.seed
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        archive = subprocess.run(["git", "archive", "HEAD"], cwd=ROOT, check=True, capture_output=True).stdout
+        command = ["git", "archive", "HEAD"]
+        archive = subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout
         subprocess.run(["tar", "-x", "-C", folder], input=archive, check=True)
         with (place / "pyproject.toml").open("a") as file:
             file.write(SETTINGS)
@@ -55,9 +55,9 @@ def main() -> int:
     noticed = len(found) - len(survived)
     interval = binomtest(noticed, len(found)).proportion_ci(method="wilson")
     text = (
-        f"`python -m tests.mutation --sample {len(found)} --seed {seed}`: of {len(everyone):,} possible changes "
-        f"of the statistics {len(found)} were drawn and {noticed} noticed, {noticed / len(found):.1%} (95 % "
-        f"interval {interval.low:.1%} to {interval.high:.1%}). Not noticed: {', '.join(survived) or 'none'}."
+        f"`python -m tests.mutation --sample {len(found)} --seed {seed}`: of {len(everyone):,} possible "
+        f"changes of the statistics {len(found)} were drawn and {noticed} noticed, "
+        f"{noticed / len(found):.1%} (95 % interval {interval.low:.1%} to {interval.high:.1%}). Not noticed: {', '.join(survived) or 'none'}."
     )
     sys.stdout.write(f"{text}\n")
     if options.write:
