@@ -57,7 +57,8 @@ def main() -> int:
     text = (
         f"`python -m tests.mutation --sample {len(found)} --seed {seed}`: of {len(everyone):,} possible "
         f"changes of the statistics {len(found)} were drawn and {noticed} noticed, "
-        f"{noticed / len(found):.1%} (95 % interval {interval.low:.1%} to {interval.high:.1%}). Not noticed: {', '.join(survived) or 'none'}."
+        f"{noticed / len(found):.1%} (95 % interval {interval.low:.1%} to {interval.high:.1%}). "
+        f"Not noticed: {', '.join(survived) or 'none'}."
     )
     sys.stdout.write(f"{text}\n")
     if options.write:
