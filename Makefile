@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test test-frameworks fuzz lint bench documents docs walk wheel-test history clean
+.PHONY: demo test test-frameworks fuzz mutants mutation lint bench documents docs walk wheel-test history clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -24,10 +24,18 @@ test: $(READY)
 test-frameworks: $(READY)
 	$(BIN)/python -m tests.frameworks
 
-## fuzz: damaged files of all kinds and careless calls from a seed that is printed, and every failing call
+## fuzz: damaged and hostile files, careless calls, kills, failing disks and power cuts, from a seed that is printed
 fuzz: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.drills --files 20000
-	OMP_NUM_THREADS=1 CORRINIT_DRILLS=all $(BIN)/python -m pytest --quiet tests/drills/test_disk.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.drills --files 20000 --kills 50 --write
+
+## mutants: put each fault that was once found back, and see that a test notices it
+mutants: $(READY)
+	$(BIN)/python -m tests.mutants --write
+
+## mutation: change the statistics in small ways, a sample of all, and see how many their tests notice
+mutation: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lab,dev,mutation]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation --write
 
 ## lint: style, types and the direction of imports
 lint: $(READY)

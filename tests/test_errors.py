@@ -19,6 +19,7 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "errors.md"
 
 INSIDE = {
     "__init__.py": {"AttributeError"},  # what Python asks of a module without a name
+    "_arguments.py": {"TypeError"},
     "_reading.py": {"ValueError"},
     "_seeding.py": {"TypeError"},
     "_signal/shapes.py": {"ValueError"},

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from corrinit import _spd as spd
+from corrinit._arguments import real
 from corrinit._correlation_views import correlation_html, correlation_renderables
 from corrinit._displacement import mean_by_displacement, resized_deviations, resized_matrix
 from corrinit._spd import Matrix, Vector
@@ -300,8 +301,9 @@ class SpatialCorrelation:
         positive semi-definite matrices; then the nearest correlation is taken, and the distance is warned of.
         A separable R is so for α = 1 alone.
         """
+        strength = real("strength", strength)
         if not (np.isfinite(strength) and strength >= 0):
-            raise CorrelationError(f"strength is {strength}; it is a factor of at least 0")
+            raise CorrelationError(f"strength is {strength:g}; it is a factor of at least 0")
         if strength == 1:
             return self
         scaled = strength * self.matrix
@@ -502,6 +504,15 @@ def _is_identity(matrix: Matrix) -> bool:
 def _read_only(array: Matrix) -> Matrix:
     array.setflags(write=False)
     return array
+
+
+def require_correlation(value: object) -> None:
+    """Raise a `CorrelationError` unless this is a `SpatialCorrelation`."""
+    if not isinstance(value, SpatialCorrelation):
+        raise CorrelationError(
+            f"the correlation is of type {type(value).__name__}; give a SpatialCorrelation, such as "
+            "corrinit.load_correlation reads from a file"
+        )
 
 
 def _square_kernel(taps: int) -> tuple[int, int]:

@@ -21,7 +21,7 @@ import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
 from corrinit._atomic import replacing
-from corrinit._correlation import SpatialCorrelation
+from corrinit._correlation import SpatialCorrelation, require_correlation
 from corrinit.errors import CorrelationError, CorrelationFileError
 
 _KEY = "corrinit.correlation"
@@ -39,6 +39,9 @@ def save_correlation(path: str | os.PathLike[str], correlation: SpatialCorrelati
     Raises:
         CorrInitError: if the file cannot be written; an older one is then as it was.
     """
+    require_correlation(correlation)
+    if not isinstance(path, str | os.PathLike):
+        raise CorrelationFileError(f"path is of type {type(path).__name__}; give the name of a file to write")
     tensors = _tensors(correlation)
     about = {
         "version": 1 if list(tensors) == ["correlation"] else 2,

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn.init import calculate_gain
 
-from corrinit._correlation import SpatialCorrelation
+from corrinit._arguments import real
+from corrinit._correlation import SpatialCorrelation, require_correlation
 from corrinit._drawing import holds_nothing
 from corrinit._drawing.mixing import drawn_precision, mixer
 from corrinit._drawing.shards import write_
@@ -62,9 +63,13 @@ def correlated_normal_(
     True
     """
     _require_kernel(tensor)
+    require_correlation(correlation)
     correlation.require(tuple(tensor.shape[2:]))
+    std = real("std", std)
     if not (math.isfinite(std) and std >= 0):
-        raise CorrelationError(f"std is {std}; it must be finite and at least 0")
+        raise CorrelationError(f"std is {std:g}; it must be finite and at least 0")
+    if not (generator is None or isinstance(generator, torch.Generator)):
+        raise CorrelationError(f"generator is of type {type(generator).__name__}; give a torch.Generator")
     if holds_nothing(tensor) or getattr(tensor, "_is_hf_initialized", False):
         return tensor
     return draw_(tensor, correlation, std, generator)
@@ -135,6 +140,8 @@ def correlated_xavier_normal_(
 
 
 def _require_kernel(tensor: Tensor) -> None:
+    if not isinstance(tensor, Tensor):
+        raise UnfitTensorError(f"the tensor is of type {type(tensor).__name__}; give a torch.Tensor")
     if torch.nn.parameter.is_lazy(tensor):
         raise LazyParameterError("the parameter is lazy: run one forward pass of its module first")
     if not tensor.is_floating_point():

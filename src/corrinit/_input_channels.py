@@ -28,6 +28,8 @@ from corrinit.errors import InputChannelsError, UnwritableWeightError
 
 Conv = TypeVar("Conv", bound=nn.Module)
 
+_MOST_CHANNELS = 2**20
+
 
 def adapt_inputs(
     conv: Conv,
@@ -106,12 +108,15 @@ def _weight(source: nn.Module | Tensor, conv: nn.Module) -> Tensor:
     if isinstance(source, nn.Module):
         _require_plain(source, "the convolution")
         weight: Any = source.weight
-    else:
+    elif isinstance(source, Tensor):
         weight = source
+    else:
+        kind = type(source).__name__
+        raise InputChannelsError(f"pretrained is of type {kind}; give a convolution or a weight")
     own: Any = conv.weight
     inputs = 0 if isinstance(conv, _ConvTransposeNd) else 1
     shapes = [[size for axis, size in enumerate(each.shape) if axis != inputs] for each in (weight, own)]
-    if not isinstance(weight, Tensor) or weight.dim() != own.dim() or shapes[0] != shapes[1]:
+    if weight.dim() != own.dim() or shapes[0] != shapes[1]:
         raise InputChannelsError(
             f"the weight has shape {tuple(weight.shape)}, and the convolution {tuple(own.shape)}; they may "
             "differ in their inputs alone",
@@ -148,8 +153,8 @@ def _wanted(
         count = wanted
     else:
         raise InputChannelsError(f"channels is {wanted!r}; it is a number, or a list of numbers and None")
-    if count < 1:
-        raise InputChannelsError(f"channels is {wanted!r}; a convolution has at least one")
+    if not 1 <= count <= _MOST_CHANNELS:
+        raise InputChannelsError(f"channels is {wanted!r:.80}; a convolution has 1 to {_MOST_CHANNELS:,}")
     if fills and count != conv.in_channels:
         raise InputChannelsError(
             f"channels names {count}, and the convolution has {conv.in_channels} input channels"

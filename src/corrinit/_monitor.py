@@ -95,7 +95,13 @@ class GradientMonitor:
         self, parameters: nn.Module | Iterable[tuple[str, Tensor]], optimizer: torch.optim.Optimizer
     ) -> None:
         named = parameters.named_parameters() if isinstance(parameters, nn.Module) else parameters
-        self._candidates = dict(named)
+        try:
+            self._candidates = dict(named)
+        except (TypeError, ValueError) as error:
+            what = type(parameters).__name__
+            raise OptimizerError(
+                f"parameters is of type {what}; give a model, or pairs of names and parameters"
+            ) from error
         self._names: tuple[str, ...] = ()
         self._buckets: list[_Bucket] = []
         self._present: list[list[bool]] = []

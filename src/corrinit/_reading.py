@@ -12,6 +12,7 @@ import json
 import math
 import stat
 import zipfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,37 @@ def parse_object(text: str, file: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RecordError(f"{file} is damaged: it holds {type(value).__name__}, no JSON object")
     return value
+
+
+def with_digest(value: Mapping[str, Any], beside: Iterable[Path] = ()) -> dict[str, Any]:
+    """A JSON object with the digest of its values, and of files beside it, as its last value.
+
+    >>> without_digest(with_digest({"loss": 0.25}), Path("result.json"))
+    {'loss': 0.25}
+    """
+    return {**value, "digest": _digest(value, beside)}
+
+
+def without_digest(value: Mapping[str, Any], file: Path, beside: Iterable[Path] = ()) -> dict[str, Any]:
+    """The values of an object, if they and the files beside it are as they were written.
+
+    Without a digest, which earlier versions did not write, nothing can be told.
+
+    Raises:
+        RecordError: if a value is not as it was written, naming the file.
+    """
+    values = {name: each for name, each in value.items() if name != "digest"}
+    if "digest" in value and value["digest"] != _digest(values, beside):
+        names = " and ".join(each.name for each in (file, *beside))
+        raise RecordError(f"{file} is damaged: its digest is not that of the values in {names}")
+    return values
+
+
+def _digest(value: Mapping[str, Any], beside: Iterable[Path]) -> str:
+    content = hashlib.sha256(json.dumps(value).encode())
+    for file in beside:
+        content.update(read_bytes(file))
+    return content.hexdigest()
 
 
 def sealed(content: bytes | memoryview) -> bytes:

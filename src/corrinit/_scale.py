@@ -14,7 +14,8 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from corrinit._correlation import SpatialCorrelation
+from corrinit._arguments import real
+from corrinit._correlation import SpatialCorrelation, require_correlation
 from corrinit._displacement import mean_by_displacement
 from corrinit._spd import Matrix
 from corrinit.errors import CancelledSignalError, CorrelationError, warn_caller
@@ -117,8 +118,9 @@ def signal_scale(
 
 def scale_for(amplification: float, channels: float, gain: float) -> float:
     """The scale g / √(n a) for an amplification a = ⟨D R D, M⟩; an error where no scale keeps the signal."""
+    channels, gain = real("channels", channels), real("gain", gain)
     if channels <= 0:
-        raise CorrelationError(f"the layer has {channels} input channels; a scale needs at least one")
+        raise CorrelationError(f"the layer has {channels:g} input channels; a scale needs at least one")
     if amplification <= 1e-9:
         raise CancelledSignalError(
             f"⟨R, M⟩ is {amplification:.3g}: filters with this correlation cancel such inputs, so no scale "
@@ -139,6 +141,7 @@ def amplification(correlation: SpatialCorrelation, inputs: Inputs) -> float:
         correlation: R and d of the taps.
         inputs: M: `"independent"` for I, `"identical"` for 1, or a value or n × n array.
     """
+    require_correlation(correlation)
     if isinstance(inputs, (SpatialCorrelation, np.ndarray)):
         return correlation.inner(inputs)
     _require_named(inputs)

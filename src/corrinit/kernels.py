@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from corrinit._arguments import real
 from corrinit._spd import Matrix, Vector, relative_deviations, require_dense
 from corrinit.errors import CorrelationError
 
@@ -46,7 +47,8 @@ def number_of_taps(kernel_size: Sequence[int]) -> int:
     Raises:
         CorrelationError: if this is no kernel size.
     """
-    size = tuple(kernel_size) if isinstance(kernel_size, Iterable) else kernel_size
+    iterable = isinstance(kernel_size, Iterable) and not isinstance(kernel_size, str | bytes)
+    size = tuple(kernel_size) if iterable else kernel_size
     if not (
         isinstance(size, tuple) and size and all(isinstance(k, (int, np.integer)) and k > 0 for k in size)
     ):
@@ -68,11 +70,11 @@ def tap_distances(kernel_size: Sequence[int], metric: Metric = "cityblock") -> M
     require_dense(number_of_taps(kernel_size))
     offsets = tap_offsets(kernel_size)
     lags = np.abs(offsets[:, None, :] - offsets[None, :, :]).astype(np.float64)
+    if not isinstance(metric, str) or metric not in get_args(Metric):
+        raise CorrelationError(f"metric is {metric!r:.80}; it is 'cityblock' or 'euclidean'")
     if metric == "cityblock":
         return lags.sum(axis=-1)
-    if metric == "euclidean":
-        return np.sqrt(np.square(lags).sum(axis=-1))
-    raise CorrelationError(f"metric is {metric!r}; it is 'cityblock' or 'euclidean'")
+    return np.sqrt(np.square(lags).sum(axis=-1))
 
 
 def mean_off_diagonal(matrix: Matrix) -> float:
@@ -215,8 +217,9 @@ def _with_scale(
     if (length_scale is None) == (mean is None):
         raise CorrelationError(f"give either length_scale or mean; got {length_scale=} and {mean=}")
     if mean is not None:
+        mean = real("mean", mean)
         length_scale = _scale_for_mean(correlation, kernel_size, mean)
-    elif not (length_scale is not None and 0 < length_scale < np.inf):
+    elif not 0 < (length_scale := real("length_scale", length_scale)) < np.inf:
         raise CorrelationError(f"length_scale is {length_scale}; it must be positive and finite")
     assert length_scale is not None
     return correlation(length_scale)

@@ -47,8 +47,10 @@ def select(model: nn.Module, selectors: Selectors, argument: str) -> frozenset[s
 
 def matching(model: nn.Module, selector: Selector, argument: str) -> frozenset[str]:
     """Names of the modules that one selector matches themselves; see `select`."""
-    if not (callable(selector) or isinstance(selector, (str, re.Pattern))):
-        raise PlanError(f"{argument}: {selector!r} is no name pattern, regular expression, type or predicate")
+    usable = callable(selector) or isinstance(selector, (str, re.Pattern))
+    if not usable or isinstance(selector, nn.Module):  # a module can be called, but tells no layers apart
+        what = f"{selector!r:.80}"
+        raise PlanError(f"{argument}: {what} is no name pattern, regular expression, type or predicate")
     modules = named_layers(model)
     found = frozenset(name for name, module in modules.items() if _matches(selector, name, module))
     if not found:

@@ -187,14 +187,16 @@ def plan(
         ("mode", mode, FanMode),
         ("others", others, Others),
     ):
-        if value not in get_args(allowed):
-            raise PlanError(f"{argument} is {value!r}; it is {one_of(get_args(allowed))}")
+        if not isinstance(value, str) or value not in get_args(allowed):
+            raise PlanError(f"{argument} is {value!r:.80}; it is {one_of(get_args(allowed))}")
     if not isinstance(model, nn.Module):
         raise PlanError(f"the model is {type(model).__name__}; give a torch.nn.Module")
     if not (isinstance(strength, Real) and isfinite(strength) and strength >= 0):
         raise PlanError(f"strength is {strength!r}; it is a factor of at least 0")
+    if not (method is None or isinstance(method, str)):
+        raise PlanError(f"method is {method!r:.80}; it is the name of one, such as 'kaiming_normal'")
     named = Rule(method, correlation, scale=scale, nonlinearity=nonlinearity, bias=bias).checked()
-    own_rules = read_rules(rules or {})
+    own_rules = read_rules({} if rules is None else rules)
     base = base_recipe(recipe, method, DEFAULT)
     candidates = read_candidates(
         model,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -77,10 +77,11 @@ def _input_shapes(
     if input_size is None:
         vectors = [(BATCH, linear.in_features)] if isinstance(linear, nn.Linear) else []
         return vectors + [(BATCH, n, *(side,) * axes) for side in SIDES for n in channels]
-    size = (input_size,) * (axes or 1) if isinstance(input_size, int) else tuple(input_size)
+    size = (input_size,) * (axes or 1) if isinstance(input_size, int) else input_size
+    size = tuple(size) if isinstance(size, Iterable) else ()
     if not size or not all(isinstance(n, (int, np.integer)) and n > 0 for n in size):
         raise PlanError(
-            f"input size is {input_size!r}; it is a number of pixels, or a shape such as (3, 32, 32)"
+            f"input size is {input_size!r:.80}; it is a number of pixels, or a shape such as (3, 32, 32)"
         )
     if axes and len(size) == axes:
         return [(BATCH, n, *size) for n in channels]

@@ -77,10 +77,7 @@ class FactoryError(ConfigError):
         fix="Write a function without arguments that builds your model.",
         example="""
             def build():
-                return MyNetwork(classes=10)
-
-
-            # corrinit compare model.py:build
+                return MyNetwork(classes=10)  # corrinit compare model.py:build
         """,
     )
 

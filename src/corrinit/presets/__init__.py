@@ -12,14 +12,23 @@ from pathlib import Path
 
 from corrinit._correlation import SpatialCorrelation
 from corrinit._correlation_io import load_correlation
-from corrinit.errors import UnknownCorrelationError
+from corrinit.errors import CorrelationFileError, UnknownCorrelationError
 
 _FOLDER = Path(__file__).parent
+_POOLED = "pooled.safetensors"
 
 
 def preset_names() -> tuple[str, ...]:
-    """The names that `load_preset` knows."""
-    return tuple(sorted(path.parent.name for path in _FOLDER.glob("*/pooled.safetensors")))
+    """The names that `load_preset` knows.
+
+    Raises:
+        CorrelationFileError: if the operating system does not give them.
+    """
+    try:
+        return tuple(sorted(each.name for each in _FOLDER.iterdir() if (each / _POOLED).is_file()))
+    except OSError as error:
+        reason = error.strerror or error
+        raise CorrelationFileError(f"{_FOLDER} cannot be read: {reason}; see to its permissions") from error
 
 
 def preset_layers(name: str) -> tuple[str, ...]:
@@ -36,7 +45,7 @@ def load_preset(name: str, layer: str | None = None) -> SpatialCorrelation:
         layer: one of `preset_layers`; default: all layers pooled.
 
     Raises:
-        CorrelationError: if there is no such preset or layer.
+        CorrelationError: if there is no such preset or layer, or its file cannot be read.
     """
     if name not in (names := preset_names()):
         near = get_close_matches(name, names, n=1, cutoff=0.4) or names

@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import corrinit
+from corrinit._method_info import BUILT_IN
 
 MEAN = 0.29139915230785024
 MEAN_IN_BFLOAT16 = 0.29136916332469237
@@ -86,7 +87,7 @@ def test_the_statistics_of_the_lab():
 
 
 def test_lists_and_data_frames(weights):
-    assert len(corrinit.list_methods()) == 13
+    assert len(corrinit.list_methods()) == len(BUILT_IN)
     frame = corrinit.list_presets().to_pandas()
     assert isinstance(frame, pd.DataFrame)
     assert list(frame["name"]) == ["resnet10-cifar10", "vgg8-cifar10"]

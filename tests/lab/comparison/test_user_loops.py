@@ -4,13 +4,14 @@ import json
 import math
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
 from torch import nn
 
 import corrinit
-from corrinit.errors import ConfigError
+from corrinit.errors import ConfigError, CorrInitWarning, TrainingFunctionError
 from corrinit.lab.experiment import identity
 from corrinit.lab.experiment.identity import Change
 from corrinit.lab.statistics.contrast import Decision
@@ -417,3 +418,32 @@ def test_an_accuracy_in_percent_is_one_in_points():
     )
     expected = paired_difference([35 / 36, 34 / 36], [34 / 36, 33 / 36])
     assert result.table[1].gain.p == pytest.approx(expected.p)
+
+
+@pytest.mark.parametrize("code", [None, 0, 3])
+def test_a_training_function_that_ends_the_program_is_named(code):
+    def train(model, seed):
+        sys.exit(code)
+
+    with pytest.raises(TrainingFunctionError, match=rf"ended the program with seed 0, by sys.exit\({code}\)"):
+        corrinit.compare(train, ["kaiming_normal", "orthogonal"], 1, model=lambda: nn.Conv2d(2, 2, 3))
+
+
+def test_an_error_of_a_training_function_arrives_as_it_is():
+    def train(model, seed):
+        raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        corrinit.compare(train, ["kaiming_normal", "orthogonal"], 1, model=lambda: nn.Conv2d(2, 2, 3))
+
+
+def test_threads_that_a_training_function_leaves_are_warned_of():
+    end = threading.Event()
+
+    def train(model, seed):
+        threading.Thread(target=end.wait, name=f"of seed {seed}").start()
+        return float(model.weight.detach().sum())
+
+    with pytest.warns(CorrInitWarning, match=r"left 1 threads running \(of seed 0\)"):
+        corrinit.compare(train, ["kaiming_normal", "orthogonal"], 1, model=lambda: nn.Conv2d(2, 2, 3))
+    end.set()

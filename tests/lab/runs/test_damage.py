@@ -13,6 +13,7 @@ from corrinit._reading import LARGEST
 from corrinit.errors import ConfigError, CorrInitError, CorrInitWarning, RecordError, UnreadableError
 from corrinit.lab.experiment.config import RunConfig, read_experiment
 from corrinit.lab.runs import record as records
+from corrinit.lab.runs.check import REMAKE, check_records
 from corrinit.lab.runs.export import export
 from corrinit.lab.runs.record import claimed, finished_run, read_run, read_runs
 from corrinit.lab.training.checkpoint import read_checkpoint, write_checkpoint
@@ -37,8 +38,9 @@ def lay(root, files, name=TINY.run_id):
 
 
 def with_field(content, name, text):
-    """A JSON object with the text of a value put in the place of another."""
+    """A JSON object, without its digest, with the text of a value put in the place of another."""
     values = json.loads(content)
+    values.pop("digest", None)
     values[name] = "VALUE"
     return json.dumps(values).replace('"VALUE"', text).encode()
 
@@ -179,6 +181,17 @@ def test_a_folder_in_the_folder_of_a_run_is_left_alone(tmp_path, sound):
     assert (path / ".ipynb_checkpoints").is_dir()
 
 
+def test_a_run_that_begins_anew_is_never_without_its_configuration(tmp_path, sound, monkeypatch):
+    def killed(*_):
+        raise Interruption
+
+    path = lay(tmp_path, {name: content for name, content in sound.items() if name != "result.json"})
+    monkeypatch.setattr(records, "write_json", killed)
+    with pytest.raises(Interruption), claimed(tmp_path, TINY):
+        records.start(path, TINY)
+    assert check_records(tmp_path) == []
+
+
 def test_a_record_that_cannot_be_read_is_left_and_the_other_runs_are_made(tmp_path, sound, monkeypatch):
     path = lay(tmp_path, sound)
     read = type(path).read_bytes
@@ -206,6 +219,44 @@ def test_values_of_several_types_under_one_name_are_exported_as_text(tmp_path, s
     assert faults == []
     export(found, tmp_path / "all.csv")
     assert {'"3"', '"x"'} <= set((tmp_path / "all.csv").read_text().replace("\n", ",").split(","))
+
+
+# Digests
+
+
+def flipped(content, after):
+    """Another digit after the point that follows a text."""
+    start = content.index(b".", content.index(after)) + 1
+    assert content[start : start + 1].isdigit()
+    return content[:start] + str((int(content[start : start + 1]) + 1) % 10).encode() + content[start + 1 :]
+
+
+DIGITS = [("result.json", b'"test_loss"'), ("metrics.jsonl", b'"train_loss"'), ("config.json", b'"width"')]
+
+
+@pytest.mark.parametrize(("file", "after"), DIGITS)
+def test_a_digit_that_flips_is_noticed_by_every_reader(tmp_path, sound, file, after):
+    path = lay(tmp_path, sound | {file: flipped(sound[file], after)})
+    with pytest.raises(RecordError, match=r"result\.json is damaged: its digest"):
+        read_run(path)
+    with pytest.warns(CorrInitWarning, match="the run is made again"):
+        assert finished_run(tmp_path, TINY) is None
+    (finding,) = check_records(tmp_path)
+    assert (finding.kind, finding.remedy) == ("damaged", REMAKE)
+
+
+@pytest.mark.parametrize(("file", "after"), DIGITS[:2])
+def test_a_record_of_before_there_were_digests_is_read_as_ever(tmp_path, sound, file, after):
+    result = json.loads(sound["result.json"])
+    assert len(result.pop("digest")) == 64
+    path = lay(tmp_path, sound | {"result.json": json.dumps(result).encode()})
+    record = read_run(path)
+    assert (record.run_id, dict(record.result)) == (TINY.run_id, result)
+    assert check_records(tmp_path) == []
+
+
+def test_the_digest_is_no_endpoint(tmp_path, sound):
+    assert "digest" not in read_run(lay(tmp_path, sound)).result
 
 
 # Checkpoints

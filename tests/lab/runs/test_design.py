@@ -67,10 +67,17 @@ def test_folders_below_are_read_and_put_together(tmp_path):
 def test_a_field_that_came_later_has_its_default(tmp_path):
     plan(tmp_path, [BASE], seeds=3)
     document = json.loads((tmp_path / FILE).read_text())
-    del document["comparisons"][0]["setting"]["channels_last"]
+    del document["comparisons"][0]["setting"]["channels_last"], document["digest"]
     (tmp_path / FILE).write_text(json.dumps(document))
     plan(tmp_path, [BASE], seeds=4)
     assert of(tmp_path) == Design(frozenset({3, 4}))
+
+
+def test_a_number_of_seeds_that_changes_is_noticed(tmp_path):
+    plan(tmp_path, [BASE], seeds=3)
+    (tmp_path / FILE).write_text((tmp_path / FILE).read_text().replace("3\n", "2\n"))
+    with pytest.raises(CorrInitError, match="its digest is not that of the values in design"):
+        of(tmp_path)
 
 
 def test_comparisons_that_start_at_once_are_all_kept(tmp_path):

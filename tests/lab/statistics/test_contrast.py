@@ -96,3 +96,18 @@ def test_a_family_is_corrected_together_and_named():
 def test_a_baseline_is_named():
     with pytest.raises(KeyError):
         against({"a": A}, "b", family="arms")
+
+
+def test_the_step_is_that_of_all_values_of_a_family_or_the_one_that_is_given():
+    coarse = {"a": Sample({0: 0.5, 1: 0.7}), "b": Sample({0: 0.4, 1: 0.6})}
+    fine = {**coarse, "c": Sample({0: 0.123, 1: 0.456})}
+
+    def width(samples, **options):
+        found = against(samples, "a", family="arms", **options)["b"]
+        again = contrasts({"b": [(1.0, samples["b"]), (-1.0, samples["a"])]}, family="arms", **options)["b"]
+        return found.high - found.low, again.high - again.low
+
+    assert width(coarse) == pytest.approx(width(coarse, step=0.1))
+    assert width(fine)[0] == pytest.approx(width(coarse, step=0.001)[0])
+    assert width(fine, step=0.1) == pytest.approx(width(coarse))
+    assert width(coarse)[0] == pytest.approx(100 * width(coarse, step=0.001)[0])

@@ -133,3 +133,43 @@ def test_pairing_is_chosen_where_seeds_explain_something():
     np.testing.assert_allclose(out.mean(-1), (noise + 2 * seeds).mean(-1))
     np.testing.assert_allclose(out, without_seeds(noise) + 2 * seeds.mean(), atol=1e-12)
     assert out.var(-1, ddof=1).mean() == pytest.approx(1, abs=0.3)
+
+
+def test_the_t_test_is_that_of_the_textbook():
+    found = Contrasts(np.array([0.5, 0.0, 0.0]), np.array([0.2, 0.1, 0.0]), np.full(3, 7.0), np.full(3, 8.0))
+    low, high, p = t_test(found, level=0.9)
+    reach = stats.t.ppf(0.95, 7) * np.array([0.2, 0.1, 0.0])
+    np.testing.assert_allclose(low, found.mean - reach, rtol=1e-12)
+    np.testing.assert_allclose(high, found.mean + reach, rtol=1e-12)
+    np.testing.assert_allclose(p, [2 * stats.t.sf(2.5, 7), 1.0, 1.0], rtol=1e-12)
+    sure = Contrasts(np.array([0.5]), np.array([0.0]), np.array([7.0]), np.array([8.0]))
+    assert t_test(sure)[2] == 0
+
+
+def test_a_variance_is_at_least_that_of_rounding():
+    values = [np.full(4, 0.5), np.array([0.0, 1.0, 0.0, 1.0])]
+    found = Conditions.of(values, step=0.1)
+    np.testing.assert_allclose(found.variance, [0.01 / 12, 1 / 3], rtol=1e-12)
+    assert found.n.dtype == np.int64
+    assert np.isnan(Conditions.of([[1.0]]).variance).all()
+
+
+def test_without_seeds_the_rest_is_scaled_and_keeps_its_sign():
+    values = np.array([[1.0, 2.0, 6.0], [3.0, 2.0, 1.0]])
+    half = (values[0] - values[0].mean() - values[1] + values[1].mean()) / 2 * np.sqrt(2)
+    np.testing.assert_allclose(without_seeds(values), [3 + half, 2 - half], rtol=1e-12)
+
+
+def test_degrees_of_freedom_are_at_most_those_that_there_are_and_pairs_those_of_the_sizes():
+    alike = Conditions(np.full(6, 4), np.linspace(0.5, 0.6, 6), np.ones(6))
+    found = contrasts(alike, [[-1.0, 1.0, 0.0, 0.0, 0.0, 0.0]])
+    assert (found.df[0], found.pairs[0]) == (6 * 3, 4)
+    uneven = Conditions(np.array([3, 6]), np.array([0.5, 0.6]), np.ones(2))
+    assert contrasts(uneven, [[-1.0, 1.0]]).pairs[0] == pytest.approx(4)
+
+
+def test_a_condition_that_is_lost_loses_the_contrasts_that_it_is_part_of_alone():
+    lost = Conditions(np.array([4, 4, 4]), np.array([0.5, 0.6, np.nan]), np.ones(3))
+    found = contrasts(lost, [[-1.0, 1.0, 0.0], [-1.0, 0.0, 1.0]])
+    assert found.mean[0] == pytest.approx(0.1)
+    assert np.isnan(found.mean[1])

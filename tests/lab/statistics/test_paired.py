@@ -11,7 +11,7 @@ from scipy.stats import t as student
 from scipy.stats import ttest_rel
 
 from corrinit.lab.statistics.anytime import sequential
-from corrinit.lab.statistics.paired import holm, paired_difference, resolution, summary, t_test
+from corrinit.lab.statistics.paired import PRECISION, holm, paired_difference, resolution, summary, t_test
 
 scores = arrays(np.float64, (4, 5), elements=st.integers(0, 1000).map(lambda n: n / 1000))
 
@@ -147,3 +147,9 @@ def test_holm_keeps_the_chance_of_any_false_discovery():
     families = np.random.default_rng(1).uniform(size=(2000, 5))
     wrong = sum(min(holm(family.tolist())) < 0.05 for family in families)
     assert wrong < 2000 * 0.05 + 4 * math.sqrt(2000 * 0.05 * 0.95)
+
+
+@pytest.mark.parametrize("size", [1.0, 0.1])
+def test_values_on_no_grid_have_the_resolution_of_single_precision(size):
+    values = size * np.array([np.pi, np.e, np.sqrt(2)]) / 4
+    assert resolution(values) == pytest.approx(PRECISION * values.max())

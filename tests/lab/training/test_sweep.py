@@ -107,17 +107,50 @@ class Faulty(nn.Module):
 """
 
 
-def test_a_fault_of_the_users_code_is_told_in_a_line_that_names_its_place(tmp_path):
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_fault_of_the_users_code_is_told_in_a_line_that_names_its_place(tmp_path, jobs):
     code = tmp_path / "faulty.py"
     code.write_text(FAULTY_MODEL)
     faulty = replace(TINY, model=f"{code}:Faulty")
-    ((config, reason),) = sweep([faulty], tmp_path / "runs", jobs=2).failures
+    outcome = sweep([faulty, TINY], tmp_path / "runs", jobs=jobs)
+    assert [record.config for record in outcome.records] == [TINY]
+    ((config, reason),) = outcome.failures
     file = tmp_path / "runs" / config.run_id / records.ERROR
     assert reason == f"RuntimeError: the second batch is too much ({code}:12); the traceback is in {file}"
     assert "Traceback (most recent call last)" in file.read_text()
     with claimed(tmp_path / "runs", config) as path:
         records.start(path, config)  # the next attempt
     assert not file.exists()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_model_that_ends_the_program_costs_its_run(tmp_path, jobs):
+    code = tmp_path / "leaving.py"
+    code.write_text(
+        FAULTY_MODEL.replace('raise RuntimeError("the second batch\\nis too much")', "raise SystemExit(3)")
+    )
+    leaving = replace(TINY, model=f"{code}:Faulty")
+    outcome = sweep([leaving, TINY], tmp_path / "runs", jobs=jobs)
+    assert [record.config for record in outcome.records] == [TINY]
+    assert outcome.failures[0][1].startswith(f"SystemExit: 3 ({code}:12)")
+
+
+def test_a_worker_does_not_wait_for_threads_that_a_model_leaves(tmp_path):
+    code = tmp_path / "threads.py"
+    start = "import threading, time; threading.Thread(target=time.sleep, args=(600,)).start()"
+    code.write_text(FAULTY_MODEL.replace('raise RuntimeError("the second batch\\nis too much")', start))
+    model = replace(TINY, model=f"{code}:Faulty")
+    begun = time.monotonic()
+    assert not sweep([model], tmp_path / "runs", jobs=2).failures
+    assert time.monotonic() - begun < 300
+
+
+def test_an_error_of_who_listens_is_not_taken_for_one_of_a_run(tmp_path):
+    def fails(config, metrics):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        sweep([TINY], tmp_path, on_epoch=fails)
 
 
 def test_a_fault_of_the_program_in_a_worker_is_told_in_a_line_too(tmp_path):

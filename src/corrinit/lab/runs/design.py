@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 from filelock import FileLock
 
 from corrinit._atomic import replacing
-from corrinit._reading import parse_object, read_text
+from corrinit._reading import parse_object, read_text, with_digest, without_digest
 from corrinit.errors import CorrInitError, RecordError, UnreadableError, WriteError
 from corrinit.lab.experiment import identity
 from corrinit.lab.experiment.config import RunConfig, from_dict
@@ -138,7 +138,9 @@ def entries(folder: Path) -> list[Entry]:
     if not os.path.lexists(file):
         return []
     try:
-        return [_entry(each) for each in parse_object(read_text(file), file)["comparisons"]]
+        return [
+            _entry(each) for each in without_digest(parse_object(read_text(file), file), file)["comparisons"]
+        ]
     except UnreadableError:
         raise
     except (RecordError, ValueError, TypeError, KeyError) as error:
@@ -158,7 +160,7 @@ def _write(file: Path, found: Sequence[Entry]) -> None:
         for shared, design in found
     ]
     with replacing(file) as opened:
-        opened.write((json.dumps({"comparisons": comparisons}, indent=2) + "\n").encode())
+        opened.write((json.dumps(with_digest({"comparisons": comparisons}), indent=2) + "\n").encode())
 
 
 def _damaged(file: Path, error: Exception) -> RecordError:

@@ -4,7 +4,7 @@ A folder named by the run's id holds `config.json` from the start, which also sa
 run, `metrics.jsonl` (a line per epoch) and, at the end, `updates.npz` (totals per update), `correct.npz` (a
 bit per test image) and `result.json` with the endpoints (`corrinit.lab.runs.endpoints`); the trained weights
 too, if they were asked for. Every file is replaced whole, and `result.json` comes last: where it stands, the
-run is finished.
+run is finished. It ends with the digest of what it, the metrics and the configuration hold.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from corrinit._atomic import replacing, writing
-from corrinit._reading import parse_object, read_arrays, read_text
+from corrinit._reading import parse_object, read_arrays, read_text, with_digest, without_digest
 from corrinit.errors import (
     ConfigError,
     CorrInitWarning,
@@ -358,7 +358,7 @@ def start(path: Path, config: RunConfig) -> None:
     """
     with writing(path):
         finished = (path / "result.json").exists()
-        kept = {LOCK} if finished else {LOCK, CHECKPOINT, "metrics.jsonl"}
+        kept = {LOCK, "config.json"} | (set() if finished else {CHECKPOINT, "metrics.jsonl"})
         for file in path.iterdir():
             if file.name not in kept and (file.is_symlink() or not file.is_dir()):
                 file.unlink()
@@ -379,7 +379,8 @@ def finish(path: Path, updates: Mapping[str, NDArray[np.floating]], result: Mapp
     np.savez_compressed(buffer, **arrays)
     with replacing(path / "updates.npz") as file:
         file.write(buffer.getvalue())
-    write_json(path / "result.json", {name: _finite(value) for name, value in result.items()})
+    finite = {name: _finite(value) for name, value in result.items()}
+    write_json(path / "result.json", with_digest(finite, _beside(path)))
     with suppress(OSError):  # it is superseded; as long as there is no result, it is all that there is
         (path / CHECKPOINT).unlink(missing_ok=True)
 
@@ -416,7 +417,13 @@ def _read_metrics(file: Path, config: RunConfig) -> tuple[Metrics, ...]:
 
 
 def _read_result(file: Path, config: RunConfig) -> dict[str, Any]:
-    return checked_result(parse_object(read_text(file), file), config, file)
+    result = without_digest(parse_object(read_text(file), file), file, _beside(file.parent))
+    return checked_result(result, config, file)
+
+
+def _beside(path: Path) -> tuple[Path, Path]:
+    """The files of a record that its digest vouches for, beside its result."""
+    return path / "config.json", path / "metrics.jsonl"
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import traceback
 import warnings
@@ -133,14 +134,27 @@ def _make_here(
     start_another: Callable[[], bool],
 ) -> Iterator[Failure]:
     queue = deque((config, False) for config in configs)
+    of_the_caller: list[Exception] = []
+
+    def tell(config: RunConfig, metrics: Metrics) -> None:
+        try:
+            on_epoch(config, metrics)
+        except Exception as error:
+            of_the_caller.append(error)
+            raise
+
     while queue and start_another():
         config, patient = queue.popleft()
         try:
-            run(config, runs, wait=patient, on_epoch=partial(on_epoch, config), **options)
+            run(config, runs, wait=patient, on_epoch=partial(tell, config), **options)
         except RunBusyError:
             queue.append((config, True))
         except CorrInitError as error:
             yield config, str(error)
+        except (Exception, SystemExit) as error:  # of the user's model, and no reason to leave the others
+            if of_the_caller:
+                raise
+            yield config, _fault(error, runs / config.run_id / ERROR)
 
 
 def _make_in_workers(
@@ -227,11 +241,15 @@ def _work(
         messages.send(error)
     except CorrInitError as error:
         messages.send(str(error))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         messages.send(_fault(error, runs / config.run_id / ERROR))
+    messages.close()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(0)  # without waiting for threads that the user's code may have left
 
 
-def _fault(error: Exception, file: Path) -> str:
+def _fault(error: BaseException, file: Path) -> str:
     """What a fault of the program was, and where, in a line; its traceback is kept in a file."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not any(part in frame.filename for part in _NOT_THE_USERS)]

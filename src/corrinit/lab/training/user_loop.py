@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from corrinit._factory import fingerprint
 from corrinit._layers.contents import content_digest
 from corrinit._planning import initialize
-from corrinit.errors import ConflictError, TrainingFunctionError
+from corrinit.errors import ConflictError, TrainingFunctionError, warn_caller
 from corrinit.lab.experiment.arm import Initialization
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.experiment.identity import protocol_of
@@ -83,7 +84,7 @@ class UserLoop:
             self._initialize(model, config)
             reseed(config.seed)
             begun = time.perf_counter()
-            metrics = read_metrics(self.train_fn(model, config.seed))
+            metrics = read_metrics(_returned(self.train_fn, model, config.seed))
             seconds = time.perf_counter() - begun
         self.lineage.check_earlier()
         self.lineage.trained(model)
@@ -158,6 +159,28 @@ def require_different_weights(models: Iterable[tuple[str, Callable[[], nn.Module
                 "differ, so there is nothing to compare; leave one of them out, or see with corrinit plan "
                 "why layers are kept"
             )
+
+
+def _returned(train_fn: TrainFn, model: nn.Module, seed: int) -> Any:
+    """What a training function returns, if it does; threads that it leaves behind are warned of.
+
+    Raises:
+        TrainingFunctionError: if it ends the program instead, which would end the comparison without a word.
+    """
+    before = set(threading.enumerate())
+    try:
+        returned = train_fn(model, seed)
+    except SystemExit as error:
+        raise TrainingFunctionError(
+            f"train_fn ended the program with seed {seed}, by sys.exit({error.code}); return a number"
+        ) from error
+    left = [each.name for each in threading.enumerate() if each not in before and not each.daemon]
+    if left:
+        warn_caller(
+            f"train_fn left {len(left)} threads running ({left[0]}); end them, as what they draw "
+            "at random is lost to later runs"
+        )
+    return returned
 
 
 def read_metrics(returned: Any) -> dict[str, tuple[float, ...]]:

@@ -1,0 +1,39 @@
+"""How many seeds would settle a difference, and when a curve reaches a target."""
+
+import math
+
+import pytest
+
+from corrinit.lab.statistics.power import MOST, seeds_to_settle
+from corrinit.lab.statistics.targets import epochs_to, seconds_to
+
+
+def test_the_number_of_seeds_is_the_first_that_decides():
+    assert [seeds_to_settle(0.01, sd, 3, family=1) for sd in (0.005, 0.01, 0.02)] == [6, 16, 54]
+    assert seeds_to_settle(-0.01, 0.01, 3, family=1) in (15, 16)  # on either side, but for one seed
+    assert seeds_to_settle(0.01, 0.01, 3, family=4) > 16
+    assert seeds_to_settle(0.01, 0.01, 20, family=1) == 21  # one more than there are
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd"), [(0.0, 0.01), (0.01, 0.0), (0.01, -1.0), (math.nan, 0.01), (0.01, math.inf), (1e-6, 1.0)]
+)
+def test_what_cannot_be_settled_has_no_number(mean, sd):
+    assert seeds_to_settle(mean, sd, 3, family=1) is None
+
+
+def test_a_number_beyond_the_most_is_none():
+    found = [seeds_to_settle(0.01, sd / 1000, 3, family=1) for sd in range(30, 80)]
+    assert max(each for each in found if each) <= MOST
+    assert found[-1] is None
+
+
+def test_a_target_is_reached_at_the_first_epoch_that_is_not_below_it():
+    curve = [0.3, 0.5, 0.4, 0.6]
+    assert [epochs_to(curve, target) for target in (0.1, 0.5, 0.55, 0.7)] == [1, 2, 4, None]
+    assert epochs_to([math.nan, 0.5], 0.2) == 2
+
+
+def test_the_time_is_that_of_the_end_of_this_epoch():
+    curve, seconds = [0.3, 0.5, 0.6], [1.5, 3.0, 4.5]
+    assert [seconds_to(curve, seconds, target) for target in (0.1, 0.5, 0.7)] == [1.5, 3.0, None]
