@@ -32,6 +32,7 @@ from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.experiment.setting import Setting
 from corrinit.lab.runs.design import Design
 from corrinit.lab.runs.record import RunRecord
+from corrinit.lab.runs.result import RunResult
 from corrinit.lab.statistics.contrast import Decision, Inference
 from corrinit.lab.statistics.paired import holm, paired_difference
 from corrinit.lab.statistics.targets import epochs_to, seconds_to
@@ -56,7 +57,7 @@ def run_of(arm, seed, curve):
         Path("run"),
         RunConfig(initialization=ARMS[arm], seed=seed),
         metrics,
-        {"test_accuracy": curve[-1]},
+        RunResult({"test_accuracy": curve[-1]}),
     )
 
 

@@ -123,7 +123,7 @@ def test_runs_of_this_processor_tell_how_long_others_take(hardware, monkeypatch)
     monkeypatch.setattr("corrinit.lab.training.duration._timed", lambda work, dataset, threads: 7.0)
     record = handmade(TINY, 0.5)
     hardware = environment.describe()["hardware"] if hardware == "here" else "another processor"
-    record = replace(record, result={**record.result, "hardware": hardware, "images_per_second": 64.0})
+    record = replace(record, result=replace(record.result, hardware=hardware, images_per_second=64.0))
     config = replace(TINY, seed=1)
     expected = 0.5 if hardware == environment.describe()["hardware"] else 7.0
     updates = 4 + SCORING * (3 * 359 + 2 * 1374) / 32
@@ -196,8 +196,8 @@ def test_a_budget_is_kept_and_a_status_tells_what_is_left(run, small_scale):
     after = run("reproduce", "status", *words)
     assert after.out.startswith("12 of 12 runs finished\n")
     records, _ = read_runs(Path("runs"))
-    assert {record.result["test_images_by_epoch"] for record in records} == {50}
-    assert {record.result["unused_images"] for record in records} == {100}
+    assert {record.result.test_images_by_epoch for record in records} == {50}
+    assert {record.result.unused_images for record in records} == {100}
 
 
 def test_figure_1_has_no_status(run):

@@ -122,7 +122,10 @@ def second(monkeypatch):
 
 
 def by_protocol(number, accuracy):
-    return [handmade(run.config, run.result["test_accuracy"], protocol=number) for run in recorded(accuracy)]
+    return [
+        handmade(run.config, run.result.endpoints["test_accuracy"], protocol=number)
+        for run in recorded(accuracy)
+    ]
 
 
 class TestOlderProtocol:

@@ -157,7 +157,7 @@ def test_endpoints_are_those_of_both_weights_on_both_kinds_of_images(digits, und
             assert undisturbed.endpoint(f"{prefix}{name}_loss") == pytest.approx(loss, rel=1e-3)
             accuracy = undisturbed.endpoint(f"{prefix}{name}_accuracy")
             assert accuracy == pytest.approx(right.mean(), abs=2 / len(right))
-    assert undisturbed.endpoint("test_accuracy") == undisturbed.result["test_accuracy"]
+    assert undisturbed.endpoint("test_accuracy") == undisturbed.result.endpoints["test_accuracy"]
     assert undisturbed.endpoint("averaged_test_loss") != undisturbed.endpoint("test_loss")
     for prefix in ("", "averaged_"):  # the best temperature is better than none, and than knowing nothing
         scaled = undisturbed.endpoint(f"{prefix}test_scaled_loss")
@@ -169,8 +169,8 @@ def test_each_test_image_is_told_right_or_wrong(digits, undisturbed):
     assert correct is not None
     shapes = {name: right.shape for name, right in correct.items()}
     assert shapes == dict.fromkeys(("last", "averaged"), digits.test_labels.shape)
-    assert correct["last"].mean() == pytest.approx(undisturbed.result["test_accuracy"])
-    assert correct["averaged"].mean() == pytest.approx(undisturbed.result["averaged_test_accuracy"])
+    assert correct["last"].mean() == pytest.approx(undisturbed.result.endpoints["test_accuracy"])
+    assert correct["averaged"].mean() == pytest.approx(undisturbed.result.endpoints["averaged_test_accuracy"])
     training, _ = averages_by_hand(TINY, digits)
     _, right = scored(training, digits.test_images, digits.test_labels)
     assert (correct["last"] != right).sum() <= 2
@@ -187,8 +187,8 @@ def test_ten_thousand_images_take_little_room(tmp_path):
 
 
 def test_the_unused_images_are_the_rest_of_the_training_images(digits, undisturbed):
-    assert undisturbed.result["unused_images"] == POOL - 100
-    assert undisturbed.result["available_images"] == POOL
+    assert undisturbed.result.unused_images == POOL - 100
+    assert undisturbed.result.available_images == POOL
     used = {image.tobytes() for image in digits.train_images}
     assert digits.unused is not None
     batches = list(digits.unused.batches(500))
@@ -209,7 +209,7 @@ def test_a_reserve_is_looked_at_by_nothing(digits, tmp_path):
     assert left is not None
     assert set(left.chosen) == set(digits.unused.chosen) - set(reserve)
     record = run(replace(TINY, epochs=1), tmp_path, reserve=reserve)
-    assert record.result["unused_images"] == len(left)
+    assert record.result.unused_images == len(left)
     with pytest.raises(ConfigError, match="the reserve has images 3 to 9999; the 1,438 training images"):
         set_apart(digits, [3, 9999])
 
@@ -217,7 +217,7 @@ def test_a_reserve_is_looked_at_by_nothing(digits, tmp_path):
 def test_where_nothing_is_unused_nothing_is_recorded_and_nothing_repeated(tmp_path):
     config = replace(TINY, train_subset=None, batch_size=256, epochs=1)
     record = run(config, tmp_path)
-    assert record.result["unused_images"] == 0
+    assert record.result.unused_images == 0
     assert record.endpoint("unused_accuracy") is None
     assert record.endpoint("averaged_test_accuracy") is not None
     seen = []
@@ -228,9 +228,9 @@ def test_where_nothing_is_unused_nothing_is_recorded_and_nothing_repeated(tmp_pa
 def test_a_run_that_diverged_has_no_endpoints_and_is_not_repeated(tmp_path):
     config = replace(TINY, lr=1e8, batch_norm=False)
     record = run(config, tmp_path)
-    assert record.result["diverged"]
+    assert record.result.diverged
     assert all(math.isnan(record.endpoint(name)) for name in ENDPOINTS)
-    assert record.result["averaged_test_accuracy"] is None
+    assert math.isnan(record.result.endpoints["averaged_test_accuracy"])
     assert record.correct() is None
     seen = []
     run(config, tmp_path, needs=(*OBSERVED, "correct"), on_epoch=seen.append)

@@ -100,7 +100,7 @@ def _next_step(comparison: Comparison, gain: Contrast, command: str) -> tuple[st
             f"If the difference is as small as it looks, more than {MOST} seeds would be needed to show it: "
             "for this network on these data the choice does not matter."
         ), ""
-    seconds = [float(record.result.get("seconds") or 0) for record in comparison.records]
+    seconds = [record.result.seconds or 0.0 for record in comparison.records]
     minutes = (total - gain.n) * len(comparison.arms) * summary(seconds).mean / 60
     when = f"about {minutes:.0f} minutes of training" if minutes >= 1 else "less than a minute of training"
     more = f"{count(total - gain.n, 'more seed')} would settle it if the difference stays as it is ({when})."

@@ -22,7 +22,7 @@ from corrinit.lab.statistics.contrast import Inference, Sample
 
 def final_accuracy(run: RunRecord) -> float:
     """Test accuracy after the last epoch."""
-    return run.result["test_accuracy"]
+    return run.result.endpoints["test_accuracy"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -93,7 +93,7 @@ class Measure:
 def setting_name(comparison: Comparison) -> str:
     """What a setting is called."""
     setting = comparison.setting
-    data = str(comparison.records[0].result.get("data")).partition(":")[0]
+    data = str(comparison.records[0].result.data).partition(":")[0]
     width = "" if setting.width == 0.5 else f", width {setting.width:g}"
     older = "" if comparison.protocol is None else f", protocol {comparison.protocol}"
     return f"{setting.model}, {data}, lr {setting.lr:g}, λ {setting.l2:g}{width}{older}"

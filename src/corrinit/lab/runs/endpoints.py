@@ -235,14 +235,14 @@ def _unlooked(name: str) -> Callable[[RunRecord], float | None]:
         correct = record.correct()
         if test is None or unused is None or not (np.isfinite(test) and correct):
             return None if test is None or unused is None else float("nan")
-        count, more = len(next(iter(correct.values()))), record.result["unused_images"]
+        count, more = len(next(iter(correct.values()))), record.result.unused_images or 0
         return (count * test + more * unused) / (count + more)
 
     return read
 
 
 def _curve(record: RunRecord, metric: str, chosen: slice) -> float | None:
-    if record.result.get("diverged"):
+    if record.result.diverged:
         return float("nan")
     try:
         return float(np.mean(record.curve(metric)[chosen]))
@@ -255,7 +255,7 @@ def _mean_of_last_epochs(record: RunRecord) -> float | None:
 
 
 def _epochs_to(record: RunRecord, target: float) -> float | None:
-    if record.result.get("diverged"):
+    if record.result.diverged:
         return float("nan")
     epoch = epochs_to(record.curve("test_accuracy").tolist(), target)
     return float("nan") if epoch is None else float(epoch)
