@@ -253,7 +253,9 @@ class TestShow:
     def test_figure_of_another_format_is_one_line(self, run, weights):
         outcome = run("show", weights, "--png", "f.gif")
         assert outcome.code == 2
-        assert "error: f.gif has the suffix '.gif'; a figure is written as .png or .svg\n" in outcome.err
+        assert (
+            "error: f.gif has the suffix '.gif'; a figure is written as .png or .svg [C400]\n" in outcome.err
+        )
 
     def test_hostile_file_is_one_line(self, run, tmp_path):
         (tmp_path / "w.pt").write_bytes(b"\x80\x02cos\nsystem\n(S'touch executed'\ntR.")
@@ -426,7 +428,7 @@ class TestMain:
             (
                 ModuleNotFoundError("No module named 'scipy'", name="scipy"),
                 2,
-                'error: this command needs scipy: pip install "corrinit[lab]"\n',
+                'error: this command needs scipy: pip install "corrinit[lab]" [C001]\n',
             ),
         ],
     )
@@ -460,7 +462,7 @@ class TestProcess:
         command = [sys.executable, "-m", "corrinit", "show", "none.safetensors"]
         ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert (ended.returncode, ended.stdout) == (2, "")
-        assert ended.stderr == "error: there is no file none.safetensors\n"
+        assert ended.stderr == "error: there is no file none.safetensors [C201]\n"
 
     def test_a_terminal_without_unicode_gets_what_it_lacks_escaped(self, tmp_path):
         environment = os.environ | {"PYTHONIOENCODING": "ascii"}
@@ -468,7 +470,7 @@ class TestProcess:
         ended = subprocess.run(
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
         )
-        assert (ended.returncode, ended.stderr) == (2, "error: there is no file na\\xefve.pt\n")
+        assert (ended.returncode, ended.stderr) == (2, "error: there is no file na\\xefve.pt [C201]\n")
 
     def test_help_needs_no_torch(self):
         code = "import sys, corrinit.cli as c\ntry: c.main(['--help'])\nfinally: print(sorted(sys.modules))"
@@ -488,7 +490,9 @@ class TestProcess:
             check=False,
         )
         assert ended.returncode == 2
-        assert ended.stderr == 'error: the corrinit command needs cyclopts: pip install "corrinit[cli]"\n'
+        assert (
+            ended.stderr == 'error: the corrinit command needs cyclopts: pip install "corrinit[cli]" [C001]\n'
+        )
 
 
 @pytest.mark.parametrize(

@@ -346,7 +346,7 @@ class TestValidation:
         ("matrix", "size", "message"),
         [
             (np.eye(4), (3, 3), r"correlation is 4×4; a 3×3 kernel needs 9×9: it is one of a 2×2 kernel"),
-            (np.eye(5), (3, 3), r"correlation is 5×5; a 3×3 kernel needs 9×9$"),
+            (np.eye(5), (3, 3), r"correlation is 5×5; a 3×3 kernel needs 9×9 .C101.$"),
             (np.eye(3), None, r"3 taps form no square kernel; give kernel_size, such as \(1, 3\)"),
             (np.eye(9), (3, 0), "one positive number per axis"),
             (np.eye(9), (), "one positive number per axis"),
@@ -369,7 +369,7 @@ class TestValidation:
         ("size", "message"),
         [
             ((5, 5), r"9×9, of a 3×3 kernel; a 5×5 kernel needs 25×25: use \.resize\(\(5, 5\)\)"),
-            ((9,), r"a 9 kernel needs 9×9$"),
+            ((9,), r"a 9 kernel needs 9×9 .C101.$"),
         ],
     )
     def test_another_kernel_is_told_the_remedy(self, smooth, size, message):

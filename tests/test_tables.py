@@ -32,6 +32,13 @@ def test_text_escapes_what_would_move_the_terminal():
     assert "\x1b" not in printed(POINTS)
 
 
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_long_cells_are_not_folded_letter_by_letter(width):
+    shown = printed(corrinit.list_methods(), width)
+    assert "Correlated initialization for correlated data" in " ".join(shown.split())
+    assert max(map(len, shown.splitlines())) <= width
+
+
 def test_html_escapes_names():
     html = POINTS._repr_html_()
     assert "a&lt;b&gt;" in html

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from corrinit.errors import CorrInitError
+from corrinit.errors import WriteError
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or error
-        raise CorrInitError(
+        raise WriteError(
             f"{path} cannot be written: {reason}; free some space, or choose another place"
         ) from error
 
@@ -46,9 +46,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     try:
         with writing(path):
             if "\0" in str(path):
-                raise CorrInitError(f"{path} is no name of a file; choose another")
+                raise WriteError(f"{path} is no name of a file; choose another")
             if path.exists() and not path.is_file():
-                raise CorrInitError(f"{path} is no regular file; choose the name of a file to write")
+                raise WriteError(f"{path} is no regular file; choose the name of a file to write")
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(prefix=f".{path.name[:80]}.", dir=path.parent)
             temporary = Path(name)

@@ -18,7 +18,7 @@ from corrinit import _spd as spd
 from corrinit._correlation_views import correlation_html, correlation_renderables
 from corrinit._displacement import mean_by_displacement, resized_deviations, resized_matrix
 from corrinit._spd import Matrix, Vector
-from corrinit.errors import CorrelationError, CorrInitWarning
+from corrinit.errors import CorrelationError, CorrInitWarning, KernelMismatchError
 from corrinit.kernels import Metric, exponential, mean_off_diagonal, number_of_taps, tap_distances
 
 if TYPE_CHECKING:
@@ -80,9 +80,12 @@ class SpatialCorrelation:
         n = len(valid)
         taps = number_of_taps(size := _square_kernel(n) if kernel_size is None else kernel_size)
         if taps != n:
-            raise CorrelationError(
+            raise KernelMismatchError(
                 f"the correlation is {n}×{n}; a {format_size(size)} kernel needs {taps}×{taps}"
-                + (f": it is one of a {format_size(guess)} kernel" if (guess := _guess(n, len(size))) else "")
+                + (
+                    f": it is one of a {format_size(guess)} kernel" if (guess := _guess(n, len(size))) else ""
+                ),
+                shape=(n, n),
             )
         vars(self)["matrix"] = _read_only(valid)
         self._set(size, provenance, deviations, None)
@@ -261,9 +264,10 @@ class SpatialCorrelation:
         n = len(self.deviations)
         moments = np.asarray(other, dtype=np.float64)
         if moments.shape != (n, n) or not np.isfinite(moments).all():
-            raise CorrelationError(
+            raise KernelMismatchError(
                 f"the second moments have shape {moments.shape}; a {format_size(self.kernel_size)} kernel "
-                f"needs {n}×{n} finite numbers"
+                f"needs {n}×{n} finite numbers",
+                shape=moments.shape,
             )
         return float((self.covariance * moments).sum())
 
@@ -282,10 +286,11 @@ class SpatialCorrelation:
         wanted = tuple(kernel_size)
         if wanted != self.kernel_size:
             n, taps = len(self.deviations), number_of_taps(wanted)
-            raise CorrelationError(
+            raise KernelMismatchError(
                 f"the correlation is {n}×{n}, of a {format_size(self.kernel_size)} kernel; "
                 f"a {format_size(wanted)} kernel needs {taps}×{taps}"
-                + (f": use .resize({wanted})" if len(wanted) == len(self.kernel_size) else "")
+                + (f": use .resize({wanted})" if len(wanted) == len(self.kernel_size) else ""),
+                shape=wanted,
             )
 
     def with_strength(self, strength: float) -> SpatialCorrelation:
@@ -348,7 +353,7 @@ class SpatialCorrelation:
         if size == self.kernel_size:
             return self
         if len(size) != len(self.kernel_size):
-            raise CorrelationError(
+            raise KernelMismatchError(
                 f"a {format_size(self.kernel_size)} correlation cannot be resized to {format_size(size)}: "
                 "the number of axes differs"
             )
@@ -502,7 +507,7 @@ def _read_only(array: Matrix) -> Matrix:
 def _square_kernel(taps: int) -> tuple[int, int]:
     side = round(taps**0.5)
     if side * side != taps:
-        raise CorrelationError(f"{taps} taps form no square kernel; give kernel_size, such as (1, {taps})")
+        raise KernelMismatchError(f"{taps} taps form no square kernel; give kernel_size, such as (1, {taps})")
     return side, side
 
 

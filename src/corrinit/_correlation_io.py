@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 
 from corrinit._atomic import replacing
 from corrinit._correlation import SpatialCorrelation
-from corrinit.errors import CorrelationError
+from corrinit.errors import CorrelationError, CorrelationFileError
 
 _KEY = "corrinit.correlation"
 _VERSIONS = (1, 2)
@@ -63,7 +63,7 @@ def load_correlation(path: str | os.PathLike[str]) -> SpatialCorrelation:
         names = set(file.keys())
         about = (file.metadata() or {}).get(_KEY)
         if about is None or not names & {"correlation", "axis.0"}:
-            raise CorrelationError(
+            raise CorrelationFileError(
                 f"{path} is no correlation file, it holds other tensors; "
                 "to estimate a correlation from weights use corrinit.estimate"
             )
@@ -80,7 +80,7 @@ def load_correlation(path: str | os.PathLike[str]) -> SpatialCorrelation:
             return SpatialCorrelation(matrices[0], kernel_size, provenance, deviations=deviations)
         return SpatialCorrelation.separable(matrices, provenance, deviations=deviations)
     except CorrelationError as error:
-        raise CorrelationError(f"{path} holds no correlation: {error}") from error
+        raise CorrelationFileError(f"{path} holds no correlation: {error}") from error
 
 
 def is_correlation_file(path: str | os.PathLike[str]) -> bool:
@@ -96,23 +96,23 @@ def is_correlation_file(path: str | os.PathLike[str]) -> bool:
 def _opened(path: str | os.PathLike[str]) -> Iterator[safe_open]:
     try:
         if os.fspath(path) and Path(path).exists() and not Path(path).is_file():  # a pipe would wait
-            raise CorrelationError(f"{path} is no correlation file, or damaged: it is no regular file")
+            raise CorrelationFileError(f"{path} is no correlation file, or damaged: it is no regular file")
         with safe_open(path, framework="np") as file:
             yield file
     except FileNotFoundError as error:
-        raise CorrelationError(f"there is no file {path}") from error
+        raise CorrelationFileError(f"there is no file {path}") from error
     except (SafetensorError, OSError, TypeError) as error:
         reason = " ".join(str(error).split())
-        raise CorrelationError(f"{path} is no correlation file, or damaged: {reason}") from error
+        raise CorrelationFileError(f"{path} is no correlation file, or damaged: {reason}") from error
 
 
 def _tensor(path: str | os.PathLike[str], file: safe_open, name: str, shape: list[int]) -> np.ndarray:
     """A tensor of the file, once it is known that numpy can read it and that it has the shape it should."""
     if name not in file.keys():  # noqa: SIM118 (safe_open is no mapping)
-        raise CorrelationError(f"{path} is damaged: it has no {name}")
+        raise CorrelationFileError(f"{path} is damaged: it has no {name}")
     found = file.get_slice(name)
     if found.get_dtype() != "F64" or found.get_shape() != shape:
-        raise CorrelationError(
+        raise CorrelationFileError(
             f"{path} is damaged: its {name} is {found.get_dtype()} of shape {found.get_shape()}, "
             f"where its kernel needs F64 of shape {shape}"
         )
@@ -132,14 +132,14 @@ def _parse(path: str | os.PathLike[str], about: str) -> tuple[tuple[int, ...], d
         fields = json.loads(about)
         version, kernel_size, provenance = fields["version"], fields["kernel_size"], fields["provenance"]
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise CorrelationError(f"{path} is damaged: its metadata cannot be read: {error!r}") from error
+        raise CorrelationFileError(f"{path} is damaged: its metadata cannot be read: {error!r}") from error
     if version not in _VERSIONS:
         known = " and ".join(map(str, _VERSIONS))
-        raise CorrelationError(
+        raise CorrelationFileError(
             f"{path} is a correlation file of version {version!r:.80}; this corrinit reads versions {known}"
         )
     if not (isinstance(kernel_size, list) and all(type(k) is int and k > 0 for k in kernel_size)):
-        raise CorrelationError(f"{path} is damaged: its kernel size is {str(kernel_size)[:80]}")
+        raise CorrelationFileError(f"{path} is damaged: its kernel size is {str(kernel_size)[:80]}")
     if not (isinstance(provenance, dict) and all(isinstance(text, str) for text in provenance.values())):
-        raise CorrelationError(f"{path} is damaged: its provenance is {str(provenance)[:80]}")
+        raise CorrelationFileError(f"{path} is damaged: its provenance is {str(provenance)[:80]}")
     return tuple(kernel_size), provenance

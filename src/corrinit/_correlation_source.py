@@ -33,7 +33,7 @@ from typing import Literal, Protocol, TypeAlias
 from corrinit import kernels
 from corrinit._correlation import SpatialCorrelation, default_correlation, format_size, product_form
 from corrinit._correlation_io import load_correlation
-from corrinit.errors import CorrelationError
+from corrinit.errors import CorrelationError, KernelMismatchError, UnknownCorrelationError
 from corrinit.presets import load_preset, preset_layers, preset_names
 
 MissingSize: TypeAlias = Literal["error", "resize", "independent"]
@@ -114,7 +114,7 @@ def resolve(source: CorrelationSource) -> Correlations:
     if isinstance(source, os.PathLike):
         return (load_correlation(source),)
     if not isinstance(source, Iterable) or hasattr(source, "shape"):
-        raise CorrelationError(
+        raise UnknownCorrelationError(
             f"it is of type {type(source).__name__}; give a SpatialCorrelation(matrix, kernel_size), a "
             "preset, a closed form such as 'exponential:0.3', a correlation file, or several of these"
         )
@@ -122,7 +122,9 @@ def resolve(source: CorrelationSource) -> Correlations:
     if len(given) == 1:
         return given[0]
     if not given:
-        raise CorrelationError("it is empty; give at least one SpatialCorrelation, or None for the default")
+        raise UnknownCorrelationError(
+            "it is empty; give at least one SpatialCorrelation, or None for the default"
+        )
     several: list[SpatialCorrelation] = []
     for one in given:
         if isinstance(one, CorrelationFamily):
@@ -176,7 +178,7 @@ def correlation_lookup(source: CorrelationSource, strength: float, missing: Miss
         alike = [correlations for size, correlations in by_size.items() if len(size) == len(kernel_size)]
         if missing == "resize" and alike:
             return _at_depth(alike[0], depth).resize(kernel_size).with_strength(strength)
-        raise CorrelationError(
+        raise KernelMismatchError(
             f"no correlation of a {format_size(kernel_size)} kernel is given, only of "
             f"{', '.join(map(format_size, by_size))}; give one, "
             + ('or set missing="resize", ' if alike else "or ")
@@ -206,7 +208,7 @@ def _named(text: str) -> Correlations:
         return (load_preset(text),)
     if name in preset_names():
         if detail != "layers":
-            raise CorrelationError(f"after a preset comes nothing or :layers, as in {name}:layers")
+            raise UnknownCorrelationError(f"after a preset comes nothing or :layers, as in {name}:layers")
         return tuple(load_preset(name, layer) for layer in preset_layers(name))
     if Path(text).exists():
         return (load_correlation(text),)
@@ -217,7 +219,7 @@ def _named(text: str) -> Correlations:
         else "there are default, "
         + ", ".join([*(f"{kernel}:MEAN" for kernel in KERNELS), "centre:WIDTH", *preset_names()])
     )
-    raise CorrelationError(f"there is no file {text}, and no correlation is called so; {hint}")
+    raise UnknownCorrelationError(f"there is no file {text}, and no correlation is called so; {hint}")
 
 
 def _closed_form(text: str, name: str, mean: float) -> CorrelationFamily:
@@ -262,6 +264,6 @@ def _number(text: str, example: str, what: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise CorrelationError(
+        raise UnknownCorrelationError(
             f"after {example.partition(':')[0]} comes {what}, as in {example}; {text!r} is no number"
         ) from None

@@ -15,7 +15,12 @@ from corrinit._moments import Moments, mean_by_channel, pixel_moments, tap_momen
 from corrinit._pooling import Influence, LayerCorrelation, LayerCorrelations, Pooling, Skipped
 from corrinit._spd import Matrix, Vector, relative_deviations
 from corrinit._weights import Filter, Filters, Patterns, Source, read_filters
-from corrinit.errors import DataError, WeightsError
+from corrinit.errors import (
+    DivergedWeightsError,
+    ImageShapeError,
+    NothingToEstimateError,
+    WeightsError,
+)
 from corrinit.kernels import number_of_taps
 
 FLAGGED_VARIANCE = 1e-4
@@ -110,22 +115,25 @@ def estimate_inputs(images: ArrayLike, kernel_size: Sequence[int]) -> SpatialCor
     values = as_array(images) if is_array(images) else np.array(None)
     if values.dtype.kind not in "buif":
         kind = getattr(images, "dtype", type(images).__name__)
-        raise DataError(f"the images are of type {kind}; give an array of real numbers (N, C, *spatial)")
+        raise ImageShapeError(
+            f"the images are of type {kind}; give an array of real numbers (N, C, *spatial)"
+        )
     number_of_taps(kernel_size)
     size, shape = tuple(int(k) for k in kernel_size), tuple(values.shape)
     if len(shape) != len(size) + 2 or 0 in shape or any(np.array(shape[2:]) < size):
-        raise DataError(
+        raise ImageShapeError(
             f"the images have shape {shape}; a {format_size(size)} patch needs images, channels and "
-            f"{len(size)} spatial axes at least as long as the patch"
+            f"{len(size)} spatial axes at least as long as the patch",
+            shape=shape,
         )
     if values.min() == values.max():
-        raise DataError("all pixels of all images are equal; a correlation needs images that differ")
+        raise ImageShapeError("all pixels of all images are equal; a correlation needs images that differ")
     moments = pixel_moments(values, size)
     power = moments.diagonal()
     if not np.isfinite(moments).all():
-        raise DataError("the images hold NaN or infinite values; replace them")
+        raise ImageShapeError("the images hold NaN or infinite values; replace them")
     if not power.all():
-        raise DataError("one pixel of the patch is zero wherever the patch lies; give larger images")
+        raise ImageShapeError("one pixel of the patch is zero wherever the patch lies; give larger images")
     provenance = {"source": f"{shape[0]} images of {format_size(shape[1:])}"}
     return SpatialCorrelation(moments / np.sqrt(np.outer(power, power)), size, provenance)
 
@@ -135,7 +143,7 @@ def _estimate_layers(
 ) -> LayerCorrelations:
     wanted = _most_common_size(found) if kernel_size is None else kernel_size
     if number_of_taps(wanted) == 1:
-        raise WeightsError(f"kernel size is {format_size(wanted)}; a single tap has no correlation")
+        raise NothingToEstimateError(f"kernel size is {format_size(wanted)}; a single tap has no correlation")
     size = tuple(int(k) for k in wanted)
     layers: list[LayerCorrelation] = []
     skipped: list[Skipped] = []
@@ -158,7 +166,7 @@ def _layer(each: Filter, size: tuple[int, ...], with_influence: bool) -> LayerCo
     weight = each.tensor.read()
     moments = tap_moments(weight)
     if not np.isfinite(moments.covariance).all():
-        raise WeightsError(
+        raise DivergedWeightsError(
             f"{name} holds NaN, infinite or absurdly large values; take weights from before they diverged"
         )
     variance = moments.covariance.diagonal()
@@ -214,7 +222,9 @@ def _filters_by_size(found: Filters) -> Counter[tuple[int, ...]]:
 def _most_common_size(found: Filters) -> tuple[int, ...]:
     sizes = (size for size, _ in _filters_by_size(found).most_common() if prod(size) > 1)
     if (size := next(sizes, None)) is None:
-        raise WeightsError(f"there is no convolution of more than one tap: {_sizes_in_words(found)}")
+        raise NothingToEstimateError(
+            f"there is no convolution of more than one tap: {_sizes_in_words(found)}"
+        )
     return size
 
 

@@ -14,7 +14,7 @@ from types import ModuleType
 import torch
 from torch import nn
 
-from corrinit.errors import ConfigError
+from corrinit.errors import FactoryError
 
 
 def is_factory(model: str) -> bool:
@@ -35,21 +35,21 @@ def build_model(factory: str) -> nn.Module:
     if where in _LIBRARIES:
         return _from_library(where, name)
     if not where or not name.isidentifier():
-        raise ConfigError(f"the factory is {factory!r}; write MODULE:FACTORY or PATH.py:FACTORY")
+        raise FactoryError(f"the factory is {factory!r}; write MODULE:FACTORY or PATH.py:FACTORY")
     try:
         module = _import(where)
     except (Exception, SystemExit) as error:  # the module is the user's, and may do anything
-        raise ConfigError(f"{where} cannot be imported: {_one_line(error)}") from error
+        raise FactoryError(f"{where} cannot be imported: {_one_line(error)}") from error
     make = getattr(module, name, None)
     if not callable(make):
         public = ", ".join(sorted(each for each in vars(module) if not each.startswith("_"))[:20]) or "none"
-        raise ConfigError(f"{where} has no callable {name}; its names: {public}")
+        raise FactoryError(f"{where} has no callable {name}; its names: {public}")
     try:
         model = make()
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"{factory} failed: {_one_line(error)}; it is called without arguments") from error
+        raise FactoryError(f"{factory} failed: {_one_line(error)}; it is called without arguments") from error
     if not isinstance(model, nn.Module):
-        raise ConfigError(f"{factory} returned {type(model).__name__}; a factory returns a torch.nn.Module")
+        raise FactoryError(f"{factory} returned {type(model).__name__}; a factory returns a torch.nn.Module")
     return model
 
 
@@ -81,18 +81,19 @@ def _require_scores(model: nn.Module, image_shape: tuple[int, ...], classes: int
     try:
         scores = model(torch.zeros(2, *image_shape))
     except Exception as error:  # the code is the user's, and may raise anything
-        raise ConfigError(
+        raise FactoryError(
             f"the model fails in {mode} on images of shape {image_shape}: {type(error).__name__}: {error}"
         ) from error
     if not isinstance(scores, torch.Tensor):
-        raise ConfigError(
+        raise FactoryError(
             f"the model returned {type(scores).__name__} in {mode}; it needs to return its scores alone, a "
             f"tensor of shape (N, {classes}), in training and in evaluation"
         )
     if tuple(scores.shape) != (2, classes):
-        raise ConfigError(
+        raise FactoryError(
             f"the model returned shape {tuple(scores.shape)} in {mode} for 2 images; the data has {classes} "
-            f"classes, so it needs to return (2, {classes}): give its last layer {classes} outputs"
+            f"classes, so it needs to return (2, {classes}): give its last layer {classes} outputs",
+            shape=tuple(scores.shape),
         )
 
 
@@ -119,11 +120,11 @@ def _from_library(library: str, name: str) -> nn.Module:
     try:
         module = importlib.import_module(library)
     except Exception as error:  # torchvision's operators may not fit the torch that is installed
-        raise ConfigError(f"{library} cannot be imported: {_one_line(error)}") from error
+        raise FactoryError(f"{library} cannot be imported: {_one_line(error)}") from error
     try:
         return _LIBRARIES[library](module, name)
     except Exception as error:
-        raise ConfigError(f"{library} makes no model {name!r}: {_one_line(error)}") from error
+        raise FactoryError(f"{library} makes no model {name!r}: {_one_line(error)}") from error
 
 
 def _has_backbone(torchvision: ModuleType, name: str) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 
 from corrinit._correlation import SpatialCorrelation, format_size
 from corrinit._correlation_source import CorrelationFamily, CorrelationSource, resolve
-from corrinit.errors import CorrelationError
+from corrinit.errors import CorrelationError, KernelMismatchError, UnfitTensorError
 
 FanMode: TypeAlias = Literal["fan_in", "fan_out"]
 Nonlinearity: TypeAlias = str | Callable[[Any], Any]
@@ -73,7 +73,7 @@ def correlation_of_kernels(source: CorrelationSource) -> Callable[[tuple[int, ..
         if len(given) == 1:
             given[0].require(kernel_size)
         elif kernel_size not in by_size:
-            raise CorrelationError(
+            raise KernelMismatchError(
                 f"no correlation of a {format_size(kernel_size)} kernel is given, only of "
                 f"{', '.join(map(format_size, by_size))}; give one, or a family such as 'exponential:0.3'"
             )
@@ -149,9 +149,10 @@ def require_kernel(shape: tuple[int, ...], size: tuple[int, ...], remedy: str) -
         remedy: what initializes the others.
     """
     if not size:
-        raise CorrelationError(
+        raise UnfitTensorError(
             f"the weight has shape {shape}; one of a convolution has one or more axes for taps beside those "
-            f"for inputs and outputs: use {remedy} for others"
+            f"for inputs and outputs: use {remedy} for others",
+            shape=shape,
         )
 
 

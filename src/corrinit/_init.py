@@ -23,7 +23,7 @@ from corrinit._drawing import holds_nothing
 from corrinit._drawing.mixing import drawn_precision, mixer
 from corrinit._drawing.shards import write_
 from corrinit._scale import Inputs, TensorScale, amplification, resolve_scale, scale_for
-from corrinit.errors import CorrelationError, CorrInitError
+from corrinit.errors import CorrelationError, LazyParameterError, UnfitTensorError
 
 FanMode: TypeAlias = Literal["fan_in", "fan_out"]
 
@@ -136,13 +136,14 @@ def correlated_xavier_normal_(
 
 def _require_kernel(tensor: Tensor) -> None:
     if torch.nn.parameter.is_lazy(tensor):
-        raise CorrInitError("the parameter is lazy: run one forward pass of its module first")
+        raise LazyParameterError("the parameter is lazy: run one forward pass of its module first")
     if not tensor.is_floating_point():
-        raise CorrelationError(f"the tensor is of type {tensor.dtype}; weights are drawn as real numbers")
+        raise UnfitTensorError(f"the tensor is of type {tensor.dtype}; weights are drawn as real numbers")
     if tensor.dim() < 3:
-        raise CorrelationError(
+        raise UnfitTensorError(
             f"the tensor has shape {tuple(tensor.shape)}; a convolution weight has one axis for "
-            "outputs, one for inputs and one or more for taps: use torch.nn.init for the others"
+            "outputs, one for inputs and one or more for taps: use torch.nn.init for the others",
+            shape=tuple(tensor.shape),
         )
 
 

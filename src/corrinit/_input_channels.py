@@ -24,7 +24,7 @@ from corrinit._layers.weight_storage import StoredWeight, stored_weight
 from corrinit._moments import tap_moments
 from corrinit._seeding import layer_generator, seed_from_torch
 from corrinit._spd import relative_deviations
-from corrinit.errors import PlanError
+from corrinit.errors import InputChannelsError, UnwritableWeightError
 
 Conv = TypeVar("Conv", bound=nn.Module)
 
@@ -74,14 +74,14 @@ def adapt_inputs(
     """
     _require_plain(conv, "the convolution")
     if pretrained is None and channels is None:
-        raise PlanError("neither channels nor pretrained weights are given; say which: channels=5")
+        raise InputChannelsError("neither channels nor pretrained weights are given; say which: channels=5")
     source = _weight(conv if pretrained is None else pretrained, conv)
     inputs = 0 if isinstance(conv, _ConvTransposeNd) else 1
     old = source.transpose(0, 1) if inputs == 0 else source  # (out, in, taps)
     wanted = _wanted(channels, conv, fills=pretrained is not None)
     places = _places(wanted, old.shape[1])
     if pretrained is None and len(places) != old.shape[1] and is_weight_standardized(conv):
-        raise PlanError(
+        raise InputChannelsError(
             f"{type(conv).__name__} standardizes its weight, with a factor for its number of inputs; build "
             "one for the new channels, and give it this one: adapt_inputs(new, this)"
         )
@@ -112,26 +112,29 @@ def _weight(source: nn.Module | Tensor, conv: nn.Module) -> Tensor:
     inputs = 0 if isinstance(conv, _ConvTransposeNd) else 1
     shapes = [[size for axis, size in enumerate(each.shape) if axis != inputs] for each in (weight, own)]
     if not isinstance(weight, Tensor) or weight.dim() != own.dim() or shapes[0] != shapes[1]:
-        raise PlanError(
+        raise InputChannelsError(
             f"the weight has shape {tuple(weight.shape)}, and the convolution {tuple(own.shape)}; they may "
-            "differ in their inputs alone"
+            "differ in their inputs alone",
+            shape=tuple(weight.shape),
         )
     if not has_values(weight) or not bool(torch.isfinite(weight).all()):
-        raise PlanError("the weight holds no values, or some that are not finite; load it first")
+        raise InputChannelsError("the weight holds no values, or some that are not finite; load it first")
     return weight
 
 
 def _require_plain(conv: object, what: str) -> None:
     if not isinstance(conv, _ConvNd):
-        raise PlanError(f"{what} is of type {type(conv).__name__}; give a convolution of torch.nn")
+        raise InputChannelsError(f"{what} is of type {type(conv).__name__}; give a convolution of torch.nn")
     if conv.groups != 1:
-        raise PlanError(
+        raise InputChannelsError(
             f"{what} has {conv.groups} groups, so that no filter sees all channels; give groups=1"
         )
     if type(stored := stored_weight(conv)) is not StoredWeight:
-        raise PlanError(f"the weight of {what} is not a plain parameter; remove its parametrization first")
+        raise UnwritableWeightError(
+            f"the weight of {what} is not a plain parameter; remove its parametrization first"
+        )
     if has_values(stored.parameter) and (obstacle := why_unwritable(stored.parameter)):
-        raise PlanError(f"the weight of {what} is {obstacle}")
+        raise UnwritableWeightError(f"the weight of {what} is {obstacle}")
 
 
 def _wanted(
@@ -144,11 +147,13 @@ def _wanted(
     elif isinstance(wanted, int) and not isinstance(wanted, bool):
         count = wanted
     else:
-        raise PlanError(f"channels is {wanted!r}; it is a number, or a list of numbers and None")
+        raise InputChannelsError(f"channels is {wanted!r}; it is a number, or a list of numbers and None")
     if count < 1:
-        raise PlanError(f"channels is {wanted!r}; a convolution has at least one")
+        raise InputChannelsError(f"channels is {wanted!r}; a convolution has at least one")
     if fills and count != conv.in_channels:
-        raise PlanError(f"channels names {count}, and the convolution has {conv.in_channels} input channels")
+        raise InputChannelsError(
+            f"channels names {count}, and the convolution has {conv.in_channels} input channels"
+        )
     return wanted
 
 
@@ -156,14 +161,14 @@ def _places(wanted: int | Sequence[int | None], old: int) -> list[int | None]:
     """For each new channel, the old one whose filters it keeps; None for those to be drawn."""
     if isinstance(wanted, int):
         if 1 < wanted < old:
-            raise PlanError(
+            raise InputChannelsError(
                 f"there are {old} input channels and {wanted} are wanted; say which: "
                 f"channels={list(range(wanted))}"
             )
         return [place if place < old else None for place in range(wanted)]
     for place in wanted:
         if place is not None and not (isinstance(place, int) and 0 <= place < old):
-            raise PlanError(f"channels names {place!r}; there are the input channels 0 to {old - 1}")
+            raise InputChannelsError(f"channels names {place!r}; there are the input channels 0 to {old - 1}")
     return list(wanted)
 
 

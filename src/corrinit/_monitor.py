@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from corrinit._estimation import estimate
-from corrinit.errors import CorrInitError, CorrInitWarning, one_line
+from corrinit.errors import CorrInitWarning, LazyParameterError, OptimizerError, one_line
 
 Table = NDArray[np.float64]
 
@@ -104,7 +104,7 @@ class GradientMonitor:
         hooked = _with_hooks(optimizer)
         self._watch(_updated(hooked))
         if not self._names:
-            raise CorrInitError("the optimizer updates none of the parameters; build it on the same model")
+            raise OptimizerError("the optimizer updates none of the parameters; build it on the same model")
         self._handle = hooked.register_step_pre_hook(self._before_step)
 
     def read(self) -> GradientHistory:
@@ -161,7 +161,7 @@ class GradientMonitor:
         for name, parameter in joined.items():
             del self._candidates[name]
             if nn.parameter.is_lazy(parameter):
-                raise CorrInitError(f"parameter {name} is lazy: run one forward pass of the model first")
+                raise LazyParameterError(f"parameter {name} is lazy: run one forward pass of the model first")
         if odd := [name for name, p in joined.items() if p.is_complex() or hasattr(p, "device_mesh")]:
             _warn(f"gradients of complex or sharded parameters are not watched: {', '.join(odd)}")
         kept = {name: p for name, p in joined.items() if name not in odd}
@@ -216,7 +216,7 @@ def _with_hooks(optimizer: object) -> torch.optim.Optimizer:
             return inner
         seen.add(id(inner))
         inner = getattr(inner, "optimizer", None)
-    raise CorrInitError(
+    raise OptimizerError(
         f"{type(optimizer).__name__} takes no hooks on its steps; give the torch.optim.Optimizer inside it"
     )
 

@@ -18,7 +18,7 @@ from corrinit._correlation import SpatialCorrelation
 from corrinit._moments import Moments
 from corrinit._spd import Vector, relative_deviations
 from corrinit._tables import Table, Tabular
-from corrinit.errors import WeightsError
+from corrinit.errors import NothingToEstimateError, WeightsError
 from corrinit.kernels import Matrix, tap_offsets
 
 Pooling: TypeAlias = Literal["filters", "layers", "raw"]
@@ -237,7 +237,7 @@ class LayerCorrelations(Tabular):
         total = present.sum(axis=0)
         if not total.all():
             row, column = (self._position(tap) for tap in np.argwhere(total == 0)[0])
-            raise WeightsError(
+            raise NothingToEstimateError(
                 f"in no layer of {self.source} do the taps {row} and {column} both vary, so their "
                 "correlation cannot be estimated; take other weights"
             )
@@ -260,7 +260,9 @@ class LayerCorrelations(Tabular):
         deviations = np.sqrt(covariance.diagonal())
         if not deviations.all():
             tap = self._position(int(np.argmin(deviations)))
-            raise WeightsError(f"the tap {tap} never varies in {self.source}; its correlation is undefined")
+            raise NothingToEstimateError(
+                f"the tap {tap} never varies in {self.source}; its correlation is undefined"
+            )
         return covariance / np.outer(deviations, deviations), relative_deviations(deviations)
 
     def _position(self, tap: int) -> tuple[int, ...]:

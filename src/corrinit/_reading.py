@@ -18,18 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from corrinit.errors import CorrInitError, one_line
+from corrinit.errors import CheckpointError, RecordError, UnreadableError, one_line
 
 LARGEST = 2**28
 """Bytes that a file has at most, as it lies on the disk and once it is decompressed."""
-
-
-class RecordError(CorrInitError):
-    """A run record cannot be read."""
-
-
-class UnreadableError(RecordError):
-    """The operating system refuses to read a file of a record, which may be sound all the same."""
 
 
 def read_bytes(file: Path, *, largest: int = LARGEST) -> bytes:
@@ -100,7 +92,9 @@ def read_sealed(file: Path) -> memoryview:
     data = memoryview(read_bytes(file, largest=2**40))
     size = len(sealed(b""))
     if sealed(data[:-size]) != data[-size:]:
-        raise RecordError(f"{file} is damaged, or of an earlier version: its digest is not that of its bytes")
+        raise CheckpointError(
+            f"{file} is damaged, or of an earlier version: its digest is not that of its bytes"
+        )
     return data[:-size]
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from corrinit._correlation import SpatialCorrelation
 from corrinit._displacement import mean_by_displacement
 from corrinit._spd import Matrix
-from corrinit.errors import CorrelationError, warn_caller
+from corrinit.errors import CancelledSignalError, CorrelationError, warn_caller
 from corrinit.kernels import tap_offsets
 
 NamedInputs: TypeAlias = Literal["independent", "identical"]
@@ -120,13 +120,13 @@ def scale_for(amplification: float, channels: float, gain: float) -> float:
     if channels <= 0:
         raise CorrelationError(f"the layer has {channels} input channels; a scale needs at least one")
     if amplification <= 1e-9:
-        raise CorrelationError(
+        raise CancelledSignalError(
             f"⟨R, M⟩ is {amplification:.3g}: filters with this correlation cancel such inputs, so no scale "
             'keeps the signal; use scale="he" or a measured correlation of the inputs'
         )
     scale = gain / math.sqrt(channels * amplification)
     if not math.isfinite(scale):
-        raise CorrelationError(
+        raise CancelledSignalError(
             f"gain {gain}, n {channels} and ⟨R, M⟩ {amplification:.3g} give no finite scale"
         )
     return scale

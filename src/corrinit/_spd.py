@@ -11,7 +11,12 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from corrinit.errors import CorrelationError
+from corrinit.errors import (
+    CorrelationError,
+    NotACorrelationError,
+    NotFiniteError,
+    NotPositiveSemidefiniteError,
+)
 
 Matrix: TypeAlias = NDArray[np.float64]
 Vector: TypeAlias = NDArray[np.float64]
@@ -50,11 +55,11 @@ def validate(matrix: ArrayLike) -> Matrix:
     matrix = _finite_square(matrix)
     require_dense(len(matrix))
     if (gap := float(np.abs(np.diag(matrix) - 1).max())) > TOLERANCE:
-        raise CorrelationError(
+        raise NotACorrelationError(
             f"the diagonal is off by {gap:.3g}; a correlation has ones there: divide by the deviations"
         )
     if (lowest := float(np.linalg.eigvalsh(matrix)[0])) < -TOLERANCE:
-        raise CorrelationError(
+        raise NotPositiveSemidefiniteError(
             f"the matrix is not positive semi-definite: its smallest eigenvalue is {lowest:.3g}; "
             "use SpatialCorrelation.nearest(...) to project it to the nearest correlation matrix"
         )
@@ -73,7 +78,7 @@ def relative_deviations(deviations: ArrayLike) -> Vector:
     deviations = _deviations(deviations)
     largest = deviations.max()
     if largest == 0:
-        raise CorrelationError("all deviations are 0; at least one tap must vary")
+        raise NotACorrelationError("all deviations are 0; at least one tap must vary")
     scaled = deviations / largest  # no square of it overflows
     return scaled / np.sqrt(np.mean(scaled**2))
 
@@ -86,12 +91,13 @@ def validate_deviations(deviations: ArrayLike, taps: int) -> Vector:
     """
     deviations = _deviations(deviations)
     if deviations.shape != (taps,):
-        raise CorrelationError(
-            f"the deviations have shape {deviations.shape}; {taps} taps need shape ({taps},)"
+        raise NotACorrelationError(
+            f"the deviations have shape {deviations.shape}; {taps} taps need shape ({taps},)",
+            shape=deviations.shape,
         )
     mean_square = float(np.mean(deviations**2)) if deviations.max() < _ABSURD else np.inf
     if abs(mean_square - 1) > TOLERANCE:
-        raise CorrelationError(
+        raise NotACorrelationError(
             f"the deviations have mean square {mean_square:.4g}; relative ones have 1: "
             "divide them by the root of their mean square"
         )
@@ -111,7 +117,7 @@ def split_covariance(covariance: ArrayLike) -> tuple[Matrix, Vector]:
     covariance = _finite_square(covariance)
     variance = np.diag(covariance)
     if (lowest := float(variance.min())) < 0:
-        raise CorrelationError(f"a variance is {lowest:.3g}; the diagonal of a covariance is at least 0")
+        raise NotACorrelationError(f"a variance is {lowest:.3g}; the diagonal of a covariance is at least 0")
     deviations = np.sqrt(variance)
     inverse = np.divide(1, deviations, out=np.zeros_like(deviations), where=deviations > 0)
     matrix = covariance * np.outer(inverse, inverse)
@@ -198,13 +204,16 @@ def _deviations(deviations: ArrayLike) -> Vector:
     try:
         deviations = _real(deviations)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise CorrelationError(f"the deviations are no real numbers: {error}") from error
+        raise NotACorrelationError(f"the deviations are no real numbers: {error}") from error
     if deviations.ndim != 1 or not deviations.size:
-        raise CorrelationError(f"the deviations have shape {deviations.shape}; there is one number per tap")
+        raise NotACorrelationError(
+            f"the deviations have shape {deviations.shape}; there is one number per tap",
+            shape=deviations.shape,
+        )
     if bad := int((~np.isfinite(deviations)).sum()):
-        raise CorrelationError(f"{bad} of {deviations.size} deviations are NaN or infinite")
+        raise NotFiniteError(f"{bad} of {deviations.size} deviations are NaN or infinite")
     if (lowest := float(deviations.min())) < 0:
-        raise CorrelationError(f"a deviation is {lowest:.3g}; deviations are at least 0")
+        raise NotACorrelationError(f"a deviation is {lowest:.3g}; deviations are at least 0")
     return deviations
 
 
@@ -219,15 +228,19 @@ def _finite_square(matrix: ArrayLike) -> Matrix:
     try:
         matrix = _real(matrix)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise CorrelationError(f"the matrix does not consist of rows of real numbers: {error}") from error
+        raise NotACorrelationError(f"the matrix does not consist of rows of real numbers: {error}") from error
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
-        raise CorrelationError(f"the matrix has shape {matrix.shape}; a correlation of n taps is n × n")
+        raise NotACorrelationError(
+            f"the matrix has shape {matrix.shape}; a correlation of n taps is n × n", shape=matrix.shape
+        )
     if bad := int((~np.isfinite(matrix)).sum()):
-        raise CorrelationError(f"{bad} of {matrix.size} entries are NaN or infinite; a correlation is finite")
+        raise NotFiniteError(f"{bad} of {matrix.size} entries are NaN or infinite; a correlation is finite")
     if (largest := float(np.abs(matrix).max())) > _ABSURD:
-        raise CorrelationError(f"an entry is as large as {largest:.3g}; correlations lie between -1 and 1")
+        raise NotACorrelationError(
+            f"an entry is as large as {largest:.3g}; correlations lie between -1 and 1"
+        )
     if (gap := float(np.abs(matrix - matrix.T).max())) > TOLERANCE:
-        raise CorrelationError(
+        raise NotACorrelationError(
             f"the matrix is not symmetric: entries differ by up to {gap:.3g} from their mirror"
         )
     return (matrix + matrix.T) / 2

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from corrinit.errors import CorrInitError, printable
+from corrinit.errors import MissingLibraryError, printable
 
 if TYPE_CHECKING:
     import pandas  # pyright: ignore[reportMissingImports]
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 _SHORT = 24
 """Cells of up to so many characters are kept in one line of a terminal."""
+
+_NARROW = 12
+"""Longer cells are folded in a column of at least so many characters, or stand below their row."""
+
+_BETWEEN = 2
+"""Spaces between the columns of a terminal."""
 
 
 @dataclass(frozen=True)
@@ -66,29 +72,58 @@ class Table:
         text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
         return "\n".join([*text, *map(printable, self.notes)])
 
-    def __rich__(self) -> RenderableType:
-        return self.rich()
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from self.rich(options.max_width)
 
-    def rich(self, styles: Sequence[str] = ()) -> RenderableType:
+    def rich(self, width: int, styles: Sequence[str] = ()) -> Iterator[RenderableType]:
         """The table for a terminal.
 
+        Long cells are folded between words; what would leave them a few letters a line, or does not fit,
+        stands below its row, with the name of its column.
+
         Args:
+            width: characters in a line.
             styles: of the rows.
         """
-        from rich.console import Group
+        from rich.padding import Padding
         from rich.table import Table as RichTable
         from rich.text import Text
 
-        table = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False)
         cells = self.cells
-        for index, (name, numeric) in enumerate(zip(self.columns, self.numeric, strict=True)):
-            short = all(len(row[index]) <= _SHORT for row in cells)
-            table.add_column(
-                Text(name), justify="right" if numeric else "left", overflow="fold", no_wrap=short
-            )
-        for row, style in zip(cells, styles or [""] * len(cells), strict=True):
-            table.add_row(*map(Text, row), style=style)
-        return Group(table, *(Text(printable(note)) for note in self.notes))
+        widths = [max(map(len, column)) for column in zip(self.columns, *cells, strict=True)]
+        long = {index for index in range(len(widths)) if any(len(row[index]) > _SHORT for row in cells)}
+        least = [min(each, _NARROW) if index in long else each for index, each in enumerate(widths)]
+        beside = list(range(len(least)))
+        while len(beside) > 1 and sum(least[index] + _BETWEEN for index in beside) - _BETWEEN > width:
+            beside.remove(max((index for index in beside[1:] if index in long), default=beside[-1]))
+        below = [index for index in range(len(least)) if index not in beside]
+
+        def table(rows: Iterable[tuple[tuple[str, ...], str]], *, header: bool) -> RenderableType:
+            listing = RichTable(box=None, padding=(0, _BETWEEN, 0, 0), pad_edge=False, show_header=header)
+            for index in beside:
+                listing.add_column(
+                    Text(self.columns[index]),
+                    justify="right" if self.numeric[index] else "left",
+                    overflow="fold",
+                    no_wrap=index not in long,
+                    min_width=None if index in long else widths[index],
+                )
+            for row, style in rows:
+                listing.add_row(*(Text(row[index]) for index in beside), style=style)
+            return listing
+
+        rows = list(zip(cells, styles or [""] * len(cells), strict=True))
+        if below:
+            yield table([], header=True)
+            for row, style in rows:
+                yield table([(row, style)], header=False)
+                for index in below:
+                    if row[index]:
+                        text = Text(f"{self.columns[index]}: {row[index]}", style="dim")
+                        yield Padding(text, (0, 0, 0, 2 * _BETWEEN))
+        else:
+            yield table(rows, header=True)
+        yield from (Text(printable(note)) for note in self.notes)
 
     def html(self) -> str:
         """The table for a notebook."""
@@ -130,7 +165,7 @@ class Tabular(ABC):
         try:
             import pandas  # pyright: ignore[reportMissingImports]
         except ImportError as error:
-            raise CorrInitError(
+            raise MissingLibraryError(
                 "to_pandas needs pandas, which is not installed: pip install pandas"
             ) from error
         table = self._table()

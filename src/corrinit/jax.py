@@ -31,7 +31,7 @@ from corrinit._filters import (
     require_kernel,
 )
 from corrinit._scale import TensorScale, resolve_scale, signal_scale
-from corrinit.errors import CorrelationError, MissingLibraryError
+from corrinit.errors import CorrelationError, MissingLibraryError, UnfitTensorError
 
 # pyright: reportMissingImports=false
 try:
@@ -196,7 +196,7 @@ def initialize_equinox(model: Model, init: Initializer, *, key: ArrayLike) -> Mo
             return node
         name = jax.tree_util.keystr(path)
         if isinstance(node, nn.WeightNorm):
-            raise CorrelationError(
+            raise UnfitTensorError(
                 f"layer {name} is wrapped in WeightNorm, which would keep its old magnitudes: draw the "
                 "weights first, then wrap the layer"
             )
@@ -249,7 +249,7 @@ def _types(dtype: Any) -> tuple[Any, Any]:
     """What to draw in, and what to cast to."""
     dtype = jax.dtypes.canonicalize_dtype(float if dtype is None else dtype)
     if not jnp.issubdtype(dtype, np.floating):
-        raise CorrelationError(f"the weight is of type {dtype}; weights are drawn as real numbers")
+        raise UnfitTensorError(f"the weight is of type {dtype}; weights are drawn as real numbers")
     return (jnp.float64 if dtype == jnp.float64 else jnp.float32), dtype
 
 
@@ -257,7 +257,7 @@ def _axes(shape: tuple[int, ...], axes: Axes) -> tuple[int, ...]:
     """The axes that are meant, counted from the front."""
     chosen = (axes,) if isinstance(axes, int) else tuple(axes)
     if any(not -len(shape) <= axis < len(shape) for axis in chosen):
-        raise CorrelationError(f"the weight has shape {shape}; it has no axis {axes}")
+        raise UnfitTensorError(f"the weight has shape {shape}; it has no axis {axes}", shape=shape)
     return tuple(axis % len(shape) for axis in chosen)
 
 

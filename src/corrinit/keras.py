@@ -39,7 +39,7 @@ from corrinit._filters import (
     require_kernel,
 )
 from corrinit._scale import TensorScale, resolve_scale, signal_scale
-from corrinit.errors import ConfigError, CorrelationError, MissingLibraryError
+from corrinit.errors import ConfigError, CorrelationError, MissingLibraryError, UnfitTensorError
 
 # pyright: reportMissingImports=false
 try:
@@ -291,7 +291,7 @@ def _activation(name: str) -> Callable[[Any], Any] | None:
 def _floating(dtype: Any) -> str:
     name = keras.backend.standardize_dtype(dtype or keras.config.floatx())
     if "float" not in name:
-        raise CorrelationError(f"the weight is of type {name}; weights are drawn as real numbers")
+        raise UnfitTensorError(f"the weight is of type {name}; weights are drawn as real numbers")
     return name
 
 

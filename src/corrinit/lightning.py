@@ -24,7 +24,7 @@ from corrinit._monitor import GradientHistory
 from corrinit._planning import PlanOptions, initialize
 from corrinit._planning.plans import Plan
 from corrinit._seeding import require_seed, seed_from_torch
-from corrinit.errors import MissingLibraryError, PlanError, warn_caller
+from corrinit.errors import MissingLibraryError, UnknownLayerError, warn_caller
 
 _LIGHTNING = ("lightning.pytorch", "pytorch_lightning")
 """The two names that Lightning is installed under, each with classes of its own."""
@@ -108,7 +108,7 @@ class Initialize(_Callback):
             return
         if (part := self._part(pl_module)) is None:
             parts = ", ".join(name for name, _ in pl_module.named_children())
-            raise PlanError(
+            raise UnknownLayerError(
                 f"{type(pl_module).__name__} has no submodule {self.submodule!r}; it has {parts or 'none'}"
             )
         if _names(part) != self._drawn:

@@ -93,7 +93,7 @@ class TestFetch:
             ("hf:owner/pickles", r"holds no safetensors, only pytorch_model\.bin, which is not fetched"),
             ("hf:owner/pickles/pytorch_model.bin", r"no safetensors pytorch_model\.bin; there are no"),
             ("hf:owner", "has no owner or no name"),
-            ("hf:owner/absent", r"OSError: 404 of https://hub/owner/absent$"),
+            ("hf:owner/absent", r"OSError: 404 of https://hub/owner/absent "),
             ("hf:owner/pickles@gone", "cannot be fetched"),
             ("timm:resnet18", r"named with the data they were trained on, as timm:resnet18\.a1_in1k"),
             ("torchvision:alexnet", "torchvision publishes pickles, which are not fetched"),

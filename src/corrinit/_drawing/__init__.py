@@ -25,7 +25,7 @@ from corrinit._correlation import SpatialCorrelation
 from corrinit._drawing.mixing import Mix, drawn_precision, mixer
 from corrinit._drawing.shards import local_part, local_region, write_
 from corrinit._seeding import block_seed
-from corrinit.errors import CorrInitError
+from corrinit.errors import CorrInitError, OtherModelError, PlanError, UnwritableWeightError
 
 Distribution: TypeAlias = Literal["normal", "uniform", "truncated_normal"]
 
@@ -61,15 +61,15 @@ class Draw:
         try:
             if self.distribution not in get_args(Distribution):
                 known = ", ".join(map(repr, get_args(Distribution)))
-                raise CorrInitError(f"distribution is {self.distribution!r}; it is one of {known}")
+                raise PlanError(f"distribution is {self.distribution!r}; it is one of {known}")
             if not (math.isfinite(self.std) and self.std >= 0):
-                raise CorrInitError(f"std is {self.std}; it must be finite and at least 0")
+                raise PlanError(f"std is {self.std}; it must be finite and at least 0")
             if self.correlation is not None:
                 if self.distribution != "normal":
-                    raise CorrInitError(f"{self.distribution} weights cannot be correlated; normal ones can")
+                    raise PlanError(f"{self.distribution} weights cannot be correlated; normal ones can")
                 self.correlation.require(self.shape[2:])
         except CorrInitError as error:
-            raise type(error)(f"layer {self.name}: {error}") from error
+            raise type(error)(f"{error}", layer=self.name) from error
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,8 @@ def draw_all(tasks: Sequence[tuple[Tensor, Draw]], seed: int, threads: int | Non
     """
     for tensor, draw in tasks:
         if tuple(tensor.shape) != draw.shape:
-            raise CorrInitError(
-                f"layer {draw.name}: its draw has shape {draw.shape}, its weight {tuple(tensor.shape)}"
+            raise OtherModelError(
+                f"its draw has shape {draw.shape}, its weight {tuple(tensor.shape)}", layer=draw.name
             )
     block_seed(seed, "", 0)  # refuses what is no seed
     threads = max(1, torch.get_num_threads() if threads is None else threads)
@@ -248,7 +248,9 @@ def _targets(tasks: Sequence[tuple[Tensor, Draw]]) -> tuple[list[_Target], list[
         if holds_nothing(local) or local.numel() == 0:
             continue
         if reason := _unwritable(local):
-            raise CorrInitError(f"layer {draw.name}: its weight {reason}; give the layer an ordinary one")
+            raise UnwritableWeightError(
+                f"its weight {reason}; give the layer an ordinary one", layer=draw.name
+            )
         if (region := local_region(tensor)) is None:
             scattered.append((tensor, draw))
         else:

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from corrinit._layers.weight_storage import stored_weight
-from corrinit.errors import PlanError
+from corrinit.errors import LazyParameterError
 
 _WRAPPED = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module")
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, torch.optim.swa_utils.AveragedModel)
@@ -103,7 +103,9 @@ def require_shape(name: str, module: nn.Module) -> None:
     """Raise a `PlanError` if a parameter of the module is lazy, and so has no shape yet."""
     for parameter_name, parameter in module.named_parameters(recurse=False):
         if torch.nn.parameter.is_lazy(parameter):
-            raise PlanError(f"layer {name}: {parameter_name} is lazy; run one forward pass, then initialize")
+            raise LazyParameterError(
+                f"{parameter_name} is lazy; run one forward pass, then initialize", layer=name
+            )
 
 
 def has_values(tensor: Tensor) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from corrinit._drawing.shards import write_
 from corrinit._layers import ABSURD, has_values, why_unwritable
 from corrinit._seeding import layer_generator
-from corrinit.errors import PlanError
+from corrinit.errors import UnwritableWeightError
 
 
 def own_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -28,14 +28,15 @@ def require_resettable(name: str, module: nn.Module, tensors: Collection[str], *
     own = dict(own_tensors(module))
     for tensor in tensors:
         if (obstacle := why_unwritable(own[tensor])) and not (meta and not has_values(own[tensor])):
-            raise PlanError(f"layer {name}: {tensor} is {obstacle}")
+            raise UnwritableWeightError(f"{tensor} is {obstacle}", layer=name)
     values = dict(own_tensors(_reset_twin(name, module, seed=0)))
     for tensor in tensors:
         if bool(_is_unset(values[tensor]).any()):
             remedy = "" if meta else ", or exclude it to keep it as it is"
-            raise PlanError(
-                f"layer {name}: {type(module).__name__} has no reset_parameters() that gives {tensor} "
-                f"a value; write one{remedy}"
+            raise UnwritableWeightError(
+                f"{type(module).__name__} has no reset_parameters() that gives {tensor} "
+                f"a value; write one{remedy}",
+                layer=name,
             )
 
 

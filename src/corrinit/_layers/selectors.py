@@ -11,7 +11,7 @@ from typing import TypeAlias
 from torch import nn
 
 from corrinit._layers import named_layers
-from corrinit.errors import PlanError
+from corrinit.errors import PlanError, UnknownLayerError
 
 Selector: TypeAlias = str | re.Pattern[str] | type[nn.Module] | Callable[[str, nn.Module], bool]
 """A glob of qualified names, a compiled regular expression, a module type, or a predicate (name, module)."""
@@ -52,7 +52,7 @@ def matching(model: nn.Module, selector: Selector, argument: str) -> frozenset[s
     modules = named_layers(model)
     found = frozenset(name for name, module in modules.items() if _matches(selector, name, module))
     if not found:
-        raise PlanError(_no_match(selector, argument, list(modules)))
+        raise UnknownLayerError(_no_match(selector, argument, list(modules)))
     return found
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from corrinit._layers.selectors import matching
 from corrinit._layers.weight_storage import StoredWeight
-from corrinit.errors import PlanError
+from corrinit.errors import PlanError, UnknownLayerError
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,13 @@ class ConvolutionLike:
         """
         parameter = module._parameters.get(self.weight)
         if parameter is None:
-            raise PlanError(f"layer {name}: {type(module).__name__} has no parameter {self.weight!r}")
+            raise UnknownLayerError(f"{type(module).__name__} has no parameter {self.weight!r}", layer=name)
         if parameter.dim() != len(self.axes):
             raise PlanError(
-                f"layer {name}: axes={self.axes!r} names {len(self.axes)} axes; {self.weight} has the shape "
-                f"{tuple(parameter.shape)}"
+                f"axes={self.axes!r} names {len(self.axes)} axes; {self.weight} has the shape "
+                f"{tuple(parameter.shape)}",
+                shape=tuple(parameter.shape),
+                layer=name,
             )
         return _Viewed(module, parameter, self)
 

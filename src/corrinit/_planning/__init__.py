@@ -320,7 +320,9 @@ def _gain(rule: Rule, place: Place, powers: Powers | None, slope: float) -> floa
 
 
 def _of_layer(row: LayerPlan, error: CorrelationError) -> PlanError:
-    return PlanError(f"layer {row.name} ({row.kind}, {format_size(row.shape)}): {error}")
+    return PlanError(
+        f"layer {row.name} ({row.kind}, {format_size(row.shape)}): {error}", layer=row.name, shape=row.shape
+    )
 
 
 def _input_size(input_size: int | Sequence[int] | None, images: Tensor | None) -> int | Sequence[int] | None:

@@ -24,7 +24,12 @@ from corrinit._layers.weight_storage import StoredWeight, stored_weight
 from corrinit._planning.layer_plan import LayerPlan, listed
 from corrinit._planning.sequence_rules import draw_sequences, sequence_draws
 from corrinit._seeding import layer_generator, require_seed, seed_from_torch
-from corrinit.errors import ConfigError, PlanError, warn_caller
+from corrinit.errors import (
+    NeedsImagesError,
+    OtherModelError,
+    UnwritableWeightError,
+    warn_caller,
+)
 from corrinit.methods import Convolution, find
 from corrinit.methods.measured import scale_to_images
 
@@ -41,7 +46,7 @@ def apply(layers: Sequence[LayerPlan], model: nn.Module, seed: int | None, image
         require_resettable(layer.name, module, tensors)
     looking = [layer for layer, _ in drawn if _looks_at_images(layer)]
     if looking and images is None:
-        raise ConfigError(
+        raise NeedsImagesError(
             f"{_who_looks(looking[0])} looks at training images; give a batch of them as images=(N, C, H, W)"
         )
     seed = _root_seed(model, seed)
@@ -66,7 +71,7 @@ def module_initializer(
     place = device if device is not None else torch.accelerator.current_accelerator() or "cpu"
     modules = named_layers(model)
     if looking := [layer.name for layer in layers if layer.is_drawn and _looks_at_images(layer)]:
-        raise PlanError(
+        raise NeedsImagesError(
             f"layer {looking[0]}: its method looks at images, which needs the whole model: use apply"
         )
     plans = {layer.name: layer for layer in layers}
@@ -76,7 +81,9 @@ def module_initializer(
         if is_of_parametrization(name):
             left = [f"{name}.{key}" for key, tensor in own_tensors(module) if id(tensor) not in drawn]
             if left:
-                raise PlanError(f"{left[0]} is not drawn, and cannot be reset as part of a parametrization")
+                raise UnwritableWeightError(
+                    f"{left[0]} is not drawn, and cannot be reset as part of a parametrization"
+                )
             continue
         layer = plans.get(name)
         written: set[int] = set()
@@ -85,7 +92,9 @@ def module_initializer(
             written = {id(tensor) for tensor in _written(layer, stored)}
             drawn |= written
         elif (stored := stored_weight(module)) is not None and (stored.obstacle or stored.note):
-            raise PlanError(f"layer {name}: {stored.obstacle or stored.note}, so it cannot be reset")
+            raise UnwritableWeightError(
+                f"{stored.obstacle or stored.note}, so it cannot be reset", layer=name
+            )
         others = {
             key
             for key, tensor in own_tensors(module)
@@ -118,19 +127,25 @@ def _ready(
 ) -> StoredWeight:
     """Where a planned layer keeps its weight, once all is seen to fit."""
     if module is None:
-        raise PlanError(f"layer {layer.name}: planned for shape {layer.shape}, the model has no such layer")
+        raise OtherModelError(
+            f"planned for shape {layer.shape}, the model has no such layer", layer=layer.name
+        )
     stored = layer.like.stored(layer.name, module) if layer.like else stored_weight(module)
     if stored is None or stored.shape != layer.shape:
         found = "no weight" if stored is None else f"a weight of shape {stored.shape}"
-        raise PlanError(f"layer {layer.name}: planned for shape {layer.shape}, the model has {found}")
+        raise OtherModelError(
+            f"planned for shape {layer.shape}, the model has {found}", layer=layer.name, shape=layer.shape
+        )
     if stored.obstacle:
-        raise PlanError(f"layer {layer.name}: the weight is {stored.obstacle}")
+        raise UnwritableWeightError(f"the weight is {stored.obstacle}", layer=layer.name)
     for tensor in _written(layer, stored):
         if (obstacle := why_unwritable(tensor)) and not (meta and not has_values(tensor)):
             what = "weight" if tensor is stored.parameter else f"a tensor of shape {tuple(tensor.shape)}"
-            raise PlanError(f"layer {layer.name}: {what} is {obstacle}")
+            raise UnwritableWeightError(f"{what} is {obstacle}", layer=layer.name)
     if reason := claimed.claim(stored.parameter, layer.name):
-        raise PlanError(f"layer {layer.name}: planned to be drawn, but {reason}; plan this model itself")
+        raise UnwritableWeightError(
+            f"planned to be drawn, but {reason}; plan this model itself", layer=layer.name
+        )
     return stored
 
 
@@ -149,12 +164,13 @@ def _resets(
         if layer.method != "reset" and not layer.reset_others:
             continue
         if (module := modules.get(layer.name)) is None:
-            raise PlanError(f"layer {layer.name}: planned to be reset, the model has no such layer")
+            raise OtherModelError("planned to be reset, the model has no such layer", layer=layer.name)
         parts = module.parametrizations if is_parametrized(module) else nn.ModuleList()
         if any(id(t) not in written for t in [*parts.parameters(), *parts.buffers()]):  # pyright: ignore
-            raise PlanError(
-                f"layer {layer.name}: what it is parametrized by is not all drawn, and cannot be reset; "
-                "exclude it to keep it as it is"
+            raise UnwritableWeightError(
+                "what it is parametrized by is not all drawn, and cannot be reset; "
+                "exclude it to keep it as it is",
+                layer=layer.name,
             )
         tensors = [
             name

@@ -34,7 +34,7 @@ from corrinit._layers.unknown_layers import ConvolutionLike
 from corrinit._layers.weight_standardization import is_weight_standardized
 from corrinit._layers.weight_storage import stored_weight
 from corrinit._planning.layer_plan import LayerPlan, listed
-from corrinit.errors import PlanError, warn_caller
+from corrinit.errors import UnwritableWeightError, warn_caller
 from corrinit.methods import Convolution
 
 
@@ -137,7 +137,7 @@ def read_candidates(
             found.append(Candidate(replace(row, method=method, reason=why.reason), module, why))
             continue
         if has_values(stored.parameter) and (obstacle := why_unwritable(stored.parameter)):
-            raise PlanError(f"layer {name}: the weight is {obstacle}; or exclude the layer")
+            raise UnwritableWeightError(f"the weight is {obstacle}; or exclude the layer", layer=name)
         note, zero_bias = stored.note, False
         if (offset := parameters.get("bias")) is not None and offset.requires_grad:
             meant = keep_constants and is_deliberate_bias(offset, inputs=prod(shape[1:]))

@@ -16,7 +16,7 @@ from corrinit._correlation import SpatialCorrelation
 from corrinit._correlation_source import CorrelationLookup, MissingSize, correlation_lookup
 from corrinit._planning.recipes import Recipe, Role, Rule, find_recipe, is_role
 from corrinit._planning.roles import Place
-from corrinit.errors import CorrelationError, PlanError
+from corrinit.errors import CorrelationError, PlanError, UnknownLayerError
 from corrinit.methods import Convolution, Method, find
 
 
@@ -151,7 +151,7 @@ def choose(
     method = find(name := rule.method or "kaiming_normal")
     notes: list[str] = []
     if not layer.kernel_size and callable(method.draw) and name != "orthogonal":
-        raise PlanError(f"layer {layer.name}: {name} fills convolutions, and this layer is linear")
+        raise PlanError(f"{name} fills convolutions, and this layer is linear", layer=layer.name)
     asked = method.own_scale if rule.scale is None else rule.scale
     at_paper = as_control and isinstance(asked, str) and asked == "paper"
     needs_reference = method.uses_correlation or at_paper
@@ -214,7 +214,7 @@ def require_matching(rules: Mapping[str, Rule], names: Sequence[str]) -> None:
     for pattern in rules:
         if not is_role(pattern) and not any(matches(pattern, name) for name in names):
             near = get_close_matches(pattern, [*names, *get_args(Role)], n=3, cutoff=0.3) or names[:3]
-            raise PlanError(
+            raise UnknownLayerError(
                 f"rules: {pattern!r} is no role and matches no layer of the model; there are "
                 f"{', '.join(near)}, ..."
             )

@@ -50,7 +50,7 @@ def standard_deviations(
         try:
             stds[name] = _of_the_layer_alone(choice)
         except CorrelationError as error:
-            raise PlanError(f"layer {name}: {error}") from error
+            raise PlanError(f"{error}", layer=name) from error
     if graph is None or all(choice.scale_name != "natural" for choice in choices.values()):
         return stds, None
     alike = structure(graph, choices, stds, borders=borders)

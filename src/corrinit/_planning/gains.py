@@ -17,7 +17,7 @@ from torch.nn import functional
 from corrinit._signal import Graph, Step
 from corrinit._signal.activations import Activation, Array, evaluate, gain
 from corrinit._signal.contrast import EQUAL, SHARES
-from corrinit.errors import PlanError
+from corrinit.errors import ActivationError, PlanError
 
 _TORCH = ("linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu")
 _NAMED = ("gelu", "silu", "mish", "hardswish", "elu", "celu", "relu6", "softplus", "hardtanh", "hardsigmoid")
@@ -49,7 +49,7 @@ def gain_of(nonlinearity: str | Activation | None, slope: float = 0.0) -> float:
         return nn.init.calculate_gain(nonlinearity, slope)  # pyright: ignore[reportArgumentType]
     except ValueError:
         known = get_close_matches(nonlinearity, (*_TORCH, *_NAMED), n=3, cutoff=0.5) or (*_TORCH, *_NAMED)
-        raise PlanError(
+        raise ActivationError(
             f"nonlinearity is {nonlinearity!r}; it is a callable, or {', '.join(map(repr, known))}"
         ) from None
 

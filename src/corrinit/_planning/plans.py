@@ -158,7 +158,7 @@ class Plan(Tabular):
             "dim" if not layer.is_drawn else "green" if layer.correlation is not None else ""
             for layer in self.layers
         ]
-        return [shown.rich(styles)]
+        return list(shown.rich(width, styles))
 
 
 _WIDE = 120

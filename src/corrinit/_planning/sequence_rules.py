@@ -11,7 +11,7 @@ from corrinit._layers import is_protected
 from corrinit._layers.sequence_layers import draw_sequence_layer, sequence_rule, unwritable_parameter
 from corrinit._planning.candidates import Candidate
 from corrinit._planning.layer_plan import LayerPlan
-from corrinit.errors import PlanError
+from corrinit.errors import OtherModelError, UnwritableWeightError
 
 SequenceDraw = tuple[LayerPlan, nn.Module, list[str]]
 """A planned layer, its module, and which of its parameters are drawn."""
@@ -43,14 +43,14 @@ def sequence_draws(
         if layer.method != "sequence":
             continue
         if (module := modules.get(layer.name)) is None or sequence_rule(module) is None:
-            raise PlanError(f"layer {layer.name}: planned as {layer.kind}, the model has no such layer")
+            raise OtherModelError(f"planned as {layer.kind}, the model has no such layer", layer=layer.name)
         tensors = [
             key
             for key, parameter in module.named_parameters(recurse=False)
             if id(parameter) not in written and not is_protected(parameter)
         ]
         if (obstacle := unwritable_parameter(module, tensors)) is not None:
-            raise PlanError(f"layer {layer.name}: {obstacle}")
+            raise UnwritableWeightError(f"{obstacle}", layer=layer.name)
         written |= {id(parameter) for parameter in module.parameters(recurse=False)}
         found.append((layer, module, tensors))
     return found

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from corrinit.errors import PlanError
+from corrinit.errors import ActivationError
 
 Array: TypeAlias = NDArray[np.float64]
 Activation: TypeAlias = Callable[[Tensor], Tensor] | nn.Module
@@ -75,7 +75,7 @@ def gain(activation: Activation) -> float:
     """
     power = Dual(activation).mean_square
     if not 0 < power < math.inf:
-        raise PlanError(f"{activation} leaves a signal of mean square {power}; its gain is not defined")
+        raise ActivationError(f"{activation} leaves a signal of mean square {power}; its gain is not defined")
     return 1 / math.sqrt(power)
 
 
@@ -133,9 +133,9 @@ def evaluate(activation: Activation, values: Array) -> Array:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             result = function(torch.tensor(values, dtype=torch.float64))
     except Exception as error:
-        raise PlanError(f"{activation} cannot be evaluated on a vector: {error}") from error
+        raise ActivationError(f"{activation} cannot be evaluated on a vector: {error}") from error
     if not isinstance(result, Tensor) or result.shape != values.shape:
-        raise PlanError(f"{activation} is not elementwise: it does not keep the shape of a vector")
+        raise ActivationError(f"{activation} is not elementwise: it does not keep the shape of a vector")
     return result.double().numpy()
 
 

@@ -65,7 +65,7 @@ class LayerInput:
             return np.diag(reduce(np.multiply.outer, counts).ravel().astype(np.float64))
         if len(covariance) != self.taps:
             raise PlanError(
-                f"layer {self.name}: its law is for {len(covariance)} taps; its kernel has {self.taps}"
+                f"its law is for {len(covariance)} taps; its kernel has {self.taps}", layer=self.name
             )
         if len(self.moments) == self.taps:
             return covariance

@@ -16,7 +16,7 @@ from corrinit._signal.law import LayerInput, kept_law
 from corrinit._signal.report import LayerSignal, SignalReport, StepSignal
 from corrinit._signal.tracing import read_graph
 from corrinit._signal.windows import Array, Windows, convolution_windows
-from corrinit.errors import PlanError
+from corrinit.errors import ModelRunError, PlanError
 
 _MOST_VALUES = 1 << 25
 """Patch values that the moments of a layer are taken over; of more, as many are chosen at random."""
@@ -61,7 +61,7 @@ def measure(model: nn.Module, images: Tensor, graph: Graph | None = None) -> Sig
             raise
         except Exception as error:
             reason = str(error).partition("\n")[0]
-            raise PlanError(
+            raise ModelRunError(
                 f"the model cannot run on images of shape {tuple(images.shape)}: {reason}"
             ) from error
         finally:

@@ -176,7 +176,7 @@ def _layer(run: _Run, step: Step, given: list[Signal]) -> Signal:
     law = run.laws[step.name]
     if law.covariance.shape != moments.shape:
         raise PlanError(
-            f"layer {step.name}: its law is for {len(law.covariance)} taps; its kernel has {len(moments)}"
+            f"its law is for {len(law.covariance)} taps; its kernel has {len(moments)}", layer=step.name
         )
     coefficients = channels * law.std**2 * law.covariance
     output = float((coefficients * moments).sum()) * signal.mean_square + law.bias
@@ -221,7 +221,7 @@ def _activation(run: _Run, step: Step, given: list[Signal]) -> Signal:
     try:
         return activated(given[0], function)
     except PlanError as error:
-        run.notes.append(f"{step.name or step.operation}: {error}")
+        run.notes.append(f"{step.name or step.operation}: {error.message}")
         return run.passed_on(step, given)
 
 

@@ -27,7 +27,7 @@ from corrinit._signal.operations import (
     module_kind,
 )
 from corrinit._signal.shapes import output_shape
-from corrinit.errors import PlanError
+from corrinit.errors import ModelRunError
 
 _RULED: frozenset[Kind] = frozenset(
     {
@@ -121,7 +121,7 @@ class Recorder(TorchFunctionMode):
         self.asked[asking.strip("_")] = self.asked.get(asking.strip("_"), 0) + 1
         asked = sum(self.asked.values())
         if asked > _MOST_ANSWERS:
-            raise PlanError("it asks for values without end")
+            raise ModelRunError("it asks for values without end")
         value = int(asked <= _PATIENCE)
         if asking == "tolist":
             return np.full(tuple(tensor.shape), value).tolist()

@@ -16,7 +16,7 @@ from torch.nn.modules.conv import _ConvNd
 from corrinit._signal.arguments import Attempt, Stand, beside
 from corrinit._signal.graph import WEIGHTED, Step
 from corrinit._signal.recorder import Recorder, tensors_in
-from corrinit.errors import PlanError
+from corrinit.errors import ModelRunError
 
 _MOST_ATTEMPTS = 48
 """Inputs that are tried: a model that refuses them all has its reasons."""
@@ -96,7 +96,7 @@ def _once(model: nn.Module, attempt: Attempt, recorder: Recorder, training: bool
         result = attempt.call(clone)
     has_layers = any(isinstance(module, (_ConvNd, nn.Linear)) for module in model.modules())
     if has_layers and not any(step.kind in WEIGHTED for step in recorder.steps):
-        raise PlanError("its run meets none of its layers")
+        raise ModelRunError("its run meets none of its layers")
     outputs = dict.fromkeys(i for t in tensors_in(result) if (i := recorder.made_by(t)) is not None)
     asked = ", ".join(recorder.asked)
     notes = [attempt.note, f"its way depends on values ({asked}), which are taken to be 1" if asked else ""]

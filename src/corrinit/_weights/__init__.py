@@ -22,7 +22,7 @@ from corrinit._weights.hub import fetch, is_on_hub
 from corrinit._weights.stored_parts import put_together
 from corrinit._weights.stored_tensor import LeftOut
 from corrinit._weights.weight_sets import choose_weights
-from corrinit.errors import WeightsError, warn_caller
+from corrinit.errors import NoValuesError, UnmatchedNameError, WeightsError, WeightSetError, warn_caller
 
 if TYPE_CHECKING:
     from torch import nn
@@ -94,12 +94,14 @@ def read_filters(
     """
     include, exclude = _as_patterns(include, "include"), _as_patterns(exclude, "exclude")
     if weights is not None and not isinstance(weights, str):
-        raise WeightsError(f"weights is {weights!r:.80}; it is the name of a set of weights in a checkpoint")
+        raise WeightSetError(
+            f"weights is {weights!r:.80}; it is the name of a set of weights in a checkpoint"
+        )
     if is_module(source):
         from corrinit._weights.modules import module_filters  # the one source that needs torch
 
         if weights is not None:
-            raise WeightsError(f"weights is {weights!r}, but a module has one set of weights only")
+            raise WeightSetError(f"weights is {weights!r}, but a module has one set of weights only")
         filters = list(module_filters(source))
         names = [name for name, _ in filters]
         wanted = _wanted(names, include, exclude)
@@ -132,7 +134,7 @@ def _state_dict_filters(
     found = find_filters(tensors, wanted & set(include), by_hand=by_hand)
     filters = [each for each in found.filters if each.name in wanted]
     if meta := [name for name in wanted if tensors[name].obstacle == "on the meta device"]:
-        raise WeightsError(f"{meta[0]} is on the meta device and has no values; load its weights first")
+        raise NoValuesError(f"{meta[0]} is on the meta device and has no values; load its weights first")
     guesses = [guess for guess in found.guesses if guess.name in wanted]
     if guesses:
         name, reason = guesses[0]
@@ -155,7 +157,7 @@ def _say_copies(copies: Sequence[LeftOut], where: str) -> None:
 def _as_patterns(patterns: Patterns, argument: str) -> Sequence[str]:
     patterns = [patterns] if isinstance(patterns, str) else patterns
     if not isinstance(patterns, Sequence) or not all(isinstance(each, str) for each in patterns):
-        raise WeightsError(f"{argument} is {patterns!r:.80}; give globs of names, such as 'layer1.*'")
+        raise UnmatchedNameError(f"{argument} is {patterns!r:.80}; give globs of names, such as 'layer1.*'")
     return patterns
 
 
@@ -166,7 +168,7 @@ def _wanted(names: Sequence[str], include: Sequence[str], exclude: Sequence[str]
             if not any(_matches(name, pattern) for name in names):
                 near = get_close_matches(pattern, names, n=3, cutoff=0.3) or names[:3]
                 there = f"there are {', '.join(near)}" if near else "there are none"
-                raise WeightsError(f"{argument}: {pattern!r} matches no weight of the source; {there}")
+                raise UnmatchedNameError(f"{argument}: {pattern!r} matches no weight of the source; {there}")
     return frozenset(
         name
         for name in names

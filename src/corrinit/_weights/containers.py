@@ -22,7 +22,7 @@ from corrinit._weights.onnx_files import read_onnx
 from corrinit._weights.stored_tensor import StoredTensor, unreadable
 from corrinit._weights.tflite_files import read_tflite
 from corrinit._weights.torch_files import read_torch_pickles, read_torch_zip
-from corrinit.errors import WeightsError, one_line
+from corrinit.errors import DamagedWeightsError, MissingWeightsError, NotWeightsError, WeightsError, one_line
 
 KINDS = (
     "safetensors and what torch.save writes (.pt, .pth, .bin, .ckpt, ...), whole or in shards with an index "
@@ -103,8 +103,8 @@ def read_file(path: Path, *, shard: bool = False) -> Any:
             return _naming(path, read)
     for pattern, kind in _OTHERS:
         if re.match(pattern, head, re.DOTALL | re.IGNORECASE):
-            raise WeightsError(f"{path} is {kind}; weights are read from {KINDS}")
-    raise WeightsError(f"{path} is no file of weights, or damaged; weights are read from {KINDS}")
+            raise NotWeightsError(f"{path} is {kind}; weights are read from {KINDS}")
+    raise NotWeightsError(f"{path} is no file of weights, or damaged; weights are read from {KINDS}")
 
 
 def _head(path: Path) -> tuple[bytes, int]:
@@ -112,18 +112,18 @@ def _head(path: Path) -> tuple[bytes, int]:
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise WeightsError(f"{path} is {_folder(path)}")
+            raise MissingWeightsError(f"{path} is {_folder(path)}")
         if not stat.S_ISREG(status.st_mode):
-            raise WeightsError(f"{path} is no regular file")
+            raise MissingWeightsError(f"{path} is no regular file")
         with path.open("rb") as file:
             return file.read(_HEAD), status.st_size
     except FileNotFoundError as error:
         on_hub = re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(path)) and not path.parent.exists()
         hint = f"; to fetch it from the Hugging Face hub, give hf:{path}" if on_hub else ""
-        raise WeightsError(f"there is no file {path}{hint}") from error
+        raise MissingWeightsError(f"there is no file {path}{hint}") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise WeightsError(f"the file {str(path)[:200]} cannot be opened: {reason}") from error
+        raise MissingWeightsError(f"the file {str(path)[:200]} cannot be opened: {reason}") from error
 
 
 def _folder(path: Path) -> str:
@@ -140,7 +140,7 @@ def _naming(path: Path, read: Callable[[Path], Any]) -> Any:
     except WeightsError as error:
         if str(error).startswith(one_line(path)):
             raise
-        raise WeightsError(f"{path} cannot be read: {error}") from error
+        raise DamagedWeightsError(f"{path} cannot be read: {error}") from error
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:
@@ -150,7 +150,9 @@ def _is_safetensors(head: bytes, size: int) -> bool:
 def _safetensors(path: Path) -> dict[str, StoredTensor]:
     """The tensors of a safetensors file, which keeps no order of layers, in the order of their names."""
     if not str(path).isprintable() and "\\udc" in ascii(str(path)):
-        raise WeightsError(f"{path} has a name that is no UTF-8, which safetensors does not open; rename it")
+        raise MissingWeightsError(
+            f"{path} has a name that is no UTF-8, which safetensors does not open; rename it"
+        )
     try:
         with safe_open(path, framework="numpy"):  # checks the header against the length of the file
             header, first = _safetensors_header(path)
@@ -165,7 +167,7 @@ def _safetensors(path: Path) -> dict[str, StoredTensor]:
             found[name] = StoredTensor(shape, dtype, partial(_mapped, path, start, shape, dtype))
         return found
     except (SafetensorError, OSError, UnicodeError, ValueError) as error:
-        raise WeightsError(f"{path} is no safetensors file, or damaged: {error}") from error
+        raise DamagedWeightsError(f"{path} is no safetensors file, or damaged: {error}") from error
 
 
 def _safetensors_header(path: Path) -> tuple[dict[str, Any], int]:
@@ -195,16 +197,16 @@ def _shards(index: Path, size: int) -> dict[str, Any]:
         names = (name for each in named for name in ([each] if isinstance(each, str) else each))
         shards = [index.parent / name for name in dict.fromkeys(names)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"{index} is no index of a sharded checkpoint: {error!r}") from error
+        raise DamagedWeightsError(f"{index} is no index of a sharded checkpoint: {error!r}") from error
     found: dict[str, Any] = {}
     for shard in shards:
         if shard.parent != index.parent or not _is_file(shard):
-            raise WeightsError(
+            raise MissingWeightsError(
                 f"{index} names the file {shard}, which does not lie beside it; fetch all shards"
             )
         tensors = read_file(shard, shard=True)
         if not isinstance(tensors, dict):
-            raise WeightsError(f"{shard} holds {type(tensors).__name__}, not a part of a state dict")
+            raise NotWeightsError(f"{shard} holds {type(tensors).__name__}, not a part of a state dict")
         found |= tensors
     return found
 

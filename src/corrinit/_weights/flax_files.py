@@ -18,7 +18,7 @@ from corrinit._arrays import Array
 from corrinit._weights.mapped import mapped_values
 from corrinit._weights.number_types import NumberType, number_type
 from corrinit._weights.stored_tensor import StoredTensor, unreadable
-from corrinit.errors import WeightsError
+from corrinit.errors import DamagedWeightsError
 
 _ARRAY = 1
 """The code of the extension that is an array: (shape, name of the type, bytes)."""
@@ -57,7 +57,7 @@ def read_flax(path: Path) -> dict[str, Any]:
             if reader.position != len(content) or not isinstance(tree, dict):
                 raise ValueError(f"{len(content) - reader.position:,} bytes are left over")
     except (OSError, ValueError, struct.error) as error:
-        raise WeightsError(f"{path} is no MessagePack as Flax writes, or damaged: {error}") from error
+        raise DamagedWeightsError(f"{path} is no MessagePack as Flax writes, or damaged: {error}") from error
     collections = {name: _flat(value, "") for name, value in tree.items() if isinstance(value, dict)}
     alone = {name: value for name, value in tree.items() if isinstance(value, StoredTensor)}
     if tree and not _COLLECTIONS & tree.keys():  # the parameters themselves

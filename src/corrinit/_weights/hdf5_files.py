@@ -16,7 +16,7 @@ from corrinit._weights.libraries import needed
 from corrinit._weights.mapped import mapped_values
 from corrinit._weights.number_types import NumberType, number_type
 from corrinit._weights.stored_tensor import StoredTensor, unreadable
-from corrinit.errors import WeightsError
+from corrinit.errors import DamagedWeightsError, WeightsError
 
 _MOST_COMPRESSED = 1100
 """Deflate makes values at most this many times smaller; what claims more is no compressed array."""
@@ -51,7 +51,7 @@ class HDF5File:
         except WeightsError:
             raise
         except Exception as error:  # of a damaged file the library raises errors of nearly every kind
-            raise WeightsError(f"{self.path} is a damaged HDF5 file: {error}") from error
+            raise DamagedWeightsError(f"{self.path} is a damaged HDF5 file: {error}") from error
 
     def arrays(self, group: Any) -> dict[str, StoredTensor]:
         """Every array in a group of the open file, by its path there, each once."""

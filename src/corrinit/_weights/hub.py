@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from corrinit._weights.libraries import needed
-from corrinit.errors import WeightsError
+from corrinit.errors import HubError
 
 _SOURCE = re.compile(r"(?P<where>hf|timm|torchvision):(?P<name>[^@\s]+)(@(?P<revision>\S+))?")
 _INDEX = ".safetensors.index.json"
@@ -64,7 +64,7 @@ def fetch(source: str) -> Fetched:
     )
     commit = str(listing.sha)
     if not _COMMIT.fullmatch(commit):
-        raise WeightsError(f"{source}: the hub names no commit of it, only {commit:.40}")
+        raise HubError(f"{source}: the hub names no commit of it, only {commit:.40}")
     there = [entry.rfilename for entry in listing.siblings or ()]
     file = _file(wanted, there, source)
 
@@ -79,7 +79,7 @@ def fetch(source: str) -> Fetched:
         for shard in _shards(path, source):
             name = f"{folder}/{shard}" if folder else shard
             if name not in there or not name.endswith(".safetensors"):
-                raise WeightsError(f"{source}: {file} names {shard}, which is no safetensors file beside it")
+                raise HubError(f"{source}: {file} names {shard}, which is no safetensors file beside it")
             download(name)
     inside = "" if file in _USUAL else f"/{file}"
     return Fetched(path, f"hf:{wanted.repository}{inside}@{commit}")
@@ -88,15 +88,13 @@ def fetch(source: str) -> Fetched:
 def _wanted(source: str) -> _Wanted:
     match = _SOURCE.fullmatch(source)
     if match is None:
-        raise WeightsError(f"{source} is no name on the hub, as hf:OWNER/NAME, timm:NAME, torchvision:NAME")
+        raise HubError(f"{source} is no name on the hub, as hf:OWNER/NAME, timm:NAME, torchvision:NAME")
     name, revision = match["name"], match["revision"]
     if match["where"] == "hf":
         owner, _, rest = name.partition("/")
         repository, _, file = rest.partition("/")
         if not owner or not repository:
-            raise WeightsError(
-                f"{source} has no owner or no name; write hf:OWNER/NAME, as in the hub's address"
-            )
+            raise HubError(f"{source} has no owner or no name; write hf:OWNER/NAME, as in the hub's address")
         return _Wanted(f"{owner}/{repository}", file, revision)
     if match["where"] == "torchvision":
         return _Wanted(f"timm/{name}.tv_in1k", "", revision)
@@ -112,7 +110,7 @@ def _ask(wanted: _Wanted, source: str, question: Callable[[], Any]) -> Any:
             hint = "; models of timm are named with the data they were trained on, as timm:resnet18.a1_in1k"
         if source.startswith("torchvision:"):
             hint = "; torchvision publishes pickles, which are not fetched: download one and give the file"
-        raise WeightsError(
+        raise HubError(
             f"{source} cannot be fetched from {wanted.repository} on the hub: "
             f"{type(error).__name__}: {error!s:.300}{hint}"
         ) from error
@@ -124,7 +122,7 @@ def _file(wanted: _Wanted, there: Sequence[str], source: str) -> str:
     if wanted.file:
         if wanted.file not in weights:
             listed = f"there are {', '.join(weights[:6])}" if weights else "there are no safetensors at all"
-            raise WeightsError(f"{source}: {wanted.repository} has no safetensors {wanted.file}; {listed}")
+            raise HubError(f"{source}: {wanted.repository} has no safetensors {wanted.file}; {listed}")
         return wanted.file
     usual = [name for name in _USUAL if name in weights]
     indices = [name for name in weights if name.endswith(_INDEX)]
@@ -132,17 +130,17 @@ def _file(wanted: _Wanted, there: Sequence[str], source: str) -> str:
     if usual or len(alone) == 1:
         return (usual or alone)[0]
     if weights:
-        raise WeightsError(
+        raise HubError(
             f"{source}: {wanted.repository} holds several files of weights: {', '.join(weights[:6])}; choose "
             f"one with hf:{wanted.repository}/{weights[0]}"
         )
     others = [name for name in there if name.endswith((".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack"))]
     holds = f", only {', '.join(others[:3])}, which is not fetched" if others else ""
-    raise WeightsError(f"{source}: {wanted.repository} holds no safetensors{holds}")
+    raise HubError(f"{source}: {wanted.repository} holds no safetensors{holds}")
 
 
 def _shards(index: Path, source: str) -> Sequence[str]:
     try:
         return sorted(set(map(str, json.loads(index.read_bytes())["weight_map"].values())))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"{source}: its index of shards is damaged: {error!r}") from error
+        raise HubError(f"{source}: its index of shards is damaged: {error!r}") from error

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
-from corrinit.errors import WeightsError
+from corrinit.errors import DamagedWeightsError, WeightsError
 
 _MAPPINGS = ("collections.OrderedDict", "collections.defaultdict", "collections.Counter", "builtins.dict")
 _MOST_STEPS = 10_000_000
@@ -91,7 +91,9 @@ def read_inert(
     except WeightsError:
         raise
     except (ValueError, LookupError, TypeError, EOFError, ArithmeticError, RecursionError) as error:
-        raise WeightsError(f"its pickle is damaged: {str(error)[:200] or type(error).__name__}") from error
+        raise DamagedWeightsError(
+            f"its pickle is damaged: {str(error)[:200] or type(error).__name__}"
+        ) from error
 
 
 class _Machine:

@@ -20,7 +20,7 @@ import numpy as np
 from corrinit._arrays import Array
 from corrinit._weights.hdf5_files import HDF5File, attribute, inner_group, texts
 from corrinit._weights.stored_tensor import StoredTensor
-from corrinit.errors import WeightsError
+from corrinit.errors import DamagedWeightsError, NotWeightsError
 
 ARCHIVED = "model.weights.h5"
 """The member of a `.keras` file that holds the weights."""
@@ -87,7 +87,7 @@ def read_keras_archive(path: Path) -> dict[str, StoredTensor]:
         with zipfile.ZipFile(path) as archive, path.open("rb") as file:
             member = archive.getinfo(ARCHIVED)
             if member.compress_type != zipfile.ZIP_STORED:
-                raise WeightsError(
+                raise NotWeightsError(
                     f"{path} is compressed, which Keras does not do; unpack {ARCHIVED} from it"
                 )
             file.seek(member.header_offset)
@@ -100,7 +100,7 @@ def read_keras_archive(path: Path) -> dict[str, StoredTensor]:
                 with archive.open("config.json") as text:
                     configuration = text.read(_LARGEST_CONFIGURATION)
     except (zipfile.BadZipFile, OSError, KeyError, ValueError, EOFError, NotImplementedError) as error:
-        raise WeightsError(f"{path} is a damaged zip archive: {error}") from error
+        raise DamagedWeightsError(f"{path} is a damaged zip archive: {error}") from error
     part = HDF5File(path, start, member.file_size)
     with part.opened() as root:
         return _weights(part, root, _classes(configuration))
@@ -137,7 +137,7 @@ def _classes(configuration: str | bytes) -> dict[str, str]:
     try:
         walk(json.loads(configuration))
     except (ValueError, RecursionError) as error:
-        raise WeightsError(f"the configuration of the model cannot be read: {error}") from error
+        raise DamagedWeightsError(f"the configuration of the model cannot be read: {error}") from error
     return found
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from corrinit._arrays import Array
 from corrinit._weights.number_types import NumberType
-from corrinit.errors import WeightsError
+from corrinit.errors import DamagedWeightsError
 
 ByteOrder: TypeAlias = Literal["little", "big"]
 
@@ -41,4 +41,4 @@ def mapped_values(
             pages = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ, offset=aligned)
         return np.frombuffer(pages, stored, count, start - aligned)
     except (OSError, ValueError, OverflowError) as error:
-        raise WeightsError(f"{path} cannot be read, or was cut off: {error}") from error
+        raise DamagedWeightsError(f"{path} cannot be read, or was cut off: {error}") from error

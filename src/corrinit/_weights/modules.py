@@ -11,7 +11,7 @@ from torch.nn.parameter import is_lazy
 from corrinit._layers.weight_storage import stored_weight
 from corrinit._weights.filters import Filter
 from corrinit._weights.stored_tensor import in_memory
-from corrinit.errors import WeightsError
+from corrinit.errors import NoValuesError
 
 
 def module_filters(module: nn.Module) -> Iterator[Filter]:
@@ -27,9 +27,9 @@ def module_filters(module: nn.Module) -> Iterator[Filter]:
         stored = stored_weight(layer)
         weight = layer.weight if stored is None else stored.parameter
         if is_lazy(weight):
-            raise WeightsError(f"layer {name} is lazy and has no weights yet; run one forward pass first")
+            raise NoValuesError(f"layer {name} is lazy and has no weights yet; run one forward pass first")
         if weight.is_meta:
-            raise WeightsError(
+            raise NoValuesError(
                 f"layer {name} is on the meta device and has no values; load its weights first"
             )
         if id(weight) not in seen:
@@ -38,5 +38,5 @@ def module_filters(module: nn.Module) -> Iterator[Filter]:
             weight = weight.transpose(0, 1) if isinstance(layer, _ConvTransposeNd) else weight
             tensor = in_memory(weight)
             if tensor.obstacle:
-                raise WeightsError(f"layer {name} cannot be estimated from: {tensor.obstacle}")
+                raise NoValuesError(f"layer {name} cannot be estimated from: {tensor.obstacle}")
             yield Filter(f"{name}.weight" if name else "weight", tensor)

@@ -15,7 +15,7 @@ from corrinit._weights.libraries import needed
 from corrinit._weights.mapped import mapped_values
 from corrinit._weights.number_types import NumberType, number_type
 from corrinit._weights.stored_tensor import StoredTensor, unreadable
-from corrinit.errors import WeightsError
+from corrinit.errors import DamagedWeightsError
 
 Constants = Mapping[str, StoredTensor]
 
@@ -52,7 +52,7 @@ def stored_constant(tensor: Any, folder: Path) -> StoredTensor:
     half_bytes = kind in _HALF_BYTES
     dtype = number_type(_HALF_BYTES.get(kind) or _TYPES.get(kind, kind.lower()))
     if any(size < 0 for size in shape):
-        raise WeightsError(f"the tensor {tensor.name} has the impossible shape {shape}")
+        raise DamagedWeightsError(f"the tensor {tensor.name} has the impossible shape {shape}")
     if dtype is None:
         return unreadable(shape, f"it is of type {kind.lower()}")
     size = -(-prod(shape) // 2) if half_bytes else prod(shape) * dtype.itemsize
@@ -62,9 +62,11 @@ def stored_constant(tensor: Any, folder: Path) -> StoredTensor:
         return _external(tensor, folder, shape, dtype, size)
     there = len(tensor.raw_data) if tensor.HasField("raw_data") else None
     if there is not None and there != size:
-        raise WeightsError(f"the tensor {tensor.name} of shape {shape} has {there:,} bytes, not {size:,}")
+        raise DamagedWeightsError(
+            f"the tensor {tensor.name} of shape {shape} has {there:,} bytes, not {size:,}"
+        )
     if there is None and not _typed_values_fit(tensor, prod(shape), half_bytes=half_bytes):
-        raise WeightsError(f"the tensor {tensor.name} of shape {shape} has not as many values")
+        raise DamagedWeightsError(f"the tensor {tensor.name} of shape {shape} has not as many values")
     return StoredTensor(shape, dtype, partial(_in_file, tensor), None)
 
 
@@ -85,7 +87,7 @@ def _in_file(tensor: Any) -> Array:
     try:
         values = needed("onnx.numpy_helper", "an ONNX file", "onnx").to_array(tensor)
     except (ValueError, TypeError, KeyError) as error:
-        raise WeightsError(f"the tensor {tensor.name} is damaged: {error}") from error
+        raise DamagedWeightsError(f"the tensor {tensor.name} is damaged: {error}") from error
     return values.astype(np.int8) if values.dtype.name in ("int4", "uint4") else as_array(values)
 
 
@@ -105,9 +107,9 @@ def _external(
     except (KeyError, ValueError, OSError) as error:
         if isinstance(error, OSError):
             return unreadable(shape, f"its values are in the file {entries['location']}, which is not there")
-        raise WeightsError(f"the tensor {tensor.name} is no part of another file: {error}") from error
+        raise DamagedWeightsError(f"the tensor {tensor.name} is no part of another file: {error}") from error
     if start + size > there:
-        raise WeightsError(
+        raise DamagedWeightsError(
             f"the tensor {tensor.name} ends at byte {start + size:,} of {path.name}, which has {there:,}"
         )
 
@@ -138,7 +140,9 @@ def computed_constant(node: Any, constants: Constants) -> StoredTensor | None:
     try:
         return compute(node, first, parameter)
     except (ValueError, IndexError, TypeError, RuntimeError, ArithmeticError) as error:
-        raise WeightsError(f"the node {node.name or node.op_type} does not fit its input: {error}") from error
+        raise DamagedWeightsError(
+            f"the node {node.name or node.op_type} does not fit its input: {error}"
+        ) from error
 
 
 def dequantized(
@@ -184,7 +188,7 @@ def _spread_shape(scale: tuple[int, ...], shape: tuple[int, ...], axis: int, blo
     per_axis = len(scale) == 1 and bool(shape) and scale[0] == shape[axis]
     blocks = (*shape[:axis], -(-shape[axis] // block), *shape[axis + 1 :]) if block > 0 and shape else None
     if prod(scale) != 1 and not per_axis and scale != blocks:
-        raise WeightsError(f"a scale of shape {scale} does not fit a tensor of shape {shape}")
+        raise DamagedWeightsError(f"a scale of shape {scale} does not fit a tensor of shape {shape}")
 
 
 def _spread(scale: Array, shape: tuple[int, ...], axis: int, block: int) -> Array:

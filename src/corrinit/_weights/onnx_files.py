@@ -16,7 +16,7 @@ import numpy as np
 from corrinit._weights.libraries import needed
 from corrinit._weights.onnx_constants import computed_constant, dequantized, stored_constant
 from corrinit._weights.stored_tensor import StoredTensor, unreadable
-from corrinit.errors import WeightsError
+from corrinit.errors import DamagedWeightsError
 
 _WEIGHT_INPUT = {
     "Conv": 1,
@@ -48,14 +48,14 @@ def read_onnx(path: Path) -> dict[str, Any]:
         if model.functions:
             model = needed("onnx.inliner", "an ONNX file", "onnx").inline_local_functions(model)
     except (message.DecodeError, ValueError, RuntimeError) as error:
-        raise WeightsError(f"{path} is no ONNX file, or damaged: {error}") from error
+        raise DamagedWeightsError(f"{path} is no ONNX file, or damaged: {error}") from error
     if not model.graph.node:
-        raise WeightsError(f"{path} is an ONNX file without a graph, or damaged")
+        raise DamagedWeightsError(f"{path} is an ONNX file without a graph, or damaged")
     found = _Found(path.parent)
     try:
         found.graph(model.graph, {}, {}, "")
     except IndexError as error:
-        raise WeightsError(f"{path} is damaged: a node has no output") from error
+        raise DamagedWeightsError(f"{path} is damaged: a node has no output") from error
     for (place, name), shape in found.others.items():
         if name not in found.used:
             other = unreadable(shape, "no convolution of the graph uses it")

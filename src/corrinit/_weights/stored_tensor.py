@@ -10,7 +10,7 @@ import numpy as np
 
 from corrinit._arrays import Array, as_array, is_tensor
 from corrinit._weights.number_types import NumberType, number_type
-from corrinit.errors import WeightsError
+from corrinit.errors import NoValuesError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,7 +58,7 @@ def unreadable(shape: tuple[int, ...], obstacle: str, dtype: NumberType | None =
     """A tensor whose values cannot be had, for a reason."""
 
     def read() -> Array:
-        raise WeightsError(f"the tensor has no values: {obstacle}")
+        raise NoValuesError(f"the tensor has no values: {obstacle}")
 
     return StoredTensor(shape, dtype, read, None, obstacle)
 

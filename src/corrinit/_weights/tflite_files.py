@@ -22,7 +22,7 @@ from corrinit._weights.libraries import needed
 from corrinit._weights.mapped import mapped_values
 from corrinit._weights.number_types import NumberType, number_type
 from corrinit._weights.stored_tensor import StoredTensor, unreadable
-from corrinit.errors import WeightsError
+from corrinit.errors import DamagedWeightsError, WeightsError
 
 _OUT_FIRST = (0, -1)  # (out, k_1, …, k_d, in)
 _OUT_LAST = (-1, -2)  # (k_1, …, k_d, in, out)
@@ -55,7 +55,7 @@ def read_tflite(path: Path) -> dict[str, StoredTensor]:
     except WeightsError:
         raise
     except (OSError, ValueError, TypeError, struct.error, IndexError, AttributeError, OverflowError) as error:
-        raise WeightsError(f"{path} is a damaged TFLite file: {error}") from error
+        raise DamagedWeightsError(f"{path} is a damaged TFLite file: {error}") from error
 
 
 class _Reader:

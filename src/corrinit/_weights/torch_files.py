@@ -23,7 +23,7 @@ from corrinit._weights.inert_pickle import Foreign, Name, read_inert
 from corrinit._weights.mapped import ByteOrder, mapped_values
 from corrinit._weights.number_types import NumberType, number_type
 from corrinit._weights.stored_tensor import StoredTensor, repeated, unreadable
-from corrinit.errors import WeightsError
+from corrinit.errors import DamagedWeightsError, NotWeightsError
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 """The first pickle of the older form."""
@@ -89,7 +89,7 @@ class _Reader:
 
     def _tensor(self, storage: Any, offset: Any, shape: Any, stride: Any, dtype: Any) -> StoredTensor:
         if not isinstance(storage, _Storage):
-            raise WeightsError("it holds a tensor without a storage")
+            raise DamagedWeightsError("it holds a tensor without a storage")
         kind = number_type(dtype.name) if isinstance(dtype, Name) else storage.dtype
         whole = (offset, *shape, *stride)
         if (
@@ -97,7 +97,7 @@ class _Reader:
             or len(shape) != len(stride)
             or not all(type(n) is int and 0 <= n < 1 << 62 for n in whole)
         ):
-            raise WeightsError("it holds a tensor of impossible shape, strides or offset")
+            raise DamagedWeightsError("it holds a tensor of impossible shape, strides or offset")
         place = (self.path, storage.key, storage.first, offset, shape, stride)
         if kind is None:
             return unreadable(shape, "it is of a type that is not read")
@@ -114,7 +114,7 @@ class _Reader:
         """So many values of a storage, from an offset on; of the file only those pages are mapped."""
         start, size = (storage.first + offset) * dtype.itemsize, values * dtype.itemsize
         if start + size > storage.size:
-            raise WeightsError(
+            raise DamagedWeightsError(
                 f"{self.path} is damaged: a tensor ends at byte {start + size:,} of {storage.size:,} stored"
             )
         return mapped_values(self.path, storage.position + start, values, dtype, self.order)
@@ -131,10 +131,10 @@ def read_torch_zip(path: Path) -> Any:
             members = {member.filename: member for member in archive.infolist()}
             pickles = [name for name in members if name.rpartition("/")[2] == "data.pkl"]
             if len(pickles) != 1:
-                raise WeightsError(_other_archive(path, members))
+                raise NotWeightsError(_other_archive(path, members))
             root = pickles[0].removesuffix("data.pkl")
             if f"{root}constants.pkl" in members:
-                raise WeightsError(f"{path} is a TorchScript program, which is not run; {_SAVE_ANEW}")
+                raise NotWeightsError(f"{path} is a TorchScript program, which is not run; {_SAVE_ANEW}")
             order = "little"
             if f"{root}byteorder" in members:
                 order: ByteOrder = (
@@ -161,7 +161,7 @@ def read_torch_zip(path: Path) -> Any:
         ArithmeticError,
         NotImplementedError,
     ) as error:
-        raise WeightsError(f"{path} is a damaged zip archive: {error}") from error
+        raise DamagedWeightsError(f"{path} is a damaged zip archive: {error}") from error
 
 
 def read_torch_pickles(path: Path) -> Any:
@@ -198,7 +198,7 @@ def read_torch_pickles(path: Path) -> Any:
             _locate(file, read_inert(file), reader.storages)
             return checkpoint
     except (OSError, struct.error, ValueError, TypeError, LookupError, ArithmeticError) as error:
-        raise WeightsError(f"{path} is damaged: {error}") from error
+        raise DamagedWeightsError(f"{path} is damaged: {error}") from error
 
 
 def _mapped_file(path: Path) -> mmap.mmap:

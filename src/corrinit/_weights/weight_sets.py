@@ -17,7 +17,7 @@ from corrinit._weights.filters import find_filters
 from corrinit._weights.inert_pickle import Foreign
 from corrinit._weights.stored_parts import put_together
 from corrinit._weights.stored_tensor import LeftOut, StoredTensor, Tensors, in_memory
-from corrinit.errors import WeightsError, warn_caller
+from corrinit.errors import NotWeightsError, WeightsError, WeightSetError, warn_caller
 
 _PREFERRED = ("state_dict", "model_state_dict", "model", "model.state_dict", "module", "net", "network", "")
 _DEEPEST = 3
@@ -51,7 +51,7 @@ def choose_weights(
         WeightsError: if there are no tensors, several networks and no choice, or none of the name chosen.
     """
     if not isinstance(checkpoint, Mapping):
-        raise WeightsError(f"{where} holds {_in_words(checkpoint)}, not a state dict")
+        raise NotWeightsError(f"{where} holds {_in_words(checkpoint)}, not a state dict")
     every = _sets(checkpoint)
     sets = (
         {key: tensors for key, tensors in every.items() if find_filters(put_together(tensors)[0]).filters}
@@ -112,7 +112,7 @@ def _main(sets: Mapping[str, Tensors], where: str) -> str:
     others = [other for other in sets if other != key]
     different = [other for other in others if _layers(sets[other]) != _layers(sets[key])]
     if different and not known:
-        raise WeightsError(
+        raise WeightSetError(
             f"{where} holds several sets of weights: {_listed(sets)}; choose one with "
             f"weights={originals[0]!r} (--weights {originals[0]})"
         )
@@ -132,7 +132,7 @@ def _chosen(sets: Mapping[str, dict[str, StoredTensor]], where: str, choice: str
             return inside
     names = [*sets, *{name.partition(".")[0] for tensors in sets.values() for name in tensors}]
     near = get_close_matches(choice, names, n=3, cutoff=0.4) or sorted(filter(None, names))[:3]
-    raise WeightsError(
+    raise WeightSetError(
         f"{where} holds no set of weights {choice!r}; there are {', '.join(map(_named, near))}"
     )
 

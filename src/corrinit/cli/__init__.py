@@ -87,6 +87,11 @@ app.command(
     "corrinit.cli.listings:presets",
     help="List the correlations of trained networks that come with corrinit.",
 )
+app.command(
+    "corrinit.cli.explain:explain",
+    help="Explain an error by the code at the end of its line.",
+    help_epilogue="Example: corrinit explain C102",
+)
 app.register_install_completion_command(help="Install completion of commands and options for this shell.")
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from corrinit._factory import build_model, fingerprint, is_factory, require_outputs
 from corrinit.cli.progress import load_visibly
-from corrinit.errors import ConfigError
+from corrinit.errors import LabelError
 from corrinit.lab.data.dataset import load
 from corrinit.lab.experiment.config import Initialization, RunConfig
 from corrinit.lab.networks.catalog import build
@@ -32,7 +32,7 @@ def checked(config: RunConfig, *, resample: bool | None = False) -> RunConfig:
     dataset = load_visibly(config.data, train_subset=config.train_subset)
     classes, shape = len(dataset.classes), dataset.train_images.shape[1:]
     if classes < 2:
-        raise ConfigError(f"the data has one class, {dataset.classes[0]!r}; a comparison needs two or more")
+        raise LabelError(f"the data has one class, {dataset.classes[0]!r}; a comparison needs two or more")
     if resample is None:
         resample = config.train_subset is not None and 2 * config.train_subset <= dataset.available
     config = replace(config, resample=resample)

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from corrinit._correlation import format_size
 from corrinit._correlation_views import decimal
 from corrinit.cli.json_output import AsJson, correlation_record, print_json
-from corrinit.errors import CorrInitError, printable
+from corrinit.errors import ConfigError, ConflictError, printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -52,9 +52,9 @@ def estimate(
     from corrinit._estimation import estimate_layers
 
     if is_correlation_file(file):
-        raise CorrInitError(f"{file} is a correlation file already; look at it with corrinit show {file}")
+        raise ConflictError(f"{file} is a correlation file already; look at it with corrinit show {file}")
     if output is not None and output.exists() and file.exists() and output.samefile(file):
-        raise CorrInitError(f"{output} is the file of weights itself; write the correlation to another")
+        raise ConflictError(f"{output} is the file of weights itself; write the correlation to another")
     with Console(stderr=True).status(f"reading {file}"):
         layers = estimate_layers(
             file, parse_kernel_size(kernel_size), include=include, exclude=exclude, weights=weights
@@ -136,5 +136,5 @@ def parse_kernel_size(text: str | None) -> tuple[int, ...] | None:
         return None
     axes = text.lower().replace("×", "x").split("x")
     if not all(axis.isascii() and axis.isdigit() and int(axis) > 0 for axis in axes):
-        raise CorrInitError(f"kernel size is {text!r}; write one number per axis, such as 3x3 or 5")
+        raise ConfigError(f"kernel size is {text!r}; write one number per axis, such as 3x3 or 5")
     return tuple(int(axis) for axis in axes)

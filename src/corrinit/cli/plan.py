@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from corrinit.cli.json_output import AsJson, print_json
-from corrinit.errors import PlanError
+from corrinit.errors import ExperimentFileError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -148,6 +148,6 @@ def read_rules_file(path: Path) -> Mapping[str, Any]:
     try:
         return tomlkit.parse(path.read_text(encoding="utf-8")).unwrap()
     except FileNotFoundError:
-        raise PlanError(f"there is no file {path}") from None
+        raise ExperimentFileError(f"there is no file {path}") from None
     except (TOMLKitError, UnicodeDecodeError) as error:
-        raise PlanError(f"{path} is no TOML: {error}") from error
+        raise ExperimentFileError(f"{path} is no TOML: {error}") from error

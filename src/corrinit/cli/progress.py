@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from corrinit.errors import CorrInitError
+from corrinit.errors import CorrInitError, FailedRunsError
 from corrinit.lab.data.dataset import Dataset, load
 from corrinit.lab.experiment.arm import label
 from corrinit.lab.experiment.config import RunConfig
@@ -102,10 +102,10 @@ def require_success(outcome: Sweep) -> None:
     for config, reason in outcome.failures:
         failed.setdefault(reason, []).append(names[config])
     if len(failed) == 1 and not outcome.records:
-        raise CorrInitError(next(iter(failed)))
+        raise FailedRunsError(next(iter(failed)))
     told = [f"{_first(runs)}: {reason}" for reason, runs in failed.items()]
     total = len(names) + len(outcome.records)
-    raise CorrInitError(f"{len(names)} of {total} runs failed: " + "; ".join(told))
+    raise FailedRunsError(f"{len(names)} of {total} runs failed: " + "; ".join(told))
 
 
 def run_names(configs: Sequence[RunConfig]) -> dict[RunConfig, str]:

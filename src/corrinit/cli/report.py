@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from corrinit.errors import ConfigError
+from corrinit.errors import NoRunsError
 from corrinit.lab.comparison.names import compared
 from corrinit.lab.comparison.report import write_report
 from corrinit.lab.paper.protocol import Protocol, ScaleName, data_sources
@@ -50,7 +50,7 @@ def report(
         markdown: Write its text and tables to this file as well.
     """
     if not folders:
-        raise ConfigError("no folder of run records is named; write, for example, corrinit report runs")
+        raise NoRunsError("no folder of run records is named; write, for example, corrinit report runs")
     command = shlex.join(["corrinit", *sys.argv[1:]])
     runs = _read(folders)
     if paper is None:
@@ -66,7 +66,7 @@ def report(
 def _read(folders: tuple[Path, ...]) -> Runs:
     for folder in folders:
         if not folder.is_dir():
-            raise ConfigError(f"there is no folder {folder}; name the folders of run records")
+            raise NoRunsError(f"there is no folder {folder}; name the folders of run records")
     runs, faults = Runs.read(folders)
     for fault in faults:
         sys.stderr.write(f"warning: {fault}\n")

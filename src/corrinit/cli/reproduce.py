@@ -13,7 +13,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from corrinit.cli.progress import carry_out, finished_runs, require_success, run_names
-from corrinit.errors import ConfigError
+from corrinit.errors import ConfigError, UnknownNameError
 from corrinit.lab.comparison.groups import compare
 from corrinit.lab.document.numbers import count
 from corrinit.lab.experiment.config import RunConfig
@@ -151,7 +151,7 @@ def status(
     protocol = Protocol(scale, sources, models, correlation, resample)
     configs = protocol.runs(experiments(name))
     if not configs:
-        raise ConfigError(f"no network is trained for {name} with these options: there is no status")
+        raise UnknownNameError(f"no network is trained for {name} with these options: there is no status")
     plan = Plan(protocol, configs, runs, jobs)
     sys.stdout.write("\n".join([plan.progress(), *plan.claims(), *plan.upcoming()]) + "\n")
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from corrinit.cli.json_output import AsJson, print_json
-from corrinit.errors import ConfigError, one_line
+from corrinit.errors import NoRunsError, one_line
 from corrinit.lab.document.numbers import count
 from corrinit.lab.experiment.arm import label
 from corrinit.lab.experiment.config import to_toml
@@ -57,7 +57,7 @@ def runs(
         as_json: Print JSON instead of tables: all settings and results of each run, or what was found.
     """
     if not folder.is_dir():
-        raise ConfigError(f"there is no folder {folder}; name that of the records with --folder")
+        raise NoRunsError(f"there is no folder {folder}; name that of the records with --folder")
     if check:
         _check(folder, as_json)
         return

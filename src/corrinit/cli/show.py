@@ -12,7 +12,7 @@ from corrinit._correlation import SpatialCorrelation, format_size
 from corrinit._correlation_views import correlation_renderables, decimal, provenance_table
 from corrinit.cli.estimate import layer_records, parse_kernel_size, summary
 from corrinit.cli.json_output import AsJson, correlation_record, print_json
-from corrinit.errors import CorrInitError, printable
+from corrinit.errors import ConflictError, printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -55,7 +55,7 @@ def show(
     layers: Sequence[LayerCorrelation] = ()
     if is_correlation_file(file):
         if include or exclude or weights is not None:
-            raise CorrInitError(f"{file} is a correlation file: no --include, --exclude, --weights")
+            raise ConflictError(f"{file} is a correlation file: no --include, --exclude, --weights")
         correlation = load_correlation(file)
         heading: list[RenderableType] = [
             f"{format_size(correlation.kernel_size)} kernel, mean correlation {decimal(correlation.mean)}"

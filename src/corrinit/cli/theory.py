@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from corrinit.cli.json_output import AsJson, print_json, table_record
-from corrinit.errors import ConfigError
+from corrinit.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
     from corrinit.lab.document.blocks import Table
@@ -107,7 +107,7 @@ def errata(key: str | None = None, /, *, data: str = "digits", as_json: AsJson =
         return
     found = {e.key: e for e in contents.ERRATA}.get(key)
     if found is None:
-        raise ConfigError(
+        raise UnknownNameError(
             f"there is no erratum {key!r}; there are {', '.join(e.key for e in contents.ERRATA)}"
         )
     with contents.one_thread():

@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from importlib.metadata import entry_points
 
 from corrinit._method_info import ENTRY_POINTS
-from corrinit.errors import ConfigError
+from corrinit.errors import ConflictError, PluginError, UnknownNameError
 from corrinit.methods import (
     convolutional_covariance,
     correlated,
@@ -70,16 +70,16 @@ def find(name: str) -> Method:
         known = [*METHODS, *added]
         near = get_close_matches(name, known, n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
-        raise ConfigError(f"no initialization method is called {name!r}; {hint}")
+        raise UnknownNameError(f"no initialization method is called {name!r}; {hint}")
     try:
         method = added[name].load()
     except Exception as error:  # whatever a module does when it is imported
-        raise ConfigError(
+        raise PluginError(
             f"the initialization method {name!r} cannot be loaded from its entry point "
             f"{added[name].value}: {type(error).__name__}: {error}"
         ) from error
     if not isinstance(method, Method):
-        raise ConfigError(
+        raise PluginError(
             f"the entry point {added[name].value} of the initialization method {name!r} gives "
             f"{type(method).__name__}; it needs a corrinit.methods.Method"
         )
@@ -104,7 +104,7 @@ def require_scale(method: str, scale: str | None) -> Method:
     """
     chosen = find(method)
     if scale in ("measured", "natural") and chosen.correlation is None:
-        raise ConfigError(
+        raise ConflictError(
             f'{method} states no correlation of its taps, which the scale "{scale}" needs; '
             'use its own, "he" or "paper"'
         )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from corrinit.errors import ConfigError, CorrInitWarning
+from corrinit.errors import ConfigError, CorrInitWarning, ModelRunError
 from corrinit.methods.method import Convolution
 
 Factor: TypeAlias = Callable[[Convolution, Tensor, Tensor], float]
@@ -52,7 +52,7 @@ def rescale_in_order(
     except ConfigError:
         raise
     except (RuntimeError, ValueError) as error:
-        raise ConfigError(
+        raise ModelRunError(
             f"images of shape {tuple(images.shape)} do not run through the model: {error}"
         ) from error
     finally:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from corrinit.errors import ConfigError
+from corrinit.errors import NeedsImagesError
 from corrinit.methods import orthogonal
 from corrinit.methods.images import rescale_in_order
 from corrinit.methods.method import Convolution, Method, independent_taps
@@ -25,9 +25,10 @@ def _to_unit_variance(model: nn.Module, convolutions: Sequence[Convolution], ima
 def _factor(convolution: Convolution, inputs: Tensor, outputs: Tensor) -> float:
     variance = outputs.double().var(correction=0).item()
     if not 0 < variance < math.inf:
-        raise ConfigError(
-            f"layer {convolution.name}: its outputs on {len(outputs)} images have variance {variance}, which "
-            "no factor brings to 1; give images that differ, standardized by channel"
+        raise NeedsImagesError(
+            f"its outputs on {len(outputs)} images have variance {variance}, which "
+            "no factor brings to 1; give images that differ, standardized by channel",
+            layer=convolution.name,
         )
     return 1 / math.sqrt(variance)
 

@@ -13,7 +13,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 
 from corrinit._correlation import SpatialCorrelation
 from corrinit._moments import pixel_moments
-from corrinit.errors import ConfigError, CorrelationError
+from corrinit.errors import CancelledSignalError, ConfigError, CorrelationError
 from corrinit.methods.images import rescale_in_order
 from corrinit.methods.method import Convolution
 
@@ -40,11 +40,11 @@ def _factor(layer: Convolution, inputs: Tensor, outputs: Tensor) -> float:
     try:
         power = layer.amplification(layer.correlation, input_correlation(layer, inputs))
     except CorrelationError as error:
-        raise ConfigError(f"layer {layer.name}: {error}") from error
+        raise ConfigError(f"{error}", layer=layer.name) from error
     if power <= 1e-9:
-        raise ConfigError(
-            f"layer {layer.name}: ⟨R, M⟩ is {power:.3g}, so its filters cancel what it gets from the images; "
-            'use the scale "he"'
+        raise CancelledSignalError(
+            f'⟨R, M⟩ is {power:.3g}, so its filters cancel what it gets from the images; use the scale "he"',
+            layer=layer.name,
         )
     return math.sqrt(layer.amplification(layer.correlation, "independent") / power)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from corrinit._layers.weight_storage import writing_weight
-from corrinit.errors import ConfigError
+from corrinit.errors import NeedsImagesError
 from corrinit.methods import kaiming_normal
 from corrinit.methods.method import Convolution, Method
 
@@ -30,9 +30,10 @@ def _whiten(model: nn.Module, convolutions: Sequence[Convolution], images: Tenso
     first = convolutions[0]
     channels = first.shape[1] * first.groups
     if isinstance(first.module, _ConvTransposeNd) or channels != images.shape[1]:
-        raise ConfigError(
-            f"layer {first.name}: patch_whitening needs a first convolution, not transposed, of the "
-            f"{images.shape[1]} channels of the images; use lsuv or another method"
+        raise NeedsImagesError(
+            f"patch_whitening needs a first convolution, not transposed, of the "
+            f"{images.shape[1]} channels of the images; use lsuv or another method",
+            layer=first.name,
         )
     drawn = first.module.weight
     assert isinstance(drawn, Tensor)
@@ -67,9 +68,9 @@ def _patches(images: Tensor, convolution: Convolution) -> Tensor:
     dilation: tuple[int, ...] = convolution.module.dilation  # pyright: ignore[reportAssignmentType]
     for axis, (taps, step) in enumerate(zip(convolution.kernel_size, dilation, strict=True), start=2):
         if images.shape[axis] <= (taps - 1) * step:
-            raise ConfigError(
-                f"layer {convolution.name}: images of shape {tuple(images.shape[1:])} are smaller than its "
-                "kernel; give larger ones"
+            raise NeedsImagesError(
+                f"images of shape {tuple(images.shape[1:])} are smaller than its kernel; give larger ones",
+                layer=convolution.name,
             )
         images = images.unfold(axis, (taps - 1) * step + 1, 1)[..., ::step]
     return images.movedim(1, 1 + axes).flatten(1 + axes).flatten(0, axes)

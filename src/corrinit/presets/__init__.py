@@ -12,7 +12,7 @@ from pathlib import Path
 
 from corrinit._correlation import SpatialCorrelation
 from corrinit._correlation_io import load_correlation
-from corrinit.errors import CorrelationError
+from corrinit.errors import UnknownCorrelationError
 
 _FOLDER = Path(__file__).parent
 
@@ -40,9 +40,9 @@ def load_preset(name: str, layer: str | None = None) -> SpatialCorrelation:
     """
     if name not in (names := preset_names()):
         near = get_close_matches(name, names, n=1, cutoff=0.4) or names
-        raise CorrelationError(f"no preset is called {name!r}; there is {', '.join(near)}")
+        raise UnknownCorrelationError(f"no preset is called {name!r}; there is {', '.join(near)}")
     if layer is not None and layer not in (layers := preset_layers(name)):
-        raise CorrelationError(f"the preset {name} has no layer {layer!r}; it has {', '.join(layers)}")
+        raise UnknownCorrelationError(f"the preset {name} has no layer {layer!r}; it has {', '.join(layers)}")
     return _read(name, layer or "pooled")
 
 

@@ -11,7 +11,7 @@ from torch.nn.functional import conv1d, conv2d, conv3d, pad
 
 from corrinit._correlation import SpatialCorrelation
 from corrinit._init import correlated_normal_
-from corrinit.errors import ConfigError
+from corrinit.errors import ValuesError
 from corrinit.theory.samples import Array
 
 _CONVOLUTIONS = {1: conv1d, 2: conv2d, 3: conv3d}
@@ -63,11 +63,11 @@ def measure_stack(
         seed: of all the weights.
     """
     if networks < 2 or depth < 1 or channels < 1:
-        raise ConfigError(f"{networks} networks of {depth} layers, {channels} channels: at least 2, 1 and 1")
+        raise ValuesError(f"{networks} networks of {depth} layers, {channels} channels: at least 2, 1 and 1")
     axes = len(correlation.kernel_size)
     stds = [float(std)] * depth if isinstance(std, int | float) else list(std)
     if images.dim() != axes + 2 or len(stds) != depth:
-        raise ConfigError(
+        raise ValuesError(
             f"images {tuple(images.shape)} and {len(stds)} scales do not fit {depth} layers of {axes}-d "
             "kernels: images are (N, C, *spatial), with one scale for all layers or one per layer"
         )

@@ -13,7 +13,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from corrinit.errors import ConfigError
+from corrinit.errors import ConfigError, ValuesError
 
 Array = NDArray[np.float64]
 
@@ -35,12 +35,12 @@ class Samples:
     def __post_init__(self) -> None:
         shape = self.inputs.shape
         if len(shape) != 3 or self.targets.shape != shape[:2] or self.optima.shape != (shape[0], shape[2]):
-            raise ConfigError(
+            raise ValuesError(
                 f"inputs {shape}, targets {self.targets.shape} and optima {self.optima.shape} do not fit; "
                 "they are (sets, n, p), (sets, n) and (sets, p)"
             )
         if not all(np.isfinite(part).all() for part in (self.inputs, self.targets, self.optima)):
-            raise ConfigError("a sample or its target is NaN or infinite; samples are finite")
+            raise ValuesError("a sample or its target is NaN or infinite; samples are finite")
 
     @classmethod
     def noiseless(cls, inputs: ArrayLike, optima: ArrayLike) -> Samples:
@@ -55,14 +55,14 @@ class Samples:
         """
         inputs, optima = np.asarray(inputs, np.float64), np.atleast_2d(np.asarray(optima, np.float64))
         if inputs.ndim not in (2, 3) or optima.ndim != 2 or inputs.shape[-1] != optima.shape[-1]:
-            raise ConfigError(
+            raise ValuesError(
                 f"inputs {inputs.shape} and optima {optima.shape} do not fit; "
                 "they are (sets, n, p) and (sets, p)"
             )
         inputs = inputs[None] if inputs.ndim == 2 else inputs
         sets = max(len(inputs), len(optima))
         if {len(inputs), len(optima)} - {1, sets}:
-            raise ConfigError(f"{len(inputs)} sample sets and {len(optima)} optima do not pair up")
+            raise ValuesError(f"{len(inputs)} sample sets and {len(optima)} optima do not pair up")
         inputs = np.broadcast_to(inputs, (sets, *inputs.shape[1:]))
         optima = np.broadcast_to(optima, (sets, optima.shape[1]))
         return cls(inputs, np.einsum("snp,sp->sn", inputs, optima), optima)
@@ -82,7 +82,7 @@ class Samples:
         """
         d = np.asarray(distances, np.float64)
         if d.ndim != 1 or len(d) < 2 or not ((d >= 0) & (d <= 1)).all():
-            raise ConfigError(f"distances are {d.tolist()}; Theorem 3.1 has p ≥ 2 of them, each in [0, 1]")
+            raise ValuesError(f"distances are {d.tolist()}; Theorem 3.1 has p ≥ 2 of them, each in [0, 1]")
         optimum = np.eye(len(d))[0]
         return cls.noiseless(optimum + d * np.array(list(product((1.0, -1.0), repeat=len(d)))), optimum)
 
@@ -148,7 +148,7 @@ def patches(images: ArrayLike, kernel_size: tuple[int, int] = (3, 3)) -> Array:
     """
     images = np.asarray(images, np.float64)
     if images.ndim != 4 or any(side < k for side, k in zip(images.shape[2:], kernel_size, strict=True)):
-        raise ConfigError(
+        raise ValuesError(
             f"images have shape {images.shape}; they are (N, C, H, W), no smaller than {kernel_size}"
         )
     windows = np.lib.stride_tricks.sliding_window_view(images, kernel_size, axis=(2, 3))

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from corrinit.errors import ConfigError
+from corrinit.errors import ConfigError, ValuesError
 from corrinit.theory.samples import Array, Samples
 
 Order = Literal["batch", "cyclic"]
@@ -180,12 +180,12 @@ def _starts(samples: Samples, starts: ArrayLike) -> Array:
     if weights.ndim == 2:
         weights = np.broadcast_to(weights, (sets, *weights.shape))
     if weights.ndim != 3 or weights.shape[0] != sets or weights.shape[2] != p:
-        raise ConfigError(
+        raise ValuesError(
             f"starts have shape {weights.shape}; "
             f"{sets} sets of {p} inputs need (starts, {p}) or ({sets}, starts, {p})"
         )
     if not np.isfinite(weights).all():
-        raise ConfigError("a start is NaN or infinite; starts are finite")
+        raise ValuesError("a start is NaN or infinite; starts are finite")
     return weights
 
 

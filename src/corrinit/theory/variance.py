@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from corrinit._correlation import SpatialCorrelation
 from corrinit._scale import scale_for
-from corrinit.errors import CorrelationError
+from corrinit.errors import CancelledSignalError, CorrelationError
 from corrinit.kernels import tap_offsets
 from corrinit.theory.samples import Array
 
@@ -150,7 +150,7 @@ def propagate(field: ArrayLike, correlation: SpatialCorrelation, depth: int) -> 
         moments = convolved(field, correlation)
         amplification = float(moments[(0,) * moments.ndim])
         if amplification <= 1e-9:
-            raise CorrelationError(
+            raise CancelledSignalError(
                 f"⟨R, M⟩ is {amplification:.3g} in layer {len(layers) + 1}: filters with this correlation "
                 "cancel such inputs, and no signal is left to follow"
             )

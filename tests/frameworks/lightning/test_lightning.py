@@ -452,4 +452,4 @@ def test_all_ranks_draw_the_same_weights(tmp_path, seed):
 def test_one_line_says_what_to_install(code, says):
     code = f"import torch, corrinit._planning, corrinit._monitor; {code}; import corrinit.lightning"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert ended.stderr.splitlines()[-1] == f"corrinit.errors.MissingLibraryError: {says}"
+    assert ended.stderr.splitlines()[-1] == f"corrinit.errors.MissingLibraryError: {says} [C001]"

@@ -362,7 +362,7 @@ except corrinit.CorrInitError as error:
     sys.exit(str(error))
 """
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert found.stderr.strip() == ('corrinit.compare needs scipy: pip install "corrinit[lab]"')
+    assert found.stderr.strip() == ('corrinit.compare needs scipy: pip install "corrinit[lab]" [C001]')
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Literal
 import pytest
 from tests.lab.handmade import handmade
 
+from corrinit.errors import RecordError
 from corrinit.lab.comparison.groups import compare
 from corrinit.lab.comparison.names import compared
 from corrinit.lab.comparison.report import write_report
@@ -33,7 +34,6 @@ from corrinit.lab.experiment.identity import (
 )
 from corrinit.lab.paper.claims import judge
 from corrinit.lab.runs.record import (
-    RecordError,
     by_protocol,
     finish,
     finished_run,

@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from corrinit._reading import LARGEST, UnreadableError
-from corrinit.errors import ConfigError, CorrInitError, CorrInitWarning
+from corrinit._reading import LARGEST
+from corrinit.errors import ConfigError, CorrInitError, CorrInitWarning, RecordError, UnreadableError
 from corrinit.lab.experiment.config import RunConfig, read_experiment
 from corrinit.lab.runs import record as records
 from corrinit.lab.runs.export import export
-from corrinit.lab.runs.record import RecordError, claimed, finished_run, read_run, read_runs
+from corrinit.lab.runs.record import claimed, finished_run, read_run, read_runs
 from corrinit.lab.training.checkpoint import read_checkpoint, write_checkpoint
 from corrinit.lab.training.run import run
 from corrinit.lab.training.sweep import sweep

@@ -11,7 +11,7 @@ from tests.lab.handmade import handmade
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from corrinit.errors import ConfigError, CorrInitWarning
+from corrinit.errors import ConfigError, CorrInitWarning, RecordError
 from corrinit.lab.data.dataset import hold_out, load, set_apart
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.runs import record as records
@@ -25,7 +25,7 @@ from corrinit.lab.runs.endpoints import (
     read_correct,
     write_correct,
 )
-from corrinit.lab.runs.record import RecordError, finished_run, read_run
+from corrinit.lab.runs.record import finished_run, read_run
 from corrinit.lab.training.averaging import WeightAverage
 from corrinit.lab.training.checkpoint import read_checkpoint
 from corrinit.lab.training.loop import Training

@@ -10,11 +10,11 @@ import sys
 import numpy as np
 import pytest
 
-from corrinit.errors import CorrInitError, CorrInitWarning
+from corrinit.errors import CorrInitError, CorrInitWarning, RecordError, RunBusyError
 from corrinit.lab.experiment.config import Initialization, RunConfig
 from corrinit.lab.runs import record as records
 from corrinit.lab.runs.fields import METRICS
-from corrinit.lab.runs.record import RecordError, RunBusyError, claimed, finished_run, read_run, read_runs
+from corrinit.lab.runs.record import claimed, finished_run, read_run, read_runs
 from corrinit.lab.runs.result import RunResult
 
 UPDATES = {"sign_changes": np.array([np.nan, 0.25, 0.5]), "gradient_l2": np.arange(3.0)}

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from corrinit.errors import ConfigError
+from corrinit.errors import ConfigError, RunBusyError
 from corrinit.lab.experiment.config import TWO_BY_TWO, Initialization, RunConfig
 from corrinit.lab.runs import record as records
-from corrinit.lab.runs.record import RunBusyError, claimed, finished_run
+from corrinit.lab.runs.record import claimed, finished_run
 from corrinit.lab.training import sweep as sweep_module
 from corrinit.lab.training.sweep import sweep
 

@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 
 from corrinit._correlation import SpatialCorrelation, default_correlation, format_size
-from corrinit.errors import CorrInitError
+from corrinit.errors import CorrInitError, NoRunsError
 from corrinit.lab.comparison.card import stamp
 from corrinit.lab.comparison.conclusions import conclusions
 from corrinit.lab.comparison.contrasts import two_by_twos
@@ -57,7 +57,7 @@ def write_report(
     """
     records, named = found.runs.records, found.comparisons
     if not records:
-        raise CorrInitError("there are no runs to report; make some first, with `corrinit demo`")
+        raise NoRunsError("there are no runs to report; make some first, with `corrinit demo`")
     comparisons = list(named.values())
     if answers is None:
         answers = conclusions(found, target=target, command=command)
@@ -128,7 +128,7 @@ def _correlations(comparisons: Sequence[Comparison]) -> list[Section]:
             correlation = initialization.load_correlation() or default_correlation(KERNEL)
             correlation = correlation.with_strength(strength)
         except CorrInitError as error:
-            notes.append(f"The correlation {name} cannot be shown: {error}.")
+            notes.append(f"The correlation {name} cannot be shown: {error.message}.")
             continue
         notes.append(_correlation_in_words(name, correlation))
         items.append(figures.heat_map(f"R: {name}", correlation, caption="Taps are numbered row by row."))

@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from corrinit._tables import Table, Tabular
-from corrinit.errors import ConfigError, missing_library
+from corrinit.errors import (
+    ConfigError,
+    ConflictError,
+    NeedsImagesError,
+    TrainingFunctionError,
+    missing_library,
+)
 
 MOST_SEEDS = 100_000
 """More of them no comparison gets through."""
@@ -181,7 +187,7 @@ def compare(
             found = choose_metric(metrics, key)
             if found != key and records:
                 where = "kept in the folder" if kept else "returned by train_fn"
-                raise ConfigError(
+                raise TrainingFunctionError(
                     f"the metrics {', '.join(metrics)}, {where} for {name} and seed {config.seed}, lack "
                     f"{key!r}, which the runs before have; every run has the same metrics"
                 )
@@ -247,7 +253,7 @@ def _check_arguments(train_fn: object, methods: object, model: object, images: o
             "run needs one of its own"
         )
     if images is not None and not (isinstance(images, Tensor) and images.dim() == 4):
-        raise ConfigError(f"images is {_shown(images)}; it is a tensor of shape (N, C, H, W)")
+        raise NeedsImagesError(f"images is {_shown(images)}; it is a tensor of shape (N, C, H, W)")
 
 
 def _shown(value: object) -> str:
@@ -269,12 +275,12 @@ def _arms(names: Sequence[str], images: Tensor | None) -> dict[str, Initializati
     for name in dict.fromkeys(names):
         initialization = parse_initialization(name)
         if needs_images(initialization.method, initialization.scale) and images is None:
-            raise ConfigError(
+            raise NeedsImagesError(
                 f"{name!r} looks at training images; give a batch of them as images=(N, C, H, W)"
             )
         twin = next((known for known, arm in arms.items() if arm.canonical == initialization.canonical), None)
         if twin is not None:
-            raise ConfigError(f"{twin!r} and {name!r} are the same initialization; leave one of them out")
+            raise ConflictError(f"{twin!r} and {name!r} are the same initialization; leave one of them out")
         arms[name] = initialization
     if len(arms) < 2:
         raise ConfigError(f"methods are {list(arms)}; a comparison needs at least two")

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pooch
 
-from corrinit.errors import CorrInitError, DataError
+from corrinit.errors import DataError, WriteError
 from corrinit.lab.data.decode import Progress
 from corrinit.lab.data.source import Source, Splits
 
@@ -36,7 +36,7 @@ def cached(source: Source, progress: Progress | None = None) -> Splits:
         _write(entry, source.read(progress))
         splits = _read(entry)
     if splits is None:
-        raise CorrInitError(f"the cache entry {entry} was damaged as soon as it was written; check that disk")
+        raise WriteError(f"the cache entry {entry} was damaged as soon as it was written; check that disk")
     return splits
 
 
@@ -90,7 +90,7 @@ def _write(entry: Path, splits: Splits) -> None:
     except OSError as error:
         if _read(entry) is not None:  # another process was faster
             return
-        raise CorrInitError(
+        raise WriteError(
             f"the decoded data cannot be kept in {entry.parent}: {error.strerror or error}; "
             "free some space, or set XDG_CACHE_HOME to another directory"
         ) from error

@@ -14,7 +14,7 @@ import numpy as np
 import pooch
 from numpy.typing import NDArray
 
-from corrinit.errors import DataError
+from corrinit.errors import DamagedDataError, DataError, MissingDataError
 from corrinit.lab.data.decode import Progress
 from corrinit.lab.data.source import Source, Splits
 
@@ -75,13 +75,15 @@ def source(name: str, directory: Path | None) -> Source:
     def read(_: Progress | None) -> Splits:
         try:
             if pooch.file_hash(str(path), alg="md5") != archive.md5:
-                raise DataError(f"{path} is not the published archive: its md5 differs; download it again")
+                raise DamagedDataError(
+                    f"{path} is not the published archive: its md5 differs; download it again"
+                )
             with tarfile.open(path) as tar:
                 return _read(archive, tar)
         except DataError:
             raise
         except Exception as error:  # whatever tarfile does with bytes that lie
-            raise DataError(f"{path} cannot be read: {error}; download it again") from error
+            raise DamagedDataError(f"{path} cannot be read: {error}; download it again") from error
 
     return Source(name, (path,), read)
 
@@ -91,7 +93,7 @@ def _download(name: str, archive: Archive) -> Path:
     try:
         return Path(pooch.retrieve(archive.url, f"md5:{archive.md5}", archive.file, cache))
     except (OSError, ValueError) as error:
-        raise DataError(
+        raise MissingDataError(
             f"{name} cannot be downloaded from {archive.url}; put {archive.file} into {cache} or into the "
             "directory named by CORRINIT_DATA, or use parquet:DIR with a copy that you have"
         ) from error

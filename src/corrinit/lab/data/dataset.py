@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from corrinit.errors import ConfigError
+from corrinit.errors import ConfigError, UnknownNameError
 from corrinit.lab.data import cifar, digits, folder, parquet
 from corrinit.lab.data.cache import cached
 from corrinit.lab.data.decode import Progress
@@ -240,7 +240,7 @@ def _source(spec: str) -> Source:
     if kind in _PLACED and place:
         return _PLACED[kind](_find(place))
     known = ", ".join([*_NAMED, *(f"{kind}:DIR" for kind in _PLACED)])
-    raise ConfigError(f"data is {spec!r}; it is one of {known}")
+    raise UnknownNameError(f"data is {spec!r}; it is one of {known}")
 
 
 _NAMED: dict[str, Callable[[Path | None], Source]] = {

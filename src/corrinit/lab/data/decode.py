@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from corrinit.errors import DataError, one_line
+from corrinit.errors import DamagedDataError, ImageShapeError, one_line
 
 Progress = Callable[[int, int], None]
 """Called with the number of images decoded so far, and in total."""
@@ -92,7 +92,7 @@ def decode(encoded: Sequence[Encoded], progress: Progress | None = None) -> Deco
         images = np.empty((len(encoded), 3, height, width), np.uint8)
     except MemoryError as error:
         size = len(encoded) * 3 * height * width / 1e9
-        raise DataError(
+        raise ImageShapeError(
             f"{len(encoded):,} images of {width}×{height} pixels take {size:.1f} GB of memory; resize them"
         ) from error
 
@@ -102,7 +102,7 @@ def decode(encoded: Sequence[Encoded], progress: Progress | None = None) -> Deco
             picture = _picture(encoded[index])
             if picture.pixels.shape != images.shape[1:]:
                 _, found_height, found_width = picture.pixels.shape
-                raise DataError(
+                raise ImageShapeError(
                     f"{encoded[index].place} is {found_width}×{found_height} pixels, {encoded[0].place} is "
                     f"{width}×{height}; resize the images to one size"
                 )
@@ -128,7 +128,7 @@ def _picture(encoded: Encoded) -> _Picture:
     """One image, read to its end; whatever a decoder does with bytes that lie is one error of ours."""
     content, place = encoded
     if isinstance(content, Path) and not content.is_file():  # opening a pipe would wait for ever
-        raise DataError(f"{place} is no regular file; remove it, or put an image in its place")
+        raise DamagedDataError(f"{place} is no regular file; remove it, or put an image in its place")
     try:
         with Image.open(
             BytesIO(content) if isinstance(content, bytes) else content, formats=FORMATS
@@ -138,12 +138,14 @@ def _picture(encoded: Encoded) -> _Picture:
             size, mode = image.size, image.mode
     except Exception as error:
         reason = one_line(error) or type(error).__name__
-        raise DataError(
+        raise DamagedDataError(
             f"{place} is not an image that can be read ({reason}); remove it or replace it"
         ) from error
     if mode not in EIGHT_BIT_MODES:
-        raise DataError(f"{place} has pixels of mode {mode}; convert the images to 8 bits per channel")
-    raise DataError(f"{place} has {size[0]}×{size[1]} pixels, more than {MAX_PIXELS:,}; resize the images")
+        raise ImageShapeError(f"{place} has pixels of mode {mode}; convert the images to 8 bits per channel")
+    raise ImageShapeError(
+        f"{place} has {size[0]}×{size[1]} pixels, more than {MAX_PIXELS:,}; resize the images"
+    )
 
 
 def _as_seen(image: Image.Image) -> _Picture:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from corrinit.errors import DataError
+from corrinit.errors import DamagedDataError, DataError, LabelError, MissingDataError
 from corrinit.lab.data.decode import Encoded, Progress, decode
 from corrinit.lab.data.source import Source, Splits, split_fifth
 
@@ -24,7 +24,9 @@ def source(directory: Path) -> Source:
     train, test = directory / "train", directory / "test"
     if train.is_dir() != test.is_dir():
         missing = test if train.is_dir() else train
-        raise DataError(f"{missing} is missing; a folder is split into both train/ and test/, or not at all")
+        raise MissingDataError(
+            f"{missing} is missing; a folder is split into both train/ and test/, or not at all"
+        )
     name = directory.resolve().name
     if not train.is_dir():
         files = _files(directory)
@@ -37,7 +39,7 @@ def source(directory: Path) -> Source:
 
     train_files, test_files = _files(train), _files(test)
     if unknown := test_files.keys() - train_files.keys():
-        raise DataError(f"{test} has classes that {train} lacks: {', '.join(sorted(unknown))}")
+        raise LabelError(f"{test} has classes that {train} lacks: {', '.join(sorted(unknown))}")
 
     def read_splits(progress: Progress | None) -> Splits:
         classes = tuple(train_files)
@@ -52,18 +54,22 @@ def source(directory: Path) -> Source:
 def _files(directory: Path) -> dict[str, list[Path]]:
     """Image files by class name, both in the order of their names."""
     if not directory.is_dir():
-        raise DataError(f"{directory} is not a directory; give one that holds a sub-folder per class")
+        raise MissingDataError(f"{directory} is not a directory; give one that holds a sub-folder per class")
     classes = [path for path in _entries(directory) if path.is_dir()]
     files = {path.name: _entries(path) for path in classes}
     if not files:
-        raise DataError(f"{directory} has no sub-folders; put the images of each class into one of its own")
+        raise MissingDataError(
+            f"{directory} has no sub-folders; put the images of each class into one of its own"
+        )
     for name, found in files.items():
         if not found:
-            raise DataError(f"{directory / name} is empty; put images into it, or remove it")
+            raise MissingDataError(f"{directory / name} is empty; put images into it, or remove it")
         if folder := next((file for file in found if file.is_dir()), None):
-            raise DataError(f"{folder} is a folder; the images of a class lie directly in the class's folder")
+            raise DamagedDataError(
+                f"{folder} is a folder; the images of a class lie directly in the class's folder"
+            )
         if odd := next((file for file in found if not file.is_file()), None):
-            raise DataError(f"{odd} is no regular file; remove it, or put an image in its place")
+            raise DamagedDataError(f"{odd} is no regular file; remove it, or put an image in its place")
     return files
 
 

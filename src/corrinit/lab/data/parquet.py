@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from corrinit.errors import DataError
+from corrinit.errors import DamagedDataError, DataError, LabelError, MissingDataError
 from corrinit.lab.data.decode import Encoded, Progress, decode
 from corrinit.lab.data.source import Source, Splits
 
@@ -58,7 +58,9 @@ def _files(directory: Path, split: str) -> tuple[Path, ...]:
     name = f"{split}-*.parquet"
     files = tuple(sorted(chain(directory.glob(name), directory.glob(f"data/{name}"))))
     if not files:
-        raise DataError(f"{directory} holds no {name}; name the files of the splits train-* and test-*")
+        raise MissingDataError(
+            f"{directory} holds no {name}; name the files of the splits train-* and test-*"
+        )
     return files
 
 
@@ -66,7 +68,7 @@ def _read(files: Sequence[Path]) -> _Rows:
     parts = [_read_file(file) for file in files]
     images = [image for part in parts for image in part.images]
     if not images:
-        raise DataError(f"{', '.join(map(str, files))} hold no rows; a split needs images")
+        raise MissingDataError(f"{', '.join(map(str, files))} hold no rows; a split needs images")
     class_names = next((part.class_names for part in parts if part.class_names), ())
     return _Rows(images, np.concatenate([part.labels for part in parts]), class_names)
 
@@ -74,7 +76,7 @@ def _read(files: Sequence[Path]) -> _Rows:
 def _read_file(file: Path) -> _Rows:
     """The rows of one file; whatever Arrow does with bytes that lie is one error of ours."""
     if not file.is_file():  # opening a pipe would wait for ever
-        raise DataError(f"{file} is no regular file; put a Parquet file in its place")
+        raise DamagedDataError(f"{file} is no regular file; put a Parquet file in its place")
     try:
         schema = parquet.read_schema(file)
         image_column = _column(file, schema, IMAGE_COLUMNS)
@@ -88,13 +90,13 @@ def _read_file(file: Path) -> _Rows:
     except DataError:
         raise
     except Exception as error:
-        raise DataError(f"{file} is not a sound Parquet file: {error}; get it again") from error
+        raise DamagedDataError(f"{file} is not a sound Parquet file: {error}; get it again") from error
 
 
 def _numbers(file: Path, labels: NDArray[np.int64]) -> tuple[str, ...]:
     """Classes named by their numbers; no more of them than there are images, whatever a label says."""
     if (largest := int(labels.max())) >= len(labels):
-        raise DataError(
+        raise LabelError(
             f"{file}: a label is {largest}, but there are {len(labels):,} images and no class names; number "
             "the classes from 0"
         )
@@ -105,15 +107,17 @@ def _column(file: Path, schema: pa.Schema, candidates: tuple[str, ...]) -> str:
     for name in candidates:
         if name in schema.names:
             return name
-    raise DataError(f"{file} has the columns {schema.names}; one of them must be {' or '.join(candidates)}")
+    raise DamagedDataError(
+        f"{file} has the columns {schema.names}; one of them must be {' or '.join(candidates)}"
+    )
 
 
 def _images(file: Path, column: pa.ChunkedArray) -> list[Encoded]:
     if not pa.types.is_struct(column.type) or column.type.get_field_index("bytes") < 0:
-        raise DataError(f"{file}: the image column is {column.type}; it must be struct{{bytes, path}}")
+        raise DamagedDataError(f"{file}: the image column is {column.type}; it must be struct{{bytes, path}}")
     contents = pa.chunked_array([chunk.field("bytes") for chunk in column.chunks], pa.binary()).to_pylist()
     if None in contents:
-        raise DataError(
+        raise DamagedDataError(
             f"{file}: row {contents.index(None)} has no image bytes; embed the images in the file"
         )
     return [Encoded(content, f"{file}: row {row}") for row, content in enumerate(contents)]
@@ -121,7 +125,7 @@ def _images(file: Path, column: pa.ChunkedArray) -> list[Encoded]:
 
 def _labels(file: Path, column: pa.ChunkedArray) -> NDArray[np.int64]:
     if not pa.types.is_integer(column.type) or column.null_count:
-        raise DataError(
+        raise LabelError(
             f"{file}: the labels are {column.type} with {column.null_count} missing; they must be integers"
         )
     return column.to_numpy().astype(np.int64)
@@ -135,7 +139,11 @@ def _class_names(file: Path, schema: pa.Schema, label_column: str) -> tuple[str,
     try:
         names = json.loads(text)["info"]["features"][label_column].get("names") or []
     except Exception as error:
-        raise DataError(f"{file}: its schema metadata cannot be read ({error!r}); write it again") from error
+        raise DamagedDataError(
+            f"{file}: its schema metadata cannot be read ({error!r}); write it again"
+        ) from error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise DataError(f"{file}: the class names in its schema metadata are no list of text; write it again")
+        raise LabelError(
+            f"{file}: the class names in its schema metadata are no list of text; write it again"
+        )
     return tuple(names)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from corrinit.errors import DataError
+from corrinit.errors import ImageShapeError, LabelError
 from corrinit.lab.data.decode import Progress
 
 SPLIT_SEED = 0
@@ -42,21 +42,22 @@ class Splits:
 
     def __post_init__(self) -> None:
         if self.train_images.shape[1:] != self.test_images.shape[1:]:
-            raise DataError(
+            raise ImageShapeError(
                 f"training images have shape {self.train_images.shape[1:]} (channels, height, width), test "
-                f"images {self.test_images.shape[1:]}; bring them to one size and colour mode"
+                f"images {self.test_images.shape[1:]}; bring them to one size and colour mode",
+                shape=self.test_images.shape[1:],
             )
         for split, labels in (("training", self.train_labels), ("test", self.test_labels)):
             wrong = np.flatnonzero((labels < 0) | (labels >= len(self.classes)))
             if wrong.size:
-                raise DataError(
+                raise LabelError(
                     f"{split} image {wrong[0]} has label {labels[wrong[0]]}; the {len(self.classes)} classes "
                     f"are numbered 0 to {len(self.classes) - 1}: correct the labels or the class names"
                 )
         if not len(self.test_labels):
-            raise DataError("no image is left to test on; a class needs two images, one of them for testing")
+            raise LabelError("no image is left to test on; a class needs two images, one of them for testing")
         if len(np.unique(self.train_labels)) < 2:
-            raise DataError("the training images are all of one class; a classifier needs two or more")
+            raise LabelError("the training images are all of one class; a classifier needs two or more")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias, cast
 from corrinit._correlation import SpatialCorrelation
 from corrinit._correlation_source import NAMED_SIZE, CorrelationFamily, Correlations, resolve, short_name
 from corrinit._method_info import method_info
-from corrinit.errors import ConfigError, CorrelationError
+from corrinit.errors import ConfigError, ConflictError, CorrelationError
 from corrinit.lab.experiment.checks import check_keys, check_types, require
 
 Scale: TypeAlias = Literal["own", "he", "paper", "measured"]
@@ -225,7 +225,7 @@ def parse_initialization(text: str) -> Initialization:
     known = [field.name for field in fields(Initialization) if field.name != "method"]
     check_keys(values, known, f"the arm {text!r}")
     if len(values) < len(options):
-        raise ConfigError(f"the arm {text!r} sets a key twice; set each once")
+        raise ConflictError(f"the arm {text!r} sets a key twice; set each once")
     try:
         strength = float(values.pop("strength", 1.0))
     except ValueError as error:

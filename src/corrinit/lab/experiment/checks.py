@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from corrinit.errors import ConfigError
+from corrinit.errors import ConfigError, UnknownNameError
 
 LARGEST = 2**63
 """Whole numbers are smaller: neither tables nor generators take others."""
@@ -21,7 +21,7 @@ def check_keys(keys: Iterable[str], known: Collection[str], where: str) -> None:
         if key not in known:
             near = get_close_matches(str(key), known, n=2, cutoff=0.5)
             hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
-            raise ConfigError(f"{key!r} is no setting of {where}; {hint}")
+            raise UnknownNameError(f"{key!r} is no setting of {where}; {hint}")
 
 
 def check_types(config: Any) -> None:
@@ -30,7 +30,7 @@ def check_types(config: Any) -> None:
         value = getattr(config, name)
         if get_origin(hint) is Literal:
             if value not in get_args(hint):
-                raise ConfigError(f"{name} is {value!r}; it is one of {', '.join(get_args(hint))}")
+                raise UnknownNameError(f"{name} is {value!r}; it is one of {', '.join(get_args(hint))}")
             continue
         kinds = get_args(hint) or (hint,)
         if type(value) is int and abs(value) >= LARGEST:

@@ -27,7 +27,7 @@ from typing import Any
 import tomlkit
 
 from corrinit._reading import read_text
-from corrinit.errors import ConfigError
+from corrinit.errors import ConfigError, ExperimentFileError
 from corrinit.lab.experiment.arm import TWO_BY_TWO as TWO_BY_TWO
 from corrinit.lab.experiment.arm import Initialization
 from corrinit.lab.experiment.checks import check_keys, require
@@ -123,11 +123,11 @@ def read_experiment(path: str | PathLike[str]) -> tuple[RunConfig, ...]:
         document = tomlkit.parse(read_text(Path(path), largest=LARGEST_FILE)).unwrap()
     except Exception as error:  # whatever the parser makes of bytes that are no TOML
         reason = str(error) or type(error).__name__
-        raise ConfigError(f"{path} cannot be read as an experiment file (TOML): {reason}") from error
+        raise ExperimentFileError(f"{path} cannot be read as an experiment file (TOML): {reason}") from error
     try:
         return expand(document)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise ExperimentFileError(f"{path}: {error}") from error
 
 
 def expand(document: Mapping[str, Any]) -> tuple[RunConfig, ...]:
@@ -143,13 +143,15 @@ def expand(document: Mapping[str, Any]) -> tuple[RunConfig, ...]:
     [(0, 0.0), (0, 0.001), (1, 0.0), (1, 0.001)]
     """
     if unknown := document.keys() - {"base", "cross"}:
-        raise ConfigError(
+        raise ExperimentFileError(
             f"{min(unknown)!r} is unknown; an experiment has [base] and any number of [[cross]]"
         )
     base = from_dict(_table(document.get("base", {}), "[base]"))
     crosses = document.get("cross", [{}])
     if not isinstance(crosses, list):
-        raise ConfigError("cross is one table; write [[cross]], with two brackets, as there may be several")
+        raise ExperimentFileError(
+            "cross is one table; write [[cross]], with two brackets, as there may be several"
+        )
     tables = [_lists(cross) for cross in crosses]
     number = sum(prod(len(values) for values in table.values()) for table in tables)
     if number > MOST_RUNS:
@@ -163,7 +165,7 @@ def _lists(cross: object) -> Mapping[str, list[Any]]:
     check_keys(table, _names(RunConfig), "[[cross]]")
     for key, values in table.items():
         if not isinstance(values, list) or not values:
-            raise ConfigError(f"{key} is {values!r} in [[cross]]; it needs a list of values to cross")
+            raise ExperimentFileError(f"{key} is {values!r} in [[cross]]; it needs a list of values to cross")
     return table
 
 

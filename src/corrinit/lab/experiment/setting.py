@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from math import inf
 from typing import Literal, TypeAlias
 
-from corrinit.errors import ConfigError
+from corrinit.errors import ConflictError
 from corrinit.lab.experiment.checks import check_types, require
 from corrinit.lab.experiment.schedule import Schedule
 
@@ -83,7 +83,7 @@ class Setting:
             self.train_subset is None or self.train_subset > 0, "train_subset", self.train_subset, positive
         )
         if self.resample and self.train_subset is None:
-            raise ConfigError(
+            raise ConflictError(
                 "resample is True; it draws a part of the training images: set train_subset too"
             )
         require(0 < self.width < inf, "width", self.width, positive)
@@ -97,9 +97,9 @@ class Setting:
         for name in ("weight_decay", "noise"):
             require(0 <= getattr(self, name) < inf, name, getattr(self, name), "at least 0")
         if self.optimizer == "sgd" and self.weight_decay:
-            raise ConfigError(f"weight_decay is {self.weight_decay}; it is of adamw: for sgd, set l2")
+            raise ConflictError(f"weight_decay is {self.weight_decay}; it is of adamw: for sgd, set l2")
         if self.optimizer == "adamw" and self.l2:
-            raise ConfigError(f"l2 is {self.l2}; it is of sgd: for adamw, set weight_decay")
+            raise ConflictError(f"l2 is {self.l2}; it is of sgd: for adamw, set weight_decay")
 
     @property
     def is_user_loop(self) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from corrinit.errors import ConfigError
+from corrinit.errors import ConfigError, ConflictError, UnknownNameError
 from corrinit.lab.networks.patches import ConvMixer, ConvNeXt
 from corrinit.lab.networks.unet import UNet
 
@@ -80,30 +80,30 @@ def build(
     if not 0 < width < float("inf"):
         raise ConfigError(f"width is {width}; it is a positive factor on the numbers of channels")
     if name not in NAMES:
-        raise ConfigError(f"model is {name!r}; it is one of {', '.join(NAMES)}")
+        raise UnknownNameError(f"model is {name!r}; it is one of {', '.join(NAMES)}")
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     if denoises != (name == UNET):
         takes = "takes noise away: set noise" if name == UNET else "names classes: for noise, take unet"
-        raise ConfigError(f"{name} {takes}")
+        raise ConflictError(f"{name} {takes}")
     if name == UNET:
         if dropout:
-            raise ConfigError(f"dropout is {dropout}; unet has no classifier to put it before: leave it 0")
+            raise ConflictError(f"dropout is {dropout}; unet has no classifier to put it before: leave it 0")
         return UNet(in_channels, scaled(UNET_CHANNELS, width), batch_norm)
     if name in CONVMIXER or name in CONVNEXT:
         channels, depth, kernel, patch = (CONVMIXER | CONVNEXT)[name]
         if min(size) < patch:
-            raise ConfigError(
+            raise ConflictError(
                 f"{name} cuts images into patches of {patch} pixels; {size[0]}×{size[1]} have none"
             )
         body = scaled(channels, width), depth, kernel, patch
         network = ConvMixer if name in CONVMIXER else ConvNeXt
         return network(in_channels, classes, *body, normalized=batch_norm, dropout=dropout)
     if name == "plain10" and batch_norm:
-        raise ConfigError("plain10 is a network without normalization: set batch_norm = false")
+        raise ConflictError("plain10 is a network without normalization: set batch_norm = false")
     if name in VGG:
         halvings = VGG[name].count("M")
         if min(size) < 2**halvings:
-            raise ConfigError(
+            raise ConflictError(
                 f"{name} halves its images {halvings} times; {size[0]}×{size[1]} pixels are too small for "
                 f"that: use a model such as 'small', or images of at least {2**halvings} pixels"
             )

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from corrinit.errors import ConfigError
+from corrinit.errors import UnknownNameError
 from corrinit.lab.experiment.config import Initialization
 
 MODELS = {
@@ -317,9 +317,11 @@ def experiments(name: str) -> tuple[Experiment, ...]:
     ['Table 7: deepest, λ = 0', 'Table 7: deepest, λ = 0.001']
     """
     if name in THEORY:
-        raise ConfigError(
+        raise UnknownNameError(
             f"{name} belongs to the theory, for which nothing is trained: see `corrinit theory`"
         )
     if name not in (*NAMES, "all"):
-        raise ConfigError(f"the paper has no {name!r} to reproduce; there are {', '.join(NAMES)} and all")
+        raise UnknownNameError(
+            f"the paper has no {name!r} to reproduce; there are {', '.join(NAMES)} and all"
+        )
     return tuple(experiment for experiment in EXPERIMENTS if name in ("all", experiment.name))

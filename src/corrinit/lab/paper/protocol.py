@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Literal, TypeAlias
 
-from corrinit.errors import ConfigError
+from corrinit.errors import ConflictError, UnknownNameError
 from corrinit.lab.experiment.config import Initialization, Precision, RunConfig
 from corrinit.lab.experiment.observation import EVERYTHING, Observation
 from corrinit.lab.paper.experiments import CORRELATED, DATA, MODELS, Column, Experiment, Row
@@ -101,10 +101,10 @@ class Protocol:
 
     def __post_init__(self) -> None:
         if self.resample and SCALES[self.scale].train_subset is None:
-            raise ConfigError(f"the scale {self.scale!r} trains on all images, so that none can be drawn")
+            raise ConflictError(f"the scale {self.scale!r} trains on all images, so that none can be drawn")
         for model in self.models:
             if model not in MODELS:
-                raise ConfigError(f"the paper has no network {model!r}; it has {', '.join(MODELS)}")
+                raise UnknownNameError(f"the paper has no network {model!r}; it has {', '.join(MODELS)}")
 
     def cell(self, row: Row, column: Column, lr: float) -> tuple[RunConfig, ...]:
         """The runs behind one cell, a seed each; none if its network or data set is left out.

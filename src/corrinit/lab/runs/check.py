@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from corrinit._reading import UnreadableError, read_sealed
-from corrinit.errors import CorrInitError
+from corrinit._reading import read_sealed
+from corrinit.errors import CorrInitError, RecordError, UnreadableError
 from corrinit.lab.experiment import identity
-from corrinit.lab.runs.record import CHECKPOINT, ERROR, LOCK, WEIGHTS, RecordError, RunRecord, read_runs
+from corrinit.lab.runs.record import CHECKPOINT, ERROR, LOCK, WEIGHTS, RunRecord, read_runs
 
 Kind: TypeAlias = Literal["damaged", "unreadable", "misnamed", "orphaned", "left over", "replaced", "failed"]
 
@@ -18,6 +18,7 @@ FILES = {
     *("config.json", "metrics.jsonl", "updates.npz", "correct.npz", "result.json"),
     *(CHECKPOINT, WEIGHTS, LOCK, ERROR),
 }
+REMAKE = "repeat the command that made it, or remove its folder"
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,8 @@ def check_records(root: Path) -> list[Finding]:
 
 def _faulty(fault: RecordError, root: Path) -> Finding:
     if isinstance(fault, UnreadableError):
-        return Finding(root, "unreadable", str(fault), "run the check again once it can be read")
-    remedy = "repeat the command that made it, or remove its folder"
-    return Finding(root, "damaged", str(fault), remedy)
+        return Finding(root, "unreadable", fault.message, "run the check again once it can be read")
+    return Finding(root, "damaged", fault.message, REMAKE)
 
 
 def _of_record(record: RunRecord) -> Iterator[Finding]:
@@ -72,14 +72,15 @@ def _of_record(record: RunRecord) -> Iterator[Finding]:
         if run_id != path.name:
             yield Finding(path, "misnamed", f"it holds run {run_id}", f"rename it to {run_id}")
     except CorrInitError as error:
-        yield Finding(path, "misnamed", f"its id cannot be told: {error}", "put the correlation file back")
+        told = f"its id cannot be told: {error.message}"
+        yield Finding(path, "misnamed", told, "put the correlation file back")
     if record.finished:
         for read in (record.updates, record.correct):
             try:
                 read()
             except RecordError as error:
                 kind: Kind = "unreadable" if isinstance(error, UnreadableError) else "damaged"
-                yield Finding(path, kind, str(error), "repeat the command that made it, or remove its folder")
+                yield Finding(path, kind, error.message, REMAKE)
         if not record.current:
             today = identity.protocol_of(record.config)
             yield Finding(
@@ -96,7 +97,7 @@ def _of_record(record: RunRecord) -> Iterator[Finding]:
             read_sealed(path / CHECKPOINT)
         except RecordError as error:
             remedy = "remove the file; the run then starts anew"
-            yield Finding(path / CHECKPOINT, "left over", str(error), remedy)
+            yield Finding(path / CHECKPOINT, "left over", error.message, remedy)
     for file in sorted(path.iterdir()):
         if file.name == ERROR:
             yield Finding(file, "failed", "a program failed", "read it, mend the cause and repeat the run")

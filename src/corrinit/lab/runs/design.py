@@ -18,8 +18,8 @@ from typing import Any, TypeAlias
 from filelock import FileLock
 
 from corrinit._atomic import replacing
-from corrinit._reading import RecordError, UnreadableError, parse_object, read_text
-from corrinit.errors import CorrInitError
+from corrinit._reading import parse_object, read_text
+from corrinit.errors import CorrInitError, RecordError, UnreadableError, WriteError
 from corrinit.lab.experiment import identity
 from corrinit.lab.experiment.config import RunConfig, from_dict
 from corrinit.lab.experiment.setting import Setting
@@ -116,7 +116,7 @@ def note(
             if merged != kept:
                 _write(folder / FILE, merged)
     except OSError as error:
-        raise CorrInitError(f"{folder} cannot be written: {error.strerror or error}") from error
+        raise WriteError(f"{folder} cannot be written: {error.strerror or error}") from error
 
 
 def noted(folder: Path, shared: Mapping[str, Any]) -> Design:
@@ -161,8 +161,8 @@ def _write(file: Path, found: Sequence[Entry]) -> None:
         opened.write((json.dumps({"comparisons": comparisons}, indent=2) + "\n").encode())
 
 
-def _damaged(file: Path, error: Exception) -> CorrInitError:
-    return CorrInitError(
+def _damaged(file: Path, error: Exception) -> RecordError:
+    return RecordError(
         f"{file} is damaged ({type(error).__name__}: {error}), so how many seeds were planned is not known; "
         "restore it, or delete it and repeat the comparisons of that folder, which write it anew"
     )

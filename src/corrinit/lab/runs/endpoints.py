@@ -29,8 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corrinit._atomic import replacing
-from corrinit._reading import RecordError, read_arrays
-from corrinit.errors import ConfigError
+from corrinit._reading import read_arrays
+from corrinit.errors import NoRunsError, RecordError, UnknownNameError
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.statistics.targets import epochs_to
 
@@ -83,7 +83,7 @@ def check_needs(needs: Collection[str]) -> None:
     """
     for name in needs:
         if name not in (known := (*ENDPOINTS, *PSNR, CORRECT)):
-            raise ConfigError(f"{name!r} is no endpoint; there are {', '.join(known)}")
+            raise UnknownNameError(f"{name!r} is no endpoint; there are {', '.join(known)}")
 
 
 def reserve_name(reserve: Collection[int]) -> str | None:
@@ -181,7 +181,7 @@ def epochs_to_share(share: float, baseline: Iterable[RunRecord]) -> Endpoint:
     plateaus = [_mean_of_last_epochs(record) for record in baseline]
     finite = [each for each in plateaus if each is not None and np.isfinite(each)]
     if not finite:
-        raise ConfigError("the baseline has no finished runs, so there is no plateau to reach a share of")
+        raise NoRunsError("the baseline has no finished runs, so there is no plateau to reach a share of")
     target = share * float(np.mean(finite))
     return Endpoint(
         "epochs_to_baseline",
@@ -204,7 +204,7 @@ def endpoint(name: str) -> Endpoint:
     if name not in DECLARED:
         near = get_close_matches(name, DECLARED, n=2, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(DECLARED)}"
-        raise ConfigError(f"{name!r} is no endpoint; {hint}")
+        raise UnknownNameError(f"{name!r} is no endpoint; {hint}")
     return DECLARED[name]
 
 

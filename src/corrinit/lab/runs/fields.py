@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from corrinit._reading import RecordError
-from corrinit.errors import one_line
+from corrinit.errors import RecordError, one_line
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.runs.endpoints import endpoints_of
 

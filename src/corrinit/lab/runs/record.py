@@ -26,9 +26,15 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from corrinit._atomic import replacing, writing
-from corrinit._reading import RecordError as RecordError
-from corrinit._reading import UnreadableError, parse_object, read_arrays, read_text
-from corrinit.errors import ConfigError, CorrInitError, CorrInitWarning
+from corrinit._reading import parse_object, read_arrays, read_text
+from corrinit.errors import (
+    ConfigError,
+    CorrInitWarning,
+    RecordError,
+    RunBusyError,
+    UnreadableError,
+    WriteError,
+)
 from corrinit.lab.experiment import identity
 from corrinit.lab.experiment.arm import Initialization
 from corrinit.lab.experiment.config import RunConfig, from_dict, to_dict
@@ -42,10 +48,6 @@ WEIGHTS = "weights.safetensors"
 LOCK = ".lock"
 ERROR = "error.txt"
 """What is known of a fault of the program in the last attempt at a run that is not finished."""
-
-
-class RunBusyError(CorrInitError):
-    """Another process is working on the run."""
 
 
 class Status(Enum):
@@ -292,7 +294,7 @@ def finished_run(
     except UnreadableError:
         raise
     except RecordError as error:
-        warnings.warn(f"{error}; the run is made again", CorrInitWarning, stacklevel=2)
+        warnings.warn(f"{error.message}; the run is made again", CorrInitWarning, stacklevel=2)
         return None
     return record
 
@@ -336,7 +338,7 @@ def claimed(root: Path, config: RunConfig, *, wait: bool = False) -> Iterator[Pa
             except Timeout as error:  # an OSError itself
                 raise RunBusyError(f"run {config.run_id} is being made by another process") from error
     except NotImplementedError as error:
-        raise CorrInitError(f"{root} lies on a file system without locks; choose another place") from error
+        raise WriteError(f"{root} lies on a file system without locks; choose another place") from error
     try:
         yield path
     finally:

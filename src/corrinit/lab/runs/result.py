@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from corrinit._reading import RecordError
+from corrinit.errors import RecordError
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.runs.endpoints import ENDPOINTS, PSNR, endpoints_of
 from corrinit.lab.runs.fields import Kind, check

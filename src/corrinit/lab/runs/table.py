@@ -9,11 +9,11 @@ from json import dumps
 from pathlib import Path
 from typing import Any
 
-from corrinit.errors import ConfigError
+from corrinit.errors import ConfigError, RecordError, UnknownNameError
 from corrinit.lab.experiment.config import RunConfig, to_dict
 from corrinit.lab.experiment.setting import Setting
 from corrinit.lab.runs.design import Design, designs
-from corrinit.lab.runs.record import RecordError, RunRecord, by_protocol, read_runs
+from corrinit.lab.runs.record import RunRecord, by_protocol, read_runs
 
 Row = dict[str, Any]
 
@@ -106,7 +106,7 @@ def _parse(condition: str) -> tuple[str, str]:
     if name not in known and name not in short:
         near = get_close_matches(name, [*known, *short], n=2, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
-        raise ConfigError(f"runs have no setting {name!r}; {hint}")
+        raise UnknownNameError(f"runs have no setting {name!r}; {hint}")
     return short.get(name, name), text
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from corrinit.errors import ValuesError
 from corrinit.lab.statistics.paired import Vector, resolution, rounding
 
 PRIOR_EFFECT = 3.0
@@ -90,7 +91,7 @@ def sequential(a: ArrayLike, b: ArrayLike, level: float = 0.95, *, step: float |
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if a.shape != b.shape or a.ndim != 1 or not a.size or not (np.isfinite(a) & np.isfinite(b)).all():
-        raise ValueError(f"values are {a} and {b}; give one finite number per seed, for the same seeds")
+        raise ValuesError(f"values are {a} and {b}; give one finite number per seed, for the same seeds")
     differences = a - b
     step = resolution([*a, *b]) if step is None else step
     evidence = evidence_path(differences, step)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from corrinit.errors import ValuesError
+
 
 @dataclass(frozen=True)
 class Noise:
@@ -69,7 +71,7 @@ def split_noise(correct: ArrayLike | Sequence[ArrayLike]) -> Noise:
     """
     c = np.asarray(correct, np.float64)
     if c.ndim != 2 or min(c.shape) < 2:
-        raise ValueError(f"right answers have the shape {c.shape}; give at least 2 runs by 2 images")
+        raise ValuesError(f"right answers have the shape {c.shape}; give at least 2 runs by 2 images")
     runs, images = c.shape
     total = float(c.mean(1).var(ddof=1))
     by_image = float(c.var(0, ddof=1).mean())

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
+from corrinit.errors import ValuesError
+
 Vector: TypeAlias = NDArray[np.float64]
 
 FINEST = 100_000
@@ -113,7 +115,7 @@ def paired_difference(
     """
     a, b = _vector(a), _vector(b)
     if len(a) != len(b):
-        raise ValueError(f"{len(a)} and {len(b)} values cannot be paired; give both for the same seeds")
+        raise ValuesError(f"{len(a)} and {len(b)} values cannot be paired; give both for the same seeds")
     differences = a - b
     low, high, p = t_test(differences, resolution([*a, *b]) if step is None else step, level=level)
     mean, sd, n = float(differences.mean()), _deviation(differences), len(differences)
@@ -195,7 +197,7 @@ def _counts() -> Vector:
 def _vector(values: ArrayLike) -> Vector:
     vector = np.asarray(values, np.float64)
     if vector.ndim != 1 or not vector.size or not np.isfinite(vector).all():
-        raise ValueError(f"values are {vector}; statistics need a vector of one or more finite numbers")
+        raise ValuesError(f"values are {vector}; statistics need a vector of one or more finite numbers")
     return vector
 
 

@@ -18,6 +18,7 @@ from scipy.optimize import brentq
 from scipy.special import stdtr, stdtrit
 from scipy.stats import chi2
 
+from corrinit.errors import ValuesError
 from corrinit.lab.statistics.contrast import ALPHA, MARGIN
 from corrinit.lab.statistics.paired import Vector, holm
 
@@ -96,7 +97,7 @@ def mean_effect(effects: ArrayLike, errors: ArrayLike, *, level: float = 0.95) -
     """
     y, v = np.asarray(effects, np.float64), np.asarray(errors, np.float64) ** 2
     if y.ndim != 1 or not y.size or y.shape != v.shape or not np.isfinite(y).all() or not (v > 0).all():
-        raise ValueError(f"effects are {y} and variances {v}; give one of each per setting, above 0")
+        raise ValuesError(f"effects are {y} and variances {v}; give one of each per setting, above 0")
     count = len(y)
     tau2 = _paule_mandel(y, v)
     w = 1 / (v + tau2)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from corrinit._atomic import replacing
-from corrinit.errors import ConfigError
+from corrinit.errors import ConfigError, UnknownNameError
 from corrinit.lab.document.blocks import Table
 from corrinit.lab.theory.errata import Erratum
 from corrinit.lab.theory.inputs import Setting
@@ -55,7 +55,9 @@ def filled(text: str, tables: Mapping[str, Table]) -> str:
 
     def replacement(match: re.Match[str]) -> str:
         if match["name"] not in tables:
-            raise ConfigError(f"the document asks for table {match['name']!r}; there are {', '.join(tables)}")
+            raise UnknownNameError(
+                f"the document asks for table {match['name']!r}; there are {', '.join(tables)}"
+            )
         return f"{match[1]}\n{markdown_table(tables[match['name']])}\n\n{match[3]}"
 
     return _MARKED.sub(replacement, text)

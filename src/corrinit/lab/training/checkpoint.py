@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from corrinit._atomic import replacing
-from corrinit._reading import RecordError, read_sealed, sealed
-from corrinit.errors import one_line
+from corrinit._reading import read_sealed, sealed
+from corrinit.errors import CheckpointError, one_line
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.runs.fields import Metrics, checked_metrics
 
@@ -48,9 +48,9 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
         state = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
     except Exception as error:  # somebody made the digest fit; there is no end of what torch may make of it
         reason = one_line(str(error).partition("\n")[0]) or type(error).__name__
-        raise RecordError(f"{path} is no checkpoint: {reason}") from error
+        raise CheckpointError(f"{path} is no checkpoint: {reason}") from error
     if not isinstance(state, dict):
-        raise RecordError(f"{path} is no checkpoint: it holds {type(state).__name__}")
+        raise CheckpointError(f"{path} is no checkpoint: it holds {type(state).__name__}")
     return state
 
 
@@ -77,7 +77,7 @@ def require_fit(
 
     def require(fits: bool, what: str) -> None:
         if not fits:
-            raise RecordError(f"{path} is no checkpoint of this run: its {what} does not fit")
+            raise CheckpointError(f"{path} is no checkpoint of this run: its {what} does not fit")
 
     require(state.keys() == own.keys(), "list of contents")
     require(state["run"] == own["run"], "id")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from corrinit._factory import build_model, is_factory
 from corrinit._planning import initialize
 from corrinit._seeding import layer_generator
-from corrinit.errors import ConfigError
+from corrinit.errors import ConflictError
 from corrinit.lab.data.dataset import Dataset
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.networks.catalog import build
@@ -44,7 +44,7 @@ def _some_images(config: RunConfig, dataset: Dataset) -> Tensor:
 def _build(config: RunConfig, dataset: Dataset) -> nn.Module:
     if is_factory(config.model):
         if config.dropout:
-            raise ConfigError(
+            raise ConflictError(
                 f"dropout is {config.dropout}; {config.model} brings what dropout it has: leave it 0"
             )
         model = build_model(config.model)

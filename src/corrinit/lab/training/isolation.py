@@ -21,7 +21,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.parameter import is_lazy
 
 from corrinit._layers.contents import content_digest
-from corrinit.errors import ConfigError
+from corrinit.errors import SharedStateError
 
 
 @contextmanager
@@ -87,7 +87,7 @@ class Lineage:
             storage = StorageWeakRef(tensor.untyped_storage())
             content = None if tensor.requires_grad else content_digest(tensor)
             if storage in self._storages and (content is None or self._storages[storage] != content):
-                raise ConfigError(
+                raise SharedStateError(
                     f"the model shares {name} with that of an earlier run, which has trained it; build every "
                     "part anew at each call, or return copy.deepcopy of a model that is never trained"
                 )
@@ -103,7 +103,7 @@ class Lineage:
         for reference, version, name in self._trained:
             tensor = reference()
             if tensor is not None and tensor._version != version:
-                raise ConfigError(
+                raise SharedStateError(
                     f"train_fn changed {name} of the model of an earlier run; make its optimizer, scheduler "
                     "and whatever else refers to a model anew at each call"
                 )

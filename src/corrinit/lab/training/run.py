@@ -11,8 +11,7 @@ from pathlib import Path
 import safetensors.torch
 
 from corrinit._atomic import replacing
-from corrinit._reading import RecordError, UnreadableError
-from corrinit.errors import ConfigError, CorrInitWarning
+from corrinit.errors import ConfigError, CorrInitWarning, RecordError, UnreadableError
 from corrinit.lab.data.dataset import Dataset, hold_out, load, set_apart
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.experiment.observation import EVERYTHING, Observation
@@ -80,7 +79,7 @@ def run(
                 except UnreadableError:  # it may be sound, so it is left for the next attempt
                     raise
                 except RecordError as error:
-                    warnings.warn(f"{error}; the run starts anew", CorrInitWarning, stacklevel=2)
+                    warnings.warn(f"{error.message}; the run starts anew", CorrInitWarning, stacklevel=2)
                     training = Training(config, dataset, observation=observation)
             while training.epoch < config.epochs and not training.diverged:
                 metrics = training.run_epoch()

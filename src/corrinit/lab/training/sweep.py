@@ -27,12 +27,12 @@ import torch
 from typing_extensions import Unpack
 
 from corrinit._atomic import replacing
-from corrinit.errors import ConfigError, CorrInitError, one_line
+from corrinit.errors import ConfigError, CorrInitError, RunBusyError, one_line
 from corrinit.lab.data.dataset import load
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.experiment.observation import Observation
 from corrinit.lab.runs.endpoints import check_needs
-from corrinit.lab.runs.record import ERROR, Metrics, RunBusyError, RunRecord, finished_run
+from corrinit.lab.runs.record import ERROR, Metrics, RunRecord, finished_run
 from corrinit.lab.training.run import run
 
 OnEpoch = Callable[[RunConfig, Metrics], object]

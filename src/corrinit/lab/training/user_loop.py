@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from corrinit._factory import fingerprint
 from corrinit._layers.contents import content_digest
 from corrinit._planning import initialize
-from corrinit.errors import ConfigError
+from corrinit.errors import ConflictError, TrainingFunctionError
 from corrinit.lab.experiment.arm import Initialization
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.experiment.identity import protocol_of
@@ -114,7 +114,7 @@ class UserLoop:
     def _built(self) -> nn.Module:
         model = self.build()
         if not isinstance(model, nn.Module):
-            raise ConfigError(f"model made {type(model).__name__}; it returns a torch.nn.Module")
+            raise TrainingFunctionError(f"model made {type(model).__name__}; it returns a torch.nn.Module")
         return model
 
     def _initialize(self, model: nn.Module, config: RunConfig) -> None:
@@ -155,7 +155,7 @@ def require_different_weights(models: Iterable[tuple[str, Callable[[], nn.Module
         state = make().state_dict()
         twin = seen.setdefault(tuple(map(content_digest, state.values())), name)
         if twin != name:
-            raise ConfigError(
+            raise ConflictError(
                 f"initialization {name} left the weights as those of {twin}: 0 of {len(state)} tensors "
                 "differ, so there is nothing to compare; leave one of them out, or see with corrinit plan "
                 "why layers are kept"
@@ -173,9 +173,11 @@ def read_metrics(returned: Any) -> dict[str, tuple[float, ...]]:
     """
     named = returned if isinstance(returned, Mapping) else {UNNAMED: returned}
     if not named:
-        raise ConfigError("train_fn returned no metric; it returns at least one number")
+        raise TrainingFunctionError("train_fn returned no metric; it returns at least one number")
     if "epoch" in named:
-        raise ConfigError("train_fn returned a metric 'epoch', by which records number them; rename it")
+        raise TrainingFunctionError(
+            "train_fn returned a metric 'epoch', by which records number them; rename it"
+        )
     return {str(name): _curve(value, str(name)) for name, value in named.items()}
 
 
@@ -193,9 +195,9 @@ def choose_metric(metrics: Metrics, wanted: str | None) -> str:
         return next(iter(metrics))
     there = ", ".join(metrics)
     if wanted is None and "accuracy" not in metrics:
-        raise ConfigError(f"train_fn returned the metrics {there}; choose one with metric=")
+        raise TrainingFunctionError(f"train_fn returned the metrics {there}; choose one with metric=")
     if wanted is not None and wanted not in metrics:
-        raise ConfigError(f"train_fn returned no metric {wanted!r}; there are {there}")
+        raise TrainingFunctionError(f"train_fn returned no metric {wanted!r}; there are {there}")
     return wanted or "accuracy"
 
 
@@ -204,9 +206,9 @@ def _curve(value: Any, name: str) -> tuple[float, ...]:
     try:
         curve = (float(plain),) if isinstance(plain, Real) else tuple(float(each) for each in plain)
     except (TypeError, ValueError) as error:
-        raise ConfigError(
+        raise TrainingFunctionError(
             f"train_fn returned {type(value).__name__} for {name}; it returns a number, or one per epoch"
         ) from error
     if not curve:
-        raise ConfigError(f"train_fn returned no value for {name}; a curve has one for each epoch")
+        raise TrainingFunctionError(f"train_fn returned no value for {name}; a curve has one for each epoch")
     return curve

@@ -1,0 +1,66 @@
+"""Errors of the machine: libraries that are not there, files that cannot be written."""
+
+from __future__ import annotations
+
+from corrinit.errors._base import CorrInitError, Page
+
+
+class MissingLibraryError(CorrInitError, ImportError):
+    """A library that is asked for is not installed, or too old."""
+
+    page = Page(
+        code="C001",
+        why="The core of corrinit needs numpy and safetensors alone; everything else comes with an extra.",
+        fix="Install what the message names, into the environment that runs corrinit.",
+        example="""
+            $ pip install "corrinit[lab]"      # training, comparisons, reports
+            $ pip install "corrinit[torch]"    # initialize PyTorch models
+        """,
+    )
+
+
+class WriteError(CorrInitError):
+    """A file cannot be written."""
+
+    page = Page(
+        code="C002",
+        why="The disk is full or fails, the place may not be written to, is a folder or device, or has no "
+        "locks. What was there is as it was: files are replaced whole.",
+        fix="Free some space, or choose another place. A stopped comparison goes on by the same command.",
+        example="""
+            $ df -h .                                     # is there space?
+            $ corrinit demo --runs /another/disk/runs
+        """,
+    )
+
+
+_EXTRA_OF = {
+    **{library: library for library in ("torch", "jax", "keras", "onnx")},
+    **dict.fromkeys(("cyclopts", "rich"), "cli"),
+}
+"""The extra that installs a library; all others are of the lab."""
+
+_TORCH = (
+    "; for the CPU alone before it: pip install torch --index-url https://download.pytorch.org/whl/cpu; for "
+    "CUDA: pip install torch on Linux, elsewhere the line of https://pytorch.org/get-started"
+)
+
+
+def missing_library(what: str, error: ModuleNotFoundError) -> ModuleNotFoundError | MissingLibraryError:
+    """The error to raise where a library is missing: the given one if a module of corrinit itself is.
+
+    Args:
+        what: what needs it.
+        error: of the import.
+
+    >>> raise missing_library("the lab", ModuleNotFoundError(name="scipy.stats"))
+    Traceback (most recent call last):
+    corrinit.errors.MissingLibraryError: the lab needs scipy: pip install "corrinit[lab]" [C001]
+    """
+    library = (error.name or "").partition(".")[0]
+    if library in ("", "corrinit"):
+        return error
+    extra = _EXTRA_OF.get(library, "lab")
+    return MissingLibraryError(
+        f'{what} needs {library}: pip install "corrinit[{extra}]"{_TORCH if library == "torch" else ""}'
+    )
