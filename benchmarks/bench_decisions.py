@@ -21,17 +21,16 @@ import bench_calibration as calibration
 from bench_calibration import Array
 from corrinit.lab.statistics.anytime import evidence_path
 from corrinit.lab.statistics.contrast import ALPHA, is_decided
-from corrinit.lab.statistics.moderated import (
-    LEAST_SEEDS,
-    Conditions,
+from corrinit.lab.statistics.moderated import LEAST_SEEDS, Conditions
+from corrinit.lab.statistics.moderated_tests import (
     against_baseline,
-    baseline_seeds,
     contrasts,
     evidence,
     t_test,
     without_seeds,
 )
 from corrinit.lab.statistics.paired import holm
+from corrinit.lab.statistics.planning import baseline_seeds
 
 STEP = 1e-4
 NOISES = ("normal", "heavy-tailed", "skewed", "tenfold deviations")

@@ -27,17 +27,14 @@ from corrinit.lab.document.numbers import interval
 from corrinit.lab.experiment.arm import Initialization
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.experiment.observation import Observation
-from corrinit.lab.runs.endpoints import CORRECT, endpoint
+from corrinit.lab.runs.endpoints import endpoint
+from corrinit.lab.runs.observed import CORRECT
 from corrinit.lab.runs.provenance import provenance
 from corrinit.lab.runs.record import RunRecord, read_runs
-from corrinit.lab.statistics.moderated import (
-    LEAST_SEEDS,
-    baseline_seeds,
-    expected_df,
-    pairing_ratio,
-)
+from corrinit.lab.statistics.moderated import LEAST_SEEDS, expected_df
 from corrinit.lab.statistics.noise import split_noise
 from corrinit.lab.statistics.paired import paired_difference
+from corrinit.lab.statistics.planning import baseline_seeds, pairing_ratio
 from corrinit.lab.training.sweep import sweep
 
 RUNS = Path("results/endpoints")

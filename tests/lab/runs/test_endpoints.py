@@ -15,18 +15,10 @@ from corrinit.errors import ConfigError, CorrInitWarning, RecordError
 from corrinit.lab.data.dataset import hold_out, load, set_apart
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.runs import record as records
-from corrinit.lab.runs.endpoints import (
-    DECLARED,
-    ENDPOINTS,
-    FILE,
-    averaging_window,
-    endpoint,
-    epochs_to_share,
-    read_correct,
-    write_correct,
-)
+from corrinit.lab.runs.endpoints import DECLARED, endpoint
+from corrinit.lab.runs.observed import ENDPOINTS, FILE, read_correct, write_correct
 from corrinit.lab.runs.record import finished_run, read_run
-from corrinit.lab.training.averaging import WeightAverage
+from corrinit.lab.training.averaging import WeightAverage, averaging_window
 from corrinit.lab.training.checkpoint import read_checkpoint
 from corrinit.lab.training.loop import Training
 from corrinit.lab.training.run import run
@@ -362,13 +354,13 @@ def test_time_to_accuracy_is_to_a_fixed_share_of_a_plateau():
     slow = handmade(config, 0.5, curve=[0.1, 0.2, 0.3, 0.4, 0.46, 0.5, 0.5, 0.5, 0.5, 0.5])
     high = handmade(config, 0.8, curve=[0.1, 0.2, 0.3, 0.4, 0.5, 0.8, 0.8, 0.8, 0.8, 0.8])
     low = handmade(config, 0.2, curve=[0.1] * 10)
-    shared = epochs_to_share(0.9, [slow])
-    assert [shared.read(slow), shared.read(high)] == [5, 5]
-    assert math.isnan(shared.read(low))
+    declared = endpoint("epochs_to_plateau")
+    shared = declared.given([slow])
+    assert [shared.read(slow), shared.read(high)] == pytest.approx([5 + 0.0114 / 0.04, 4.714])  # to 0.4714
+    assert shared.read(low) == 11  # never: one more than all epochs
     own = endpoint("epochs_to_own_plateau")  # a higher plateau is no faster way to it
-    assert [own.read(slow), own.read(high), own.read(low)] == [6, 6, 1]
-    with pytest.raises(ConfigError, match="the baseline has no finished runs"):
-        epochs_to_share(0.9, [])
+    assert [own.read(slow), own.read(high), own.read(low)] == pytest.approx([5.285, 5.8, 1])
+    assert declared.given([]).read(slow) is None
 
 
 def test_an_endpoint_that_is_not_declared_is_refused_with_those_like_it():

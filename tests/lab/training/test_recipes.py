@@ -18,7 +18,7 @@ from corrinit.lab.experiment.config import TWO_BY_TWO, Initialization, RunConfig
 from corrinit.lab.experiment.observation import Observation
 from corrinit.lab.experiment.schedule import rate_factor
 from corrinit.lab.runs import record as records
-from corrinit.lab.runs.endpoints import endpoints_of
+from corrinit.lab.runs.observed import endpoints_of
 from corrinit.lab.runs.table import Runs
 from corrinit.lab.training.augmentation import PADDING, CropFlip
 from corrinit.lab.training.initialized import channel_moments

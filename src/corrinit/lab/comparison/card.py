@@ -6,8 +6,10 @@ import math
 import shlex
 from collections.abc import Sequence
 
-from corrinit.lab.comparison.contrasts import CORRELATION, EpochsSaved, Standing, two_by_twos
+from corrinit.lab.comparison.contrasts import Standing
 from corrinit.lab.comparison.groups import Comparison
+from corrinit.lab.comparison.time_to_accuracy import EpochsSaved
+from corrinit.lab.comparison.two_by_two import CORRELATION, two_by_twos
 from corrinit.lab.comparison.verdict import corrected, divergence
 from corrinit.lab.document.blocks import Card
 from corrinit.lab.document.numbers import POINTS, count
@@ -15,7 +17,7 @@ from corrinit.lab.experiment.arm import BASELINE, label
 from corrinit.lab.experiment.snippet import line_of_code
 from corrinit.lab.statistics.contrast import Contrast
 from corrinit.lab.statistics.paired import summary
-from corrinit.lab.statistics.power import MOST, seeds_to_settle
+from corrinit.lab.statistics.planning import MOST, seeds_to_settle
 
 QUESTION = "Which initialization for this network on these data?"
 

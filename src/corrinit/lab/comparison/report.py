@@ -11,12 +11,12 @@ from corrinit._correlation import SpatialCorrelation, default_correlation, forma
 from corrinit.errors import CorrInitError, NoRunsError
 from corrinit.lab.comparison.card import stamp
 from corrinit.lab.comparison.conclusions import conclusions
-from corrinit.lab.comparison.contrasts import two_by_twos
 from corrinit.lab.comparison.coverage import coverages
 from corrinit.lab.comparison.curves import CURVES, at_the_end, over_training
 from corrinit.lab.comparison.findings import INTRODUCTION, effect_tables
-from corrinit.lab.comparison.groups import Arm, Comparison, final_accuracy
+from corrinit.lab.comparison.groups import Arm, Comparison
 from corrinit.lab.comparison.names import Compared
+from corrinit.lab.comparison.two_by_two import two_by_twos
 from corrinit.lab.document import figures
 from corrinit.lab.document.blocks import Figure, Section, Table
 from corrinit.lab.document.html import write_page
@@ -197,7 +197,7 @@ def _run_table(comparison: Comparison, name: str) -> Table:
         (
             arm.label,
             str(seed),
-            f"{100 * final_accuracy(record):.2f}",
+            f"{100 * record.result.endpoints['test_accuracy']:.2f}",
             _fact(record.result.seconds, ".1f"),
             _fact(record.result.images_per_second, ",.0f"),
             record.run_id,

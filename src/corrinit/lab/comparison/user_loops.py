@@ -143,13 +143,14 @@ def compare(
     Whatever `train_fn` raises is passed on; with a folder, the runs before it are kept.
     """
     try:
-        from corrinit.lab.comparison.contrasts import Outcome, standings
+        from corrinit.lab.comparison.contrasts import standings
         from corrinit.lab.comparison.groups import Arm, Comparison
         from corrinit.lab.comparison.rounds import Contest
         from corrinit.lab.comparison.verdict import text_table, unstable, unstable_in_words, verdicts
         from corrinit.lab.document.numbers import unit_of
         from corrinit.lab.experiment.config import RunConfig
         from corrinit.lab.runs.design import Design, designs, plan
+        from corrinit.lab.runs.endpoints import Direction, Endpoint
         from corrinit.lab.runs.record import RunRecord
         from corrinit.lab.training.user_loop import UserLoop, choose_metric, require_different_weights
     except ModuleNotFoundError as error:
@@ -201,15 +202,17 @@ def compare(
     metric_told = key
     curves = {record.run_id: record.told[key] for record in records}
     final = [curve[-1] for curve in curves.values()]
-    outcome = Outcome(
+    endpoint = Endpoint(
         metric or key,
-        unit_of(metric or key, final),
+        label=metric or key,
+        definition=f"{metric or key} at the end, as the training loop told it",
+        unit=unit_of(metric or key, final),
+        direction=Direction.HIGHER if higher_is_better else Direction.LOWER,
         read=lambda record: record.told[metric_told][-1],
         curve=lambda record: curve if len(curve := record.told[metric_told]) > 1 else None,
-        higher_is_better=higher_is_better,
         margin=indifference,
     )
-    contest = replace(contest, outcome=outcome)
+    contest = replace(contest, endpoint=endpoint)
     while further and (wanted := contest.following(records)):
         carry_out(wanted)
     by_arm = {arm: {record.seed: record for record in records if record.arm == arm} for arm in names}
@@ -220,19 +223,19 @@ def compare(
         baseline=arms[reference],
         names=names,
     )
-    rows = standings(comparison, outcome)
-    verdict = "\n\n".join(verdicts(comparison, rows, outcome))
-    if outcome.is_accuracy and (found := unstable(rows)):
+    rows = standings(comparison, endpoint)
+    verdict = "\n\n".join(verdicts(comparison, rows, endpoint))
+    if endpoint.is_accuracy and (found := unstable(rows)):
         verdict = f"{unstable_in_words(found, 'try a smaller rate')}\n\n{verdict}"
     return MethodComparison(
-        metric=outcome.name,
+        metric=endpoint.name,
         baseline=reference,
         values={
             names[arm]: {seed: record.told[key][-1] for seed, record in runs.items()}
             for arm, runs in by_arm.items()
         },
         table=rows,
-        text=text_table(rows, outcome, inference=comparison.inference),
+        text=text_table(rows, endpoint, inference=comparison.inference),
         verdict=verdict,
     )
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from corrinit.errors import RecordError, one_line
 from corrinit.lab.experiment.config import RunConfig
-from corrinit.lab.runs.endpoints import endpoints_of
+from corrinit.lab.runs.observed import endpoints_of
 
 Metrics = Mapping[str, float]
 

@@ -2,7 +2,7 @@
 
 A folder named by the run's id holds `config.json` from the start, which also says by which protocol it is
 run, `metrics.jsonl` (a line per epoch) and, at the end, `updates.npz` (totals per update), `correct.npz` (a
-bit per test image) and `result.json` with the endpoints (`corrinit.lab.runs.endpoints`); the trained weights
+bit per test image) and `result.json` with the endpoints (`corrinit.lab.runs.observed`); the trained weights
 too, if they were asked for. Every file is replaced whole, and `result.json` comes last: where it stands, the
 run is finished.
 """
@@ -39,8 +39,8 @@ from corrinit.lab.experiment import identity
 from corrinit.lab.experiment.arm import Initialization
 from corrinit.lab.experiment.config import RunConfig, from_dict, to_dict
 from corrinit.lab.experiment.setting import Setting
-from corrinit.lab.runs.endpoints import CORRECT, ENDPOINTS, PSNR, endpoints_of, read_correct, reserve_name
 from corrinit.lab.runs.fields import Metrics, checked_metrics
+from corrinit.lab.runs.observed import CORRECT, ENDPOINTS, PSNR, endpoints_of, read_correct, reserve_name
 from corrinit.lab.runs.result import RunResult, checked_result
 
 CHECKPOINT = "checkpoint.pt"
@@ -138,7 +138,7 @@ class RunRecord:
         return self.protocol == identity.protocol_of(self.config)
 
     def endpoint(self, name: str) -> float | None:
-        """One of `corrinit.lab.runs.endpoints`; None if it was not recorded, NaN if the run diverged.
+        """One of `corrinit.lab.runs.observed`; None if it was not recorded, NaN if the run diverged.
 
         Raises:
             KeyError: if there is no such endpoint.

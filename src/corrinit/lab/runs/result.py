@@ -10,8 +10,8 @@ from typing import Any
 
 from corrinit.errors import RecordError
 from corrinit.lab.experiment.config import RunConfig
-from corrinit.lab.runs.endpoints import ENDPOINTS, PSNR, endpoints_of
 from corrinit.lab.runs.fields import Kind, check
+from corrinit.lab.runs.observed import ENDPOINTS, PSNR, endpoints_of
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class RunResult:
     """What `result.json` tells. Facts that a version of the time did not record are None.
 
     Args:
-        endpoints: by name (`corrinit.lab.runs.endpoints`), as measured; NaN where there was nothing finite.
+        endpoints: by name (`corrinit.lab.runs.observed`), as measured; NaN where there was nothing finite.
         diverged: whether the loss became NaN or infinite, and the run ended with that.
         seconds: of training alone.
         images_per_second: in training.
