@@ -11,6 +11,7 @@ import numpy as np
 from corrinit.lab.comparison.card import best, card
 from corrinit.lab.comparison.contrasts import Standing, standings
 from corrinit.lab.comparison.curves import CURVES, over_training
+from corrinit.lab.comparison.endpoints_beside import noise, other_endpoints
 from corrinit.lab.comparison.findings import arm_table, findings
 from corrinit.lab.comparison.groups import Comparison
 from corrinit.lab.comparison.names import AT_BEST, Compared
@@ -68,7 +69,12 @@ def _conclusion(comparison: Comparison, name: str, target: float | None, command
     table = arm_table(rows)
     return [
         Section(name, (), (answer, *_gain_figure(rows), *_learning_curves(comparison), table)),
-        Section(f"{name}: in words", paragraphs, (_time_table(comparison, rows, reached),), folded=True),
+        Section(
+            f"{name}: in words",
+            paragraphs,
+            (_time_table(comparison, rows, reached), *other_endpoints(comparison), *noise(comparison)),
+            folded=True,
+        ),
     ]
 
 

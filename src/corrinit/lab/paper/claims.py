@@ -10,6 +10,9 @@ setting does not bear one out. So by its first measure, as the paper compares an
 one answer from all settings: the mean effect, settings taken as drawn from those that there are
 (`corrinit.lab.statistics.random_effects`), Holm-corrected over the claims. Beside it stands in how many of
 the settings the difference is decided, and how.
+
+Sign changes compare the gradients of different mini-batches, as the paper's do: gradients of noise alone
+would change half of their signs, so they do not tell the zig-zag on one loss from noise.
 """
 
 from __future__ import annotations

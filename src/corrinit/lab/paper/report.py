@@ -272,9 +272,14 @@ def _figure_1() -> Section:
         for name, printed in MEAN_CORRELATIONS.items()
     )
     sources = tuple(_preset_in_words(name) for name in present)
+    reading = (
+        "The paper's 0.26 and 0.18 are read as means over all pairs of taps. It also says that half of the "
+        "pairs of VGG-8 are negative, of size 0.05: then the positive half had a mean of 0.41, so 0.18 may "
+        "be a mean over positive pairs alone, and both numbers may overstate R."
+    )
     return Section(
         "Figure 1: correlation of taps in trained networks",
-        sources,
+        (reading, *sources),
         (
             Table("Mean off-diagonal correlation", ("preset", "ours", "paper"), rows),
             *(preset_figure(name, f"Correlation in {name}, by distance and layer") for name in present),
