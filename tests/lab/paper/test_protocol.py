@@ -52,7 +52,7 @@ class TestCell:
         assert {(run.train_subset, run.batch_size, run.precision) for run in runs} == {
             (3500, 256, "bfloat16")
         }
-        assert {(run.epochs, run.l2) for run in runs} == {(20, 0.0), (40, 0.001)}
+        assert {(run.epochs, run.l2) for run in runs} == {(20, 0.0), (40, 0.001), (40, 0.0)}
         assert {run.width for run in runs} == {0.25, 0.75}
         assert {run.model for run in runs} == set(MODELS)
         observation = SCALES["mini"].observation

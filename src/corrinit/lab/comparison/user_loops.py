@@ -111,8 +111,10 @@ def compare(
     and changes, such as a generator or persistent workers, is yours to set by the seed. Runs are made in this
     process one by one, all methods of a seed before the next seed. Needs `pip install "corrinit[lab]"`.
 
-    Without `max_seeds`, intervals are Student's and p-values those of the paired t test. With it, both hold
-    whenever one stops (`corrinit.lab.statistics.anytime`). p-values are Holm-adjusted over the methods. A
+    From four methods of three seeds on, variances borrow from all methods
+    (`corrinit.lab.statistics.moderated`); with fewer, methods are compared within seeds by the paired t test.
+    With `max_seeds`, intervals and p-values hold whenever one stops. p-values are Holm-adjusted over the
+    methods. A
     folder records how many seeds were planned: once a model was compared there with other numbers of
     seeds, or with `max_seeds`, later comparisons of it allow for that, too.
 
