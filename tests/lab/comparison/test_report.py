@@ -122,7 +122,7 @@ def full(tmp_path_factory):
 def test_summary_tells_correlation_from_scale(full):
     _, _, text = full
     assert re.search(
-        r"\(5 paired seeds\): at equal scale, averaged over both, correlated taps change accuracy "
+        r"\(5 seeds\): at equal scale, averaged over both, correlated taps change accuracy "
         r"by \+[23]\.\d\d percentage points \(95 % interval \+[12]\.\d\d to \+[34]\.\d\d\), an improvement\.",
         text,
     )
@@ -219,7 +219,7 @@ def test_arms_have_one_colour_per_kind_of_taps(full):
 
 def test_one_seed_has_no_interval_and_decides_nothing(tmp_path):
     text = words(two_by_two(tmp_path / "runs", seeds=(2,)), tmp_path)
-    assert "(1 paired seed)" in text
+    assert "(1 seed)" in text
     assert "percentage points (n = 1)" in text
     assert "One seed has no interval and decides nothing." in text
     assert "improvement" not in text
@@ -233,8 +233,8 @@ def test_missing_seeds_are_named_and_only_common_ones_are_paired(tmp_path):
     ]
     text = words(records, tmp_path)
     assert "correlated lacks 2 seeds that other arms have (1, 3)" in text
-    assert "(3 paired seeds)" in text
-    assert "paired over 3 seeds (0, 2, 4)" in text
+    assert "(3 seeds)" in text
+    assert "over 3 seeds (0, 2, 4)" in text
     (compared,) = comparison.compare(Runs(records))
     (design,) = two_by_twos(compared)
     kept = [0, 2, 4]
@@ -267,9 +267,7 @@ def test_settings_are_compared_apart(tmp_path):
     records = two_by_two(tmp_path / "runs", lr=0.1) + two_by_two(tmp_path / "runs", lr=0.005)
     text = words(records, tmp_path)
     assert "2 settings" in text
-    assert text.index("digits, small, lr 0.005 (5 paired seeds)") < text.index(
-        "digits, small, lr 0.1 (5 paired"
-    )
+    assert text.index("digits, small, lr 0.005 (5 seeds)") < text.index("digits, small, lr 0.1 (5 seeds")
 
 
 def test_an_incomplete_design_says_that_it_cannot_tell(tmp_path):
@@ -291,7 +289,7 @@ def test_each_strength_and_correlation_has_its_own_design(tmp_path):
                 records.append(record(tmp_path / "runs", replace(arm, **variant), seed, accuracy))
     page, text = report(records, tmp_path)
     for suffix in ("", ", α = 0.5", ", R of mine", ", R of vgg8-cifar10"):
-        assert f"digits, small{suffix} (5 paired seeds)" in text
+        assert f"digits, small{suffix} (5 seeds)" in text
     assert 'aria-label="R: mine"' in page
     for mean in (0.26, 0.13, 0.5, preset.mean):
         assert f"mean off-diagonal correlation of {mean:.2f} on a 3×3 kernel" in text
@@ -346,7 +344,7 @@ write_report(compared(runs), {str(tmp_path / "report.html")!r}, command="c")
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "2 paired seeds" in Path(tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "2 seeds" in Path(tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_runs_of_a_comparison_that_was_stopped_while_rates_were_chosen_make_a_report(tmp_path):
