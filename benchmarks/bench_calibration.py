@@ -5,13 +5,14 @@ different; that may happen in at most 5 %. Accuracies are multiples of 1/N on N 
 70 %, and the deviation of a run 2 points. Two designs: a fixed number of seeds; and seeds added from the
 second on, up to that number, to the arms that are still open, as `corrinit compare --max-seeds` adds them.
 
-Both ask what reports ask: `contrast.Inference` with Holm's correction. In every cell some of the comparisons
-are also made one by one, with `contrast.against`, and have to give the same p-values.
+Both ask what reports ask: moderated inference from all arms from three seeds on, the paired one for two, with
+Holm's correction. In every cell some of the comparisons are also made one by one, with `contrast.against`,
+and have to give the same p-values.
 
 Then the power of the fixed design beside that of the plain paired t test, both with Holm's correction; how
-many seeds are spent when they are added; and what is not held: arms of equal mean whose noise differs in
-shape, copies that collapse in every second run (which reports name unstable), and the usual mistake, the t
-test looked at after every seed.
+many seeds are spent when they are added; seeds to a decision; and what is not held: arms of equal mean whose
+noise differs in shape, copies that collapse in every second run (which reports name unstable), and the usual
+mistake, the t test looked at after every seed.
 
 Under two minutes on one core; exits with 1 if a rate is above its limit.
 """
@@ -29,8 +30,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta, ttest_1samp
 
+from corrinit.lab.statistics.anytime import evidence_path
 from corrinit.lab.statistics.contrast import ALPHA, MARGIN, Contrast, Inference, Sample, against, is_decided
+from corrinit.lab.statistics.moderated import LEAST_SEEDS, Conditions
+from corrinit.lab.statistics.moderated_tests import (
+    Contrasts,
+    against_baseline,
+    contrasts,
+    evidence,
+    t_test,
+    without_seeds,
+)
 from corrinit.lab.statistics.paired import holm
+from corrinit.lab.statistics.planning import baseline_seeds
 
 ARMS = 12
 SEEDS = (2, 3, 5, 10)
@@ -40,6 +52,8 @@ MEAN, DEVIATION = 0.7, 0.02
 FIRST = 2
 LIMIT = 0.06
 CHECKED = 20
+SAVED = {1: (60, 0.20), 2: (30, 0.25), 3: (20, 0.25)}
+"""Seeds at most, and the share of runs that inference from all arms saves at least, by effect."""
 LOST = 0.003
 """Power that may be missing: the plain t test takes differences that happen to be equal for certain."""
 
@@ -117,27 +131,45 @@ def accuracies(
 
 def fixed(values: Array, images: int) -> Array:
     """Adjusted p-values at a fixed number of seeds, shape (count, ARMS − 1)."""
-    differences = values[:, 1:] - values[:, :1]
-    return holm(Inference.FIXED.test(differences, 1 / images)[2])
+    if values.shape[-1] < LEAST_SEEDS:
+        return holm(Inference.FIXED.test(values[:, 1:] - values[:, :1], 1 / images)[2])
+    diverged = np.isnan(values).any((1, 2))
+    crossed = without_seeds(values)  # where a run diverged, its arm has other seeds than the rest
+    p = t_test(_contrasts(np.where(diverged[:, None, None], values, crossed), images))[2]
+    return holm(p)
 
 
 def sequential(values: Array, images: int) -> tuple[Array, NDArray[np.int64]]:
     """Adjusted p-values when the comparison ends, and the seeds of each arm, both (count, ARMS − 1)."""
-    differences, step = values[:, 1:] - values[:, :1], 1 / images
-    shape, last = differences.shape[:2], values.shape[-1]
-    p, low, high = np.full(shape, np.nan), np.full(shape, -np.inf), np.full(shape, np.inf)
+    shape, last = (len(values), values.shape[1] - 1), values.shape[-1]
+    e, low, high = np.ones(shape), np.full(shape, -np.inf), np.full(shape, np.inf)
+    p = np.ones(shape)
     spent, still_open = np.zeros(shape, np.int64), np.full(shape, True)
     for seeds in range(FIRST, last + 1):
-        found = Inference.ANYTIME.test(differences[..., :seeds], step)
-        low, high, p = (
-            np.where(still_open, new, old) for new, old in zip(found, (low, high, p), strict=True)
-        )
         spent[still_open] = seeds
+        if seeds < LEAST_SEEDS:  # two seeds decide nothing
+            p = Inference.ANYTIME.test(values[:, 1:, :seeds] - values[:, :1, :seeds], 1 / images)[2]
+        else:
+            n = np.column_stack([np.full(len(values), seeds), spent])
+            lower, upper, now = evidence(_contrasts(values, images, n))
+            e, low, high = np.maximum(e, now), np.maximum(low, lower), np.minimum(high, upper)
+            p = 1 / e
         diverged = np.isnan(values[:, 0, :seeds]).any(-1) & still_open.any(-1)
-        p[diverged] = np.nan  # the contest is over, and no arm has a fair sample to be compared with
+        e[diverged] = p[diverged] = np.nan  # it is over: no arm has a fair sample to be compared with
         equivalent = (low >= -MARGIN) & (high <= MARGIN)
         still_open &= ~(is_decided(holm(p)) | equivalent | diverged[:, None])
     return holm(p), spent
+
+
+def _contrasts(values: Array, images: int, n: NDArray[np.int64] | None = None) -> Contrasts:
+    """Each arm minus the baseline, by moderated variances of the first n seeds of each arm."""
+    count = values.shape[-1]
+    n = np.full(values.shape[:2], count) if n is None else n
+    counted = np.arange(count) < n[..., None]
+    mean = np.where(counted, values, 0).sum(-1) / n
+    squares = np.where(counted, (values - mean[..., None]) ** 2, 0).sum(-1)  # NaN where a run diverged
+    variance = np.maximum(squares / (n - 1), 1 / (12 * images**2))
+    return contrasts(Conditions(n, mean, variance), against_baseline(values.shape[1]))
 
 
 def by_hand(values: Array) -> list[float]:
@@ -212,6 +244,38 @@ def show_power() -> int:
     return failed
 
 
+def show_seeds() -> int:
+    """Seeds to a decision, looked at after each, of arms that all differ: within seeds, and from all arms."""
+    print("\nseeds to a decision, median over 12 arms that all differ, and runs in all; 1,000 studies")
+    print("effect  paired: seeds, runs   moderated, √12 seeds of the baseline: seeds, runs   saved")
+    failed, bound, arms = 0, 12 / ALPHA, 12
+    for effect, (last, least) in SAVED.items():
+        rng = np.random.default_rng(effect)
+        values = rng.standard_normal((1_000, arms + 1, baseline_seeds(last, arms))) * DEVIATION
+        values[:, 1:] += effect * DEVIATION
+        values[:, 1:, last:] = np.nan
+        differences = values[:, 1:, :last] - values[:, :1, :last]
+        before = _first(np.maximum.accumulate(evidence_path(differences, 1e-4), -1) >= bound, 1)
+        looks = []
+        for n in range(LEAST_SEEDS, last + 1):
+            seeds = np.full((len(values), arms + 1), n)
+            seeds[:, 0] = baseline_seeds(n, arms)
+            looks.append(evidence(_contrasts(values, 10_000, seeds))[2])
+        after = _first(np.stack(np.maximum.accumulate(looks) >= bound, -1), LEAST_SEEDS)
+        runs = (arms + 1) * before, arms * after + baseline_seeds(after, arms)
+        saved = 1 - runs[1] / runs[0]
+        failed += saved < least
+        told = f"{effect:6}{before:13}{runs[0]:7}{after:35}{runs[1]:7}{saved:22.0%}"
+        print(told + ("  LESS" if saved < least else ""))
+    return failed
+
+
+def _first(reached: NDArray[np.bool_], start: int) -> int:
+    """The median number of seeds at which it is reached; never counts as more than all."""
+    first = np.where(reached.any(-1), reached.argmax(-1) + start, reached.shape[-1] + start)
+    return int(np.median(first))
+
+
 def show_what_is_not_held() -> None:
     """Rates without a limit."""
     print(
@@ -260,7 +324,7 @@ def main() -> int:
                 bad = not all(each.holds for each in found)
                 failed += bad
                 print(f"{noise:<20}{seeds:>6}{images:>8,}  {told}{'  ABOVE THE LIMIT' if bad else ''}")
-    failed += show_power()
+    failed += show_power() + show_seeds()
     show_what_is_not_held()
     print(f"\n{time.process_time() - before:.0f} s of one core; target 120 s")
     return int(failed > 0)

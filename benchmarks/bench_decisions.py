@@ -2,10 +2,10 @@
 
 Error rates of families of copies, in the noises of `bench_calibration.py`: with a fixed number of seeds, and
 looked at after each seed from the third to the twentieth (in one cell to the fortieth), the baseline having
-√K times the seeds. Then the power of the fixed design; the quantile that Dunnett's test would use in place of
-Holm's first; and seeds to a decision for twelve conditions.
+√K times the seeds. Then the power of the fixed design, and the quantile that Dunnett's test would use in
+place of Holm's first.
 
-About a minute on one core; exits with 1 if a rate is above its limit, or if fewer runs are saved than meant.
+About a minute on one core; exits with 1 if a rate is above its limit.
 """
 
 from __future__ import annotations
@@ -19,24 +19,21 @@ from scipy.special import stdtrit
 
 import bench_calibration as calibration
 from bench_calibration import Array
-from corrinit.lab.statistics.anytime import evidence_path
 from corrinit.lab.statistics.contrast import ALPHA, is_decided
-from corrinit.lab.statistics.moderated import (
-    LEAST_SEEDS,
-    Conditions,
+from corrinit.lab.statistics.moderated import LEAST_SEEDS, Conditions
+from corrinit.lab.statistics.moderated_tests import (
     against_baseline,
-    baseline_seeds,
     contrasts,
     evidence,
     t_test,
     without_seeds,
 )
 from corrinit.lab.statistics.paired import holm
+from corrinit.lab.statistics.planning import baseline_seeds
 
 STEP = 1e-4
 NOISES = ("normal", "heavy-tailed", "skewed", "tenfold deviations")
 REPLICATIONS = 4_000
-SAVED = {1: 0.20, 2: 0.25, 3: 0.25}
 
 
 def found_in(values: Array, seeds: int, shared: int):
@@ -72,7 +69,8 @@ def show_errors() -> int:
         for conditions in (4, 12):
             values = drawn(noise, conditions, baseline_seeds(20, conditions - 1))
             cells = [fixed(values, n, n) for n in (3, 5, 10)]
-            cells.append(fixed(without_seeds(values[..., :5]), 5, 5))
+            crossed = 3 if conditions > 4 else 4  # `contrast.LEAST_RESIDUAL`
+            cells.append(fixed(without_seeds(values[..., :crossed]), crossed, crossed))
             cells.append(holm(1 / paths(values, 20)[-1]))
             rates = [float(is_decided(p).any(-1).mean()) for p in cells]
             bad = max(rates) > ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / REPLICATIONS)
@@ -113,39 +111,11 @@ def show_dunnett() -> None:
         print(f"Dunnett's quantile, baseline with {name} seeds: {quantile:.2f}; Holm's {holms:.2f}")
 
 
-def show_seeds() -> int:
-    print("\nseeds to a decision, median over 12 conditions that all differ, and runs in all")
-    print("effect  today: seeds, runs   moderated, √12 seeds of the baseline: seeds, runs   saved")
-    failed, bound = 0, 12 / ALPHA
-    for effect, least in SAVED.items():
-        last = {1: 60, 2: 30, 3: 20}[effect]
-        rng = np.random.default_rng(effect)
-        values = rng.standard_normal((1_000, 13, baseline_seeds(last, 12))) * calibration.DEVIATION
-        values[:, 1:] += effect * calibration.DEVIATION
-        differences = values[:, 1:, :last] - values[:, :1, :last]
-        before = _first(np.maximum.accumulate(evidence_path(differences, STEP), -1) >= bound, 1)
-        reached = np.moveaxis(paths(values, last) >= bound, 0, -1)
-        after = _first(reached, LEAST_SEEDS)
-        runs = 13 * before, 12 * after + baseline_seeds(after, 12)
-        saved = 1 - runs[1] / runs[0]
-        failed += saved < least
-        told = f"{effect:6}{before:13}{runs[0]:7}{after:35}{runs[1]:7}{saved:22.0%}"
-        print(told + ("  LESS" if saved < least else ""))
-    return failed
-
-
-def _first(reached: Array, start: int) -> int:
-    """The median number of seeds at which it is reached; never counts as more than all."""
-    first = np.where(reached.any(-1), reached.argmax(-1) + start, reached.shape[-1] + start)
-    return int(np.median(first))
-
-
 def main() -> int:
     before = time.process_time()
     failed = show_errors()
     show_power()
     show_dunnett()
-    failed += show_seeds()
     print(f"\n{time.process_time() - before:.0f} s of one core")
     return int(failed > 0)
 

@@ -23,21 +23,18 @@ from scipy.stats import chi2, nct
 
 from corrinit.lab.document.blocks import Section, Table
 from corrinit.lab.document.markdown import write_markdown
-from corrinit.lab.document.numbers import interval
+from corrinit.lab.document.numbers import POINTS, Unit, interval
 from corrinit.lab.experiment.arm import Initialization
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.experiment.observation import Observation
-from corrinit.lab.runs.endpoints import CORRECT, endpoint
+from corrinit.lab.runs.endpoints import endpoint
+from corrinit.lab.runs.observed import CORRECT
 from corrinit.lab.runs.provenance import provenance
 from corrinit.lab.runs.record import RunRecord, read_runs
-from corrinit.lab.statistics.moderated import (
-    LEAST_SEEDS,
-    baseline_seeds,
-    expected_df,
-    pairing_ratio,
-)
+from corrinit.lab.statistics.moderated import LEAST_SEEDS, expected_df
 from corrinit.lab.statistics.noise import split_noise
 from corrinit.lab.statistics.paired import paired_difference
+from corrinit.lab.statistics.planning import baseline_seeds, pairing_ratio
 from corrinit.lab.training.sweep import sweep
 
 RUNS = Path("results/endpoints")
@@ -97,7 +94,7 @@ ENOUGH = 5
 Values = NDArray[np.float64]
 
 
-def values(records: Sequence[RunRecord], name: str) -> tuple[dict[str, Values], str]:
+def values(records: Sequence[RunRecord], name: str) -> tuple[dict[str, Values], Unit]:
     """An endpoint of each arm, shape (seeds,), over the seeds that both have; and its unit."""
     declared = endpoint(name)
     by_arm: dict[str, dict[int, float]] = {arm: {} for arm in ARMS}
@@ -111,7 +108,7 @@ def values(records: Sequence[RunRecord], name: str) -> tuple[dict[str, Values], 
 
 
 def pooled_variance(by_arm: Mapping[str, Values]) -> np.float64:
-    return np.mean([each.var(ddof=1) for each in by_arm.values()])
+    return np.float64(np.mean([each.var(ddof=1) for each in by_arm.values()]))
 
 
 def efficiency(by_arm: Mapping[str, Values]) -> np.float64:
@@ -141,7 +138,8 @@ def beside_today(
 def described(name: str, records: Sequence[RunRecord]) -> tuple[str, ...]:
     today, _ = values(records, TODAY)
     by_arm, unit = values(records, name)
-    factor, decimals = (100, 2) if unit == "share" else (1, 4)
+    comparable = unit == POINTS
+    factor, decimals = unit.factor, 2 if comparable else 4
     baseline, arm = by_arm.values()
     difference = paired_difference(arm, baseline)
     ratios = [
@@ -153,7 +151,6 @@ def described(name: str, records: Sequence[RunRecord]) -> tuple[str, ...]:
         for each in (baseline, arm)
     ]
     gain = f"{factor * difference.mean:+.{decimals}f}".replace("-", "−")
-    comparable = unit == "share"
     return (
         endpoint(name).definition,
         *told,

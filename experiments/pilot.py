@@ -63,7 +63,7 @@ def described(data: str, record: RunRecord) -> tuple[str, ...]:
     assert accuracy is not None
     config = record.config
     return (
-        str(record.result["data"]).partition(":")[0],
+        str(record.result.data).partition(":")[0],
         f"{config.train_subset:,}",
         str(config.epochs),
         f"{100 * accuracy:.1f}",

@@ -19,7 +19,7 @@ from .drills import document
 
 ROOT = Path(__file__).parents[1]
 SOURCES = "src/corrinit/lab/statistics/*.py"
-TESTS = ("anytime", "contrast", "moderated", "noise", "paired", "power", "random_effects")
+TESTS = ("anytime", "contrast", "moderated", "noise", "paired", "planning", "random_effects")
 SETTINGS = f"""
 [tool.mutmut]
 source_paths = ["src"]

@@ -55,7 +55,7 @@ def training(record):
     passing = ("seconds", "images_per_second", "finished", "commit")
     return (
         [{**row, "seconds": 0} for row in record.metrics],
-        {name: value for name, value in record.result.items() if name not in passing},
+        {name: value for name, value in record.result.row().items() if name not in passing},
         {name: values.tolist() for name, values in record.updates().items() if "sign" not in name},
         {name: bits.tolist() for name, bits in (record.correct() or {}).items()},
         (record.path / "weights.safetensors").read_bytes(),

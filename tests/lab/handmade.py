@@ -4,6 +4,7 @@ from pathlib import Path
 
 from corrinit.lab.experiment.identity import protocol_of, run_id
 from corrinit.lab.runs.record import RunRecord
+from corrinit.lab.runs.result import RunResult
 
 FACTS = {
     "version": "0.1.0",
@@ -41,4 +42,4 @@ def handmade(
     )
     protocol = protocol or protocol_of(config)
     path = Path(run_id(config, protocol=protocol))
-    return RunRecord(path, config, metrics, {"test_accuracy": accuracy, **FACTS}, protocol)
+    return RunRecord(path, config, metrics, RunResult.of({"test_accuracy": accuracy, **FACTS}), protocol)

@@ -126,7 +126,7 @@ def _observed(record: RunRecord, endpoint: str) -> str:
 def _outcome(record: RunRecord) -> str:
     if not record.finished:
         return "unfinished"
-    diverged = ", diverged" if record.result.get("diverged") else ""
+    diverged = ", diverged" if record.result.diverged else ""
     if record.config.noise:
-        return f"{record.result['test_psnr']:.2f} dB{diverged}"
-    return f"{100 * record.result['test_accuracy']:.2f} %{diverged}"
+        return f"{record.result.endpoints['test_psnr']:.2f} dB{diverged}"
+    return f"{100 * record.result.endpoints['test_accuracy']:.2f} %{diverged}"

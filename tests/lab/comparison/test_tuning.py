@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from tests.lab.handmade import handmade
 
-from corrinit.lab.comparison.groups import compare, final_accuracy
+from corrinit.lab.comparison.groups import compare
 from corrinit.lab.comparison.names import compared
 from corrinit.lab.comparison.tuning import GRID, SEEDS, each_at_its_best, tuning_runs, tunings
 from corrinit.lab.experiment.arm import BASELINE
 from corrinit.lab.experiment.config import Initialization, RunConfig
 from corrinit.lab.runs.design import Design
+from corrinit.lab.runs.endpoints import TEST_ACCURACY
 from corrinit.lab.runs.table import Runs
 from corrinit.lab.statistics.contrast import Inference
 
@@ -99,7 +100,7 @@ def test_each_arm_is_compared_at_its_own_best(runs):
     }
     baseline, correlated = comparison.arms
     assert comparison.find(BASELINE) is baseline
-    ours, theirs = (arm.sample(final_accuracy).values for arm in (correlated, baseline))
+    ours, theirs = (arm.sample(TEST_ACCURACY).values for arm in (correlated, baseline))
     assert ours[1] - theirs[1] == pytest.approx(0.07)
 
 

@@ -6,13 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corrinit.lab.comparison.contrasts import ACCURACY, EpochsSaved, ScaleShare, Standing
+from corrinit.lab.comparison.contrasts import ScaleShare, Standing
+from corrinit.lab.comparison.time_to_accuracy import EpochsSaved
 from corrinit.lab.comparison.verdict import divergence, verdict
 from corrinit.lab.document.numbers import POINTS, Unit
 from corrinit.lab.experiment.arm import Initialization
+from corrinit.lab.runs.endpoints import TEST_ACCURACY, Direction
 from corrinit.lab.statistics.contrast import Contrast, Decision, Inference, Sample, contrast
 
-LOSS = replace(ACCURACY, name="loss", unit=Unit(), higher_is_better=False)
+LOSS = replace(TEST_ACCURACY, label="loss", unit=Unit(), direction=Direction.LOWER)
 
 
 def known(mean, low, high, n=5, p=0.01):
@@ -26,11 +28,11 @@ def paired(ours, theirs, inference=Inference.FIXED):
     return contrast(list(zip((1.0, -1.0), samples, strict=True)), inference)
 
 
-def saying(gain, *, p=None, name="correlated", values=5, diverged=(), outcome=ACCURACY, **others):
+def saying(gain, *, p=None, name="correlated", values=5, diverged=(), endpoint=TEST_ACCURACY, **others):
     if gain is not None and p is not None:
         gain = gain.judged(p, "arms", 3)
     sample = Sample(dict.fromkeys(range(values), 0.5), tuple(diverged))
-    return verdict(Standing(Initialization(), name, sample, gain), outcome, **others)
+    return verdict(Standing(Initialization(), name, sample, gain), endpoint, **others)
 
 
 NONE = contrast([(1.0, Sample()), (-1.0, Sample())], Inference.FIXED)
@@ -96,7 +98,7 @@ def test_an_interval_too_wide_to_be_of_use_is_not_sold_as_a_bound():
     assert saying(known(-0.075, -0.155, 0.005), p=0.2).endswith(
         "(95 % interval −15.5 to 0.5); 5 seeds are too few to tell."
     )
-    loss = saying(known(-7.5, -15.5, 0.5), p=0.2, outcome=LOSS)
+    loss = saying(known(-7.5, -15.5, 0.5), p=0.2, endpoint=LOSS)
     assert "differences beyond ±15.5 are excluded" in loss
 
 
@@ -182,7 +184,7 @@ def test_nothing_in_common_is_nothing_compared():
 
 
 def test_other_metrics_have_their_own_unit():
-    text = saying(known(-0.12, -0.2, -0.04), name="a", outcome=LOSS)
+    text = saying(known(-0.12, -0.2, -0.04), name="a", endpoint=LOSS)
     assert text == "a: final loss −0.12 (95 % interval −0.20 to −0.04), where lower is better."
 
 

@@ -16,6 +16,7 @@ from corrinit.lab.runs import record as records
 from corrinit.lab.runs.check import REMAKE, check_records
 from corrinit.lab.runs.export import export
 from corrinit.lab.runs.record import claimed, finished_run, read_run, read_runs
+from corrinit.lab.runs.result import RunResult
 from corrinit.lab.training.checkpoint import read_checkpoint, write_checkpoint
 from corrinit.lab.training.run import run
 from corrinit.lab.training.sweep import sweep
@@ -251,12 +252,12 @@ def test_a_record_of_before_there_were_digests_is_read_as_ever(tmp_path, sound, 
     assert len(result.pop("digest")) == 64
     path = lay(tmp_path, sound | {"result.json": json.dumps(result).encode()})
     record = read_run(path)
-    assert (record.run_id, dict(record.result)) == (TINY.run_id, result)
+    assert (record.run_id, record.result) == (TINY.run_id, RunResult.of(result))
     assert check_records(tmp_path) == []
 
 
 def test_the_digest_is_no_endpoint(tmp_path, sound):
-    assert "digest" not in read_run(lay(tmp_path, sound)).result
+    assert "digest" not in read_run(lay(tmp_path, sound)).result.row()
 
 
 # Checkpoints

@@ -15,18 +15,10 @@ from corrinit.errors import ConfigError, CorrInitWarning, RecordError
 from corrinit.lab.data.dataset import hold_out, load, set_apart
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.runs import record as records
-from corrinit.lab.runs.endpoints import (
-    DECLARED,
-    ENDPOINTS,
-    FILE,
-    averaging_window,
-    endpoint,
-    epochs_to_share,
-    read_correct,
-    write_correct,
-)
+from corrinit.lab.runs.endpoints import DECLARED, endpoint
+from corrinit.lab.runs.observed import ENDPOINTS, FILE, read_correct, write_correct
 from corrinit.lab.runs.record import finished_run, read_run
-from corrinit.lab.training.averaging import WeightAverage
+from corrinit.lab.training.averaging import WeightAverage, averaging_window
 from corrinit.lab.training.checkpoint import read_checkpoint
 from corrinit.lab.training.loop import Training
 from corrinit.lab.training.run import run
@@ -157,7 +149,7 @@ def test_endpoints_are_those_of_both_weights_on_both_kinds_of_images(digits, und
             assert undisturbed.endpoint(f"{prefix}{name}_loss") == pytest.approx(loss, rel=1e-3)
             accuracy = undisturbed.endpoint(f"{prefix}{name}_accuracy")
             assert accuracy == pytest.approx(right.mean(), abs=2 / len(right))
-    assert undisturbed.endpoint("test_accuracy") == undisturbed.result["test_accuracy"]
+    assert undisturbed.endpoint("test_accuracy") == undisturbed.result.endpoints["test_accuracy"]
     assert undisturbed.endpoint("averaged_test_loss") != undisturbed.endpoint("test_loss")
     for prefix in ("", "averaged_"):  # the best temperature is better than none, and than knowing nothing
         scaled = undisturbed.endpoint(f"{prefix}test_scaled_loss")
@@ -169,8 +161,8 @@ def test_each_test_image_is_told_right_or_wrong(digits, undisturbed):
     assert correct is not None
     shapes = {name: right.shape for name, right in correct.items()}
     assert shapes == dict.fromkeys(("last", "averaged"), digits.test_labels.shape)
-    assert correct["last"].mean() == pytest.approx(undisturbed.result["test_accuracy"])
-    assert correct["averaged"].mean() == pytest.approx(undisturbed.result["averaged_test_accuracy"])
+    assert correct["last"].mean() == pytest.approx(undisturbed.result.endpoints["test_accuracy"])
+    assert correct["averaged"].mean() == pytest.approx(undisturbed.result.endpoints["averaged_test_accuracy"])
     training, _ = averages_by_hand(TINY, digits)
     _, right = scored(training, digits.test_images, digits.test_labels)
     assert (correct["last"] != right).sum() <= 2
@@ -187,8 +179,8 @@ def test_ten_thousand_images_take_little_room(tmp_path):
 
 
 def test_the_unused_images_are_the_rest_of_the_training_images(digits, undisturbed):
-    assert undisturbed.result["unused_images"] == POOL - 100
-    assert undisturbed.result["available_images"] == POOL
+    assert undisturbed.result.unused_images == POOL - 100
+    assert undisturbed.result.available_images == POOL
     used = {image.tobytes() for image in digits.train_images}
     assert digits.unused is not None
     batches = list(digits.unused.batches(500))
@@ -209,7 +201,7 @@ def test_a_reserve_is_looked_at_by_nothing(digits, tmp_path):
     assert left is not None
     assert set(left.chosen) == set(digits.unused.chosen) - set(reserve)
     record = run(replace(TINY, epochs=1), tmp_path, reserve=reserve)
-    assert record.result["unused_images"] == len(left)
+    assert record.result.unused_images == len(left)
     with pytest.raises(ConfigError, match="the reserve has images 3 to 9999; the 1,438 training images"):
         set_apart(digits, [3, 9999])
 
@@ -217,7 +209,7 @@ def test_a_reserve_is_looked_at_by_nothing(digits, tmp_path):
 def test_where_nothing_is_unused_nothing_is_recorded_and_nothing_repeated(tmp_path):
     config = replace(TINY, train_subset=None, batch_size=256, epochs=1)
     record = run(config, tmp_path)
-    assert record.result["unused_images"] == 0
+    assert record.result.unused_images == 0
     assert record.endpoint("unused_accuracy") is None
     assert record.endpoint("averaged_test_accuracy") is not None
     seen = []
@@ -228,9 +220,9 @@ def test_where_nothing_is_unused_nothing_is_recorded_and_nothing_repeated(tmp_pa
 def test_a_run_that_diverged_has_no_endpoints_and_is_not_repeated(tmp_path):
     config = replace(TINY, lr=1e8, batch_norm=False)
     record = run(config, tmp_path)
-    assert record.result["diverged"]
+    assert record.result.diverged
     assert all(math.isnan(record.endpoint(name)) for name in ENDPOINTS)
-    assert record.result["averaged_test_accuracy"] is None
+    assert math.isnan(record.result.endpoints["averaged_test_accuracy"])
     assert record.correct() is None
     seen = []
     run(config, tmp_path, needs=(*OBSERVED, "correct"), on_epoch=seen.append)
@@ -336,7 +328,8 @@ def test_an_endpoint_that_does_not_exist_is_refused(tmp_path):
 
 
 def test_every_endpoint_that_classifiers_have_can_be_read_from_a_record(undisturbed):
-    read = {name: each.read(undisturbed) for name, each in DECLARED.items() if "psnr" not in name}
+    declared = {name: each.given([undisturbed]) for name, each in DECLARED.items() if "psnr" not in name}
+    read = {name: each.read(undisturbed) for name, each in declared.items()}
     assert all(value is not None and math.isfinite(value) for value in read.values())
     curve = undisturbed.curve("test_accuracy")
     assert read["mean_test_accuracy"] == pytest.approx(curve[-5:].mean())
@@ -362,13 +355,13 @@ def test_time_to_accuracy_is_to_a_fixed_share_of_a_plateau():
     slow = handmade(config, 0.5, curve=[0.1, 0.2, 0.3, 0.4, 0.46, 0.5, 0.5, 0.5, 0.5, 0.5])
     high = handmade(config, 0.8, curve=[0.1, 0.2, 0.3, 0.4, 0.5, 0.8, 0.8, 0.8, 0.8, 0.8])
     low = handmade(config, 0.2, curve=[0.1] * 10)
-    shared = epochs_to_share(0.9, [slow])
-    assert [shared.read(slow), shared.read(high)] == [5, 5]
-    assert math.isnan(shared.read(low))
+    declared = endpoint("epochs_to_plateau")
+    shared = declared.given([slow])
+    assert [shared.read(slow), shared.read(high)] == pytest.approx([5 + 0.015 / 0.04, 4.75])  # to 0.475
+    assert shared.read(low) == 11  # never: one more than all epochs
     own = endpoint("epochs_to_own_plateau")  # a higher plateau is no faster way to it
-    assert [own.read(slow), own.read(high), own.read(low)] == [6, 6, 1]
-    with pytest.raises(ConfigError, match="the baseline has no finished runs"):
-        epochs_to_share(0.9, [])
+    assert [own.read(slow), own.read(high), own.read(low)] == pytest.approx([5.375, 5 + 0.26 / 0.3, 1])
+    assert declared.given([]).read(slow) is None
 
 
 def test_an_endpoint_that_is_not_declared_is_refused_with_those_like_it():

@@ -15,6 +15,7 @@ from corrinit.lab.experiment.config import Initialization, RunConfig
 from corrinit.lab.runs import record as records
 from corrinit.lab.runs.fields import METRICS
 from corrinit.lab.runs.record import claimed, finished_run, read_run, read_runs
+from corrinit.lab.runs.result import RunResult
 
 UPDATES = {"sign_changes": np.array([np.nan, 0.25, 0.5]), "gradient_l2": np.arange(3.0)}
 
@@ -45,12 +46,27 @@ def test_a_record_comes_back_as_it_was_written(tmp_path):
     record = read_run(path)
     assert (record.run_id, record.config, record.finished) == (config(seed=3).run_id, config(seed=3), True)
     assert list(record.metrics) == rows()
-    assert record.result == {"test_accuracy": 0.5, "data": "digits: …"}
+    assert record.result == RunResult({"test_accuracy": 0.5}, data="digits: …")
     assert record.updates().keys() == UPDATES.keys()
     for name, values in record.updates().items():
         assert values.dtype == np.float32
         np.testing.assert_array_equal(values, UPDATES[name])
     assert files(path) == ["config.json", "metrics.jsonl", "result.json", "updates.npz"]
+
+
+def test_a_result_is_a_value_that_knows_its_fields_and_keeps_those_of_later_versions(tmp_path):
+    told = {"test_loss": None, "threads": 2, "diverged": False, "colour": "green"}
+    result = read_run(write(tmp_path, config(), **told)).result
+    assert result.endpoints["test_accuracy"] == 0.5
+    assert math.isnan(result.endpoints["test_loss"])
+    assert (result.threads, result.seconds, result.others) == (2, None, {"colour": "green"})
+    assert result.row() | {"test_loss": None} == {"test_accuracy": 0.5, "data": "digits: …", **told}
+
+
+@pytest.mark.parametrize("told", [{"threads": 2.5}, {"test_accuracy": "high"}, {"diverged": 0}, {"data": 3}])
+def test_a_result_of_another_type_is_damaged(tmp_path, told):
+    with pytest.raises(RecordError, match=rf"result.json is damaged: {next(iter(told))} is .*, no "):
+        read_run(write(tmp_path, config(), **told))
 
 
 def test_what_is_not_a_number_is_null_in_the_file(tmp_path):
@@ -73,7 +89,7 @@ def test_an_unfinished_record_can_be_read_too(tmp_path):
         records.start(path, config(epochs=9))
         records.write_metrics(path, rows(3))
     record = read_run(path)
-    assert (record.finished, len(record.metrics), dict(record.result)) == (False, 3, {})
+    assert (record.finished, len(record.metrics), record.result) == (False, 3, RunResult())
     assert finished_run(tmp_path, config(epochs=9)) is None
     with pytest.raises(RecordError, match=r"updates.npz cannot be read"):
         record.updates()

@@ -7,6 +7,7 @@ from tests.lab.handmade import handmade
 from corrinit.errors import ConfigError
 from corrinit.lab.experiment.config import Initialization, RunConfig
 from corrinit.lab.runs.export import export, table
+from corrinit.lab.runs.result import RunResult
 from corrinit.lab.runs.table import Runs, settings
 
 HE = Initialization("kaiming_normal", "he")
@@ -53,8 +54,8 @@ def test_the_table_has_a_row_per_run_with_settings_and_result():
     for row, record in zip(rows, RECORDS, strict=True):
         assert row["run_id"] == record.run_id
         assert {name: row[name] for name in settings(record.config)} == settings(record.config)
-        assert row["test_accuracy"] == record.result["test_accuracy"]
-        assert row["provenance"] == record.result["data"]
+        assert row["test_accuracy"] == record.result.endpoints["test_accuracy"]
+        assert row["provenance"] == record.result.data
 
 
 def test_the_table_by_epoch_has_a_row_per_epoch_with_settings_and_metrics():
@@ -68,7 +69,7 @@ def test_the_table_by_epoch_has_a_row_per_epoch_with_settings_and_metrics():
 
 def test_runs_without_a_result_have_empty_cells():
     unfinished = handmade(RunConfig(epochs=1), 0.5)
-    object.__setattr__(unfinished, "result", {})
+    object.__setattr__(unfinished, "result", RunResult())
     rows = table([RECORDS[0], unfinished]).to_pylist()
     assert rows[1]["test_accuracy"] is None
     assert table([]).num_rows == 0

@@ -139,7 +139,9 @@ BASE = [0.70, 0.71, 0.69, 0.70, 0.72]
 
 def decide(values, baseline, **options):
     samples = {arm: Sample(dict(enumerate(own))) for arm, own in values.items()}
-    return against(samples, baseline, family="arms", inference=Inference.ANYTIME, **options)
+    return against(
+        samples, baseline, family="arms", inference=Inference.ANYTIME, within_seeds=True, **options
+    )
 
 
 def open_arms(values, baseline, **options):

@@ -12,7 +12,7 @@ import pytest
 from scipy.stats import binom
 from scipy.stats import t as student
 
-from corrinit.lab.statistics import contrast
+from corrinit.lab.statistics import paired
 from corrinit.lab.statistics.paired import t_test
 
 COMPARISONS = 2000
@@ -52,7 +52,7 @@ def test_taking_equal_differences_for_certain_is_seen(monkeypatch, images):
         equal = differences.max(-1) == differences.min(-1)
         return low, high, np.where(equal & (differences[..., 0] != 0), 0.0, p)
 
-    monkeypatch.setattr(contrast, "t_test", certain)
+    monkeypatch.setattr(paired, "t_test", certain)
     assert wrong("normal", 2, images, anytime=False, checked=0) > MOST
 
 
@@ -67,7 +67,8 @@ def test_comparing_with_the_survivors_of_the_baseline_is_seen(monkeypatch):
             error = np.sqrt(np.nanvar(differences, -1) / (n - 1))
             return None, None, 2 * student.sf(np.abs(np.nanmean(differences, -1)) / error, n - 1)
 
-    monkeypatch.setattr(contrast, "t_test", survivors)
+    monkeypatch.setattr(paired, "t_test", survivors)
+    monkeypatch.setattr(bench, "LEAST_SEEDS", 11)  # so that differences are taken within seeds
     assert wrong("diverging baseline", 10, 10_000, anytime=False, checked=0) > MOST
 
 
@@ -79,9 +80,9 @@ def test_nothing_is_refused_where_the_t_test_is_right():
 
 
 @pytest.mark.statistical
-def test_power_is_that_of_the_t_test():
-    """Lost at most 0.3 points of 2,000 comparisons with the same draws; no right build differs by more."""
+def test_power_is_more_than_that_of_the_t_test():
+    """Of effects of two deviations, five seeds find 48 %, and 16 % within seeds: 25 points are 18 sigma."""
     rng = np.random.default_rng(5)
     values = bench.accuracies(rng, COMPARISONS, bench.NOISE["normal"], 5, 360, effect=2.0)
     found, plain = (p[:, 0] <= 0.05 for p in (bench.fixed(values, 360), bench.plain_t_tests(values)))
-    assert found.mean() >= plain.mean() - bench.LOST
+    assert found.mean() >= plain.mean() + 0.25

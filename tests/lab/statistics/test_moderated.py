@@ -6,21 +6,17 @@ from scipy import stats
 from scipy.special import polygamma
 
 from corrinit.lab.statistics.anytime import evidence_path
-from corrinit.lab.statistics.moderated import (
-    Conditions,
+from corrinit.lab.statistics.moderated import Conditions, Moderated, _inverse_trigamma, moderated
+from corrinit.lab.statistics.moderated_tests import (
     Contrasts,
-    Moderated,
-    _inverse_trigamma,
     against_baseline,
     contrasts,
     evidence,
-    moderated,
-    pairing_helps,
-    pairing_ratio,
     t_test,
     without_seeds,
 )
 from corrinit.lab.statistics.paired import holm
+from corrinit.lab.statistics.planning import pairing_helps, pairing_ratio
 
 FAMILIES = 2_000
 MOST = stats.binom.isf(1e-6, FAMILIES, 0.05) / FAMILIES
@@ -58,7 +54,7 @@ def test_the_inverse_of_the_trigamma_function():
 
 
 def test_contrasts_without_borrowing_are_those_of_welch(monkeypatch):
-    own = "corrinit.lab.statistics.moderated.moderated"
+    own = "corrinit.lab.statistics.moderated_tests.moderated"
     monkeypatch.setattr(own, lambda conditions: Moderated(conditions.variance, conditions.n - 1.0))
     rng = np.random.default_rng(0)
     values = [rng.standard_normal(n) * sd for n, sd in ((9, 1.0), (6, 2.0), (5, 0.5), (4, 1.0))]
@@ -68,7 +64,7 @@ def test_contrasts_without_borrowing_are_those_of_welch(monkeypatch):
 
 
 def test_evidence_is_that_of_the_paired_test_where_error_and_degrees_of_freedom_are(monkeypatch):
-    monkeypatch.setattr("corrinit.lab.statistics.moderated.PRIOR_EFFECT", 3.0)
+    monkeypatch.setattr("corrinit.lab.statistics.moderated_tests.PRIOR_EFFECT", 3.0)
     x = np.array([0.5, 1.0, 0.2, 0.9])
     n = len(x)
     found = Contrasts(*(np.array([v]) for v in (x.mean(), x.std(ddof=1) / n**0.5, n - 1.0, float(n))))

@@ -163,24 +163,24 @@ def test_metrics_are_those_of_the_updates(undisturbed):
 
 def test_the_result_says_what_came_out_and_what_made_it(undisturbed):
     result = undisturbed.result
-    assert result["test_accuracy"] == undisturbed.metrics[-1]["test_accuracy"]
-    assert result["parameters"] == sum(
+    assert result.endpoints["test_accuracy"] == undisturbed.metrics[-1]["test_accuracy"]
+    assert result.parameters == sum(
         tensor.numel()
         for name, tensor in weights(undisturbed).items()
         if "running" not in name and tensor.dim()
     )
-    assert result["seconds"] == pytest.approx(sum(m["seconds"] for m in undisturbed.metrics))
-    assert result["images_per_second"] == pytest.approx(5 * 96 / result["seconds"])
-    assert "digits" in result["data"]
-    assert not result["diverged"]
+    assert result.seconds == pytest.approx(sum(m["seconds"] for m in undisturbed.metrics))
+    assert result.images_per_second == pytest.approx(5 * 96 / result.seconds)
+    assert "digits" in result.data
+    assert not result.diverged
     for name in ("version", "commit", "python", "torch", "hardware", "device", "finished"):
-        assert isinstance(result[name], str)
-        assert result[name]
+        assert isinstance(getattr(result, name), str)
+        assert getattr(result, name)
 
 
 def test_the_default_network_learns_the_digits(tmp_path):
     record = run(RunConfig(epochs=6, initialization=Initialization("kaiming_normal")), tmp_path)
-    assert record.result["test_accuracy"] > 0.9
+    assert record.result.endpoints["test_accuracy"] > 0.9
     assert record.metrics[-1]["train_loss"] < record.metrics[0]["train_loss"] / 4
 
 
@@ -205,10 +205,10 @@ def test_precision_and_layout_stay_close_to_the_plain_run(digits, settings):
 def test_a_run_that_diverges_is_a_result(tmp_path):
     config = replace(TINY, lr=1e8, batch_norm=False, epochs=9)
     record = run(config, tmp_path)
-    assert record.result["diverged"]
+    assert record.result.diverged
     assert len(record.metrics) < 9
     assert math.isnan(record.metrics[-1]["train_loss"])
-    assert 0 <= record.result["test_accuracy"] <= 1
+    assert 0 <= record.result.endpoints["test_accuracy"] <= 1
     assert run(config, tmp_path).result == record.result
 
 

@@ -18,7 +18,7 @@ from corrinit.lab.experiment.config import TWO_BY_TWO, Initialization, RunConfig
 from corrinit.lab.experiment.observation import Observation
 from corrinit.lab.experiment.schedule import rate_factor
 from corrinit.lab.runs import record as records
-from corrinit.lab.runs.endpoints import endpoints_of
+from corrinit.lab.runs.observed import endpoints_of
 from corrinit.lab.runs.table import Runs
 from corrinit.lab.training.augmentation import PADDING, CropFlip
 from corrinit.lab.training.initialized import channel_moments
@@ -181,10 +181,10 @@ def test_a_denoiser_learns_and_is_recorded_by_its_psnr(tmp_path):
     config = replace(TINY, model="unet", noise=80.0, width=0.25, epochs=8, batch_size=16)
     record = run(config, tmp_path)
     noisy = 10 * math.log10(255**2 / 80**2)
-    assert record.result["test_psnr"] > noisy + 1
+    assert record.result.endpoints["test_psnr"] > noisy + 1
     assert record.endpoint("averaged_test_psnr") > noisy + 1
-    assert {name for name in record.result if name in endpoints_of(config)} == set(endpoints_of(config))
-    assert not any("accuracy" in name for name in (*record.result, *record.metrics[-1]))
+    assert set(record.result.endpoints) == set(endpoints_of(config))
+    assert not any("accuracy" in name for name in (*record.result.row(), *record.metrics[-1]))
     assert record.correct() is None
     assert records.finished_run(tmp_path, config, needs=["averaged_test_psnr"])
     others = ["averaged_test_accuracy", "correct"]  # it has none, and would have none if it were made again
@@ -268,10 +268,10 @@ def test_the_endpoints_on_test_images_are_of_all_of_them(looked_at):
 
 def test_a_record_says_what_its_numbers_are_of(looked_at):
     closely, now_and_then = looked_at
-    assert (closely.result["test_images_by_epoch"], closely.result["test_every"]) == (359, 1)
-    assert (now_and_then.result["test_images_by_epoch"], now_and_then.result["test_every"]) == (50, 2)
-    assert closely.result["unused_images"] == 1338
-    assert now_and_then.result["unused_images"] == 200
+    assert (closely.result.test_images_by_epoch, closely.result.test_every) == (359, 1)
+    assert (now_and_then.result.test_images_by_epoch, now_and_then.result.test_every) == (50, 2)
+    assert closely.result.unused_images == 1338
+    assert now_and_then.result.unused_images == 200
     assert now_and_then.endpoint("unused_accuracy") != closely.endpoint("unused_accuracy")
 
 

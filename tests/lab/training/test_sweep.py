@@ -36,7 +36,7 @@ def snapshot(runs):
     for path in sorted(runs.iterdir()):
         record = records.read_run(path)
         passing = ("seconds", "images_per_second", "finished", "commit")
-        timeless = {key: value for key, value in record.result.items() if key not in passing}
+        timeless = {key: value for key, value in record.result.row().items() if key not in passing}
         weights = path / records.WEIGHTS
         seen[path.name] = {
             # A lock and a checkpoint may be left by a process that is killed once its result stands.

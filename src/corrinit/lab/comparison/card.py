@@ -6,8 +6,10 @@ import math
 import shlex
 from collections.abc import Sequence
 
-from corrinit.lab.comparison.contrasts import CORRELATION, EpochsSaved, Standing, two_by_twos
+from corrinit.lab.comparison.contrasts import Standing
 from corrinit.lab.comparison.groups import Comparison
+from corrinit.lab.comparison.time_to_accuracy import EpochsSaved
+from corrinit.lab.comparison.two_by_two import CORRELATION, two_by_twos
 from corrinit.lab.comparison.verdict import corrected, divergence
 from corrinit.lab.document.blocks import Card
 from corrinit.lab.document.numbers import POINTS, count
@@ -15,7 +17,7 @@ from corrinit.lab.experiment.arm import BASELINE, label
 from corrinit.lab.experiment.snippet import line_of_code
 from corrinit.lab.statistics.contrast import Contrast
 from corrinit.lab.statistics.paired import summary
-from corrinit.lab.statistics.power import MOST, seeds_to_settle
+from corrinit.lab.statistics.planning import MOST, seeds_to_settle
 
 QUESTION = "Which initialization for this network on these data?"
 
@@ -100,7 +102,7 @@ def _next_step(comparison: Comparison, gain: Contrast, command: str) -> tuple[st
             f"If the difference is as small as it looks, more than {MOST} seeds would be needed to show it: "
             "for this network on these data the choice does not matter."
         ), ""
-    seconds = [float(record.result.get("seconds") or 0) for record in comparison.records]
+    seconds = [record.result.seconds or 0.0 for record in comparison.records]
     minutes = (total - gain.n) * len(comparison.arms) * summary(seconds).mean / 60
     when = f"about {minutes:.0f} minutes of training" if minutes >= 1 else "less than a minute of training"
     more = f"{count(total - gain.n, 'more seed')} would settle it if the difference stays as it is ({when})."

@@ -9,17 +9,13 @@ from itertools import accumulate
 import numpy as np
 
 from corrinit.lab.comparison.card import best, card
-from corrinit.lab.comparison.contrasts import (
-    ACCURACY,
-    Standing,
-    default_target,
-    epochs_saved,
-    standings,
-)
+from corrinit.lab.comparison.contrasts import Standing, standings
 from corrinit.lab.comparison.curves import CURVES, over_training
+from corrinit.lab.comparison.endpoints_beside import noise, other_endpoints
 from corrinit.lab.comparison.findings import arm_table, findings
 from corrinit.lab.comparison.groups import Comparison
 from corrinit.lab.comparison.names import AT_BEST, Compared
+from corrinit.lab.comparison.time_to_accuracy import default_target, epochs_saved
 from corrinit.lab.comparison.tuning import Tuning
 from corrinit.lab.comparison.verdict import unstable, unstable_in_words, verdicts
 from corrinit.lab.document import figures
@@ -27,6 +23,7 @@ from corrinit.lab.document.blocks import Figure, Section, Table
 from corrinit.lab.document.figures import Range
 from corrinit.lab.document.numbers import count
 from corrinit.lab.experiment.arm import BASELINE, controls, label
+from corrinit.lab.runs.endpoints import TEST_ACCURACY
 from corrinit.lab.runs.record import RunRecord
 from corrinit.lab.statistics.contrast import Contrast, Inference
 from corrinit.lab.statistics.targets import epochs_to, seconds_to
@@ -63,16 +60,21 @@ def _conclusion(comparison: Comparison, name: str, target: float | None, command
     paragraphs = (
         *_planned(comparison),
         *_instability(rows, name),
-        *verdicts(comparison, rows, ACCURACY, target=reached, silent=controlled),
+        *verdicts(comparison, rows, TEST_ACCURACY, target=reached, silent=controlled),
         *findings(comparison, name, rows),
     )
     leader = best(rows)
     saved = None if leader is None else epochs_saved(comparison, rows, reached).get(leader.arm)
     answer = card(comparison, rows, saved, command=command)
-    table = arm_table(rows, inference=comparison.inference)
+    table = arm_table(rows)
     return [
         Section(name, (), (answer, *_gain_figure(rows), *_learning_curves(comparison), table)),
-        Section(f"{name}: in words", paragraphs, (_time_table(comparison, rows, reached),), folded=True),
+        Section(
+            f"{name}: in words",
+            paragraphs,
+            (_time_table(comparison, rows, reached), *other_endpoints(comparison), *noise(comparison)),
+            folded=True,
+        ),
     ]
 
 

@@ -56,7 +56,7 @@ def coverages(records: Iterable[RunRecord]) -> tuple[str, ...]:
         config = record.config
         chosen = chosen or config.tested_on == "held_out"
         if config.tested_on == "test":
-            sentence = coverage(config, record.result.get("available_images"))
+            sentence = coverage(config, record.result.available_images)
             data = Path(config.data.partition(":")[2] or config.data).name
             found.setdefault(sentence, {})[f"{data}, {config.model}"] = None
     told = [f"{'; '.join(sorted(names))}: {sentence}" for sentence, names in sorted(found.items())]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from corrinit._method_info import BUILT_IN
-from corrinit.lab.comparison.groups import Arm, final_accuracy
+from corrinit.lab.comparison.groups import Arm
 from corrinit.lab.document import figures
 from corrinit.lab.document.blocks import Figure
 from corrinit.lab.document.figures import PALETTE, Dots, Series, Style
 from corrinit.lab.experiment.arm import Initialization
+from corrinit.lab.runs.endpoints import TEST_ACCURACY
 
 CURVES = (
     ("test_accuracy", "Test accuracy", "accuracy", False),
@@ -34,7 +35,7 @@ def over_training(arms: Sequence[Arm], metric: str, title: str, axis: str, *, lo
 def at_the_end(arms: Sequence[Arm]) -> Figure:
     """The final accuracy of every run."""
     dots = [
-        Dots(style, {seed: 100 * value for seed, value in arm.sample(final_accuracy).values.items()})
+        Dots(style, {seed: 100 * value for seed, value in arm.sample(TEST_ACCURACY).values.items()})
         for arm, style in zip(arms, styles(arms), strict=True)
     ]
     caption = "A dot per run, a line per seed, a bar at each mean."

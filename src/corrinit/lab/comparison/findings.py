@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from corrinit.lab.comparison.contrasts import (
+from corrinit.lab.comparison.contrasts import Standing
+from corrinit.lab.comparison.groups import Comparison
+from corrinit.lab.comparison.two_by_two import (
     AT_HE,
     AT_SMALL,
     CORRELATION,
@@ -14,16 +16,14 @@ from corrinit.lab.comparison.contrasts import (
     OF_INDEPENDENT,
     SCALE,
     TOGETHER,
-    Standing,
     TwoByTwo,
     two_by_twos,
 )
-from corrinit.lab.comparison.groups import Comparison
-from corrinit.lab.comparison.verdict import corrected
+from corrinit.lab.comparison.verdict import corrected, how_tested
 from corrinit.lab.document.blocks import Table
 from corrinit.lab.document.numbers import count, interval, p_value, points
 from corrinit.lab.experiment.arm import BASELINE, correlation_suffix, label
-from corrinit.lab.statistics.contrast import Contrast, Inference
+from corrinit.lab.statistics.contrast import Contrast
 
 INTRODUCTION = (
     "Runs differ in how the filters are drawn, and in nothing else: runs of one seed start from the same "
@@ -77,12 +77,11 @@ def findings(comparison: Comparison, name: str, rows: Sequence[Standing]) -> lis
     return found
 
 
-def arm_table(rows: Sequence[Standing], *, inference: Inference) -> Table:
-    """Accuracy of each arm, and its paired difference from the baseline.
+def arm_table(rows: Sequence[Standing]) -> Table:
+    """Accuracy of each arm, and its difference from the baseline.
 
     Args:
         rows: where the arms stand, of accuracies.
-        inference: how differences are tested.
     """
     cells = []
     for row in rows:
@@ -94,19 +93,14 @@ def arm_table(rows: Sequence[Standing], *, inference: Inference) -> Table:
             ends = interval(gain) if gain.fair else "no fair sample"
             compared = points(gain.mean), ends, str(gain.n), p_value(gain.p_adjusted)
         cells.append((row.name, mean, str(len(row.sample.values)), *compared))
-    how = (
-        "with an interval and p that hold whenever one looks or stops (anytime-valid t test, Wang & Ramdas "
-        "2023)"
-        if inference is Inference.ANYTIME
-        else "with Student's t interval; p is of the paired t test"
-    )
+    how = how_tested(row.gain for row in rows if row.gain is not None)
     tests = max((row.gain.size for row in rows if row.gain is not None), default=0)
     return Table(
         "Test accuracy by initialization",
-        ("initialization", "accuracy (%)", "n", "difference", "95 % interval", "pairs", "p"),
+        ("initialization", "accuracy (%)", "n", "difference", "95 % interval", "seeds", "p"),
         tuple(cells),
         f"Mean ± standard deviation over n seeds. Differences from “{label(BASELINE)}” are in percentage "
-        f"points, paired by seed, {how}, Holm-corrected over the {count(tests, 'test')} of this table. "
+        f"points, {how or 'untested'}; p is Holm-corrected over the {count(tests, 'test')} of this table. "
         "An arm is not tested if it or the baseline diverged: the runs that remain are no fair sample.",
     )
 
@@ -128,7 +122,8 @@ def effect_tables(design: TwoByTwo) -> list[Table]:
             ("effect on test accuracy", "points", "95 % interval", "p"),
             main,
             "Main effects of the 2×2, each averaged over both levels of the other factor, and their "
-            f"interaction, in percentage points, paired over {seeds}; p Holm-corrected over this table.",
+            f"interaction, in percentage points, over {seeds}, {how_tested(design.main.values())}; p is "
+            "Holm-corrected over this table.",
         ),
         Table(
             f"The same effects at each level{of}",
@@ -139,7 +134,7 @@ def effect_tables(design: TwoByTwo) -> list[Table]:
 
 
 def _finding(design: TwoByTwo, name: str, together: Contrast) -> str:
-    setting = f"{name}{correlation_suffix(design.correlated)} ({count(len(design.seeds), 'paired seed')})"
+    setting = f"{name}{correlation_suffix(design.correlated)} ({count(len(design.seeds), 'seed')})"
     sentences = [
         f"{setting}: at equal scale, averaged over both, correlated taps change accuracy by "
         f"{_effect(design.main[CORRELATION])}.",

@@ -6,8 +6,8 @@ The runs of a setting are compared if they were made by protocols that held toge
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +15,10 @@ from numpy.typing import NDArray
 from corrinit.lab.experiment.arm import BASELINE, Initialization, label, order
 from corrinit.lab.experiment.setting import Setting
 from corrinit.lab.runs.design import Design
+from corrinit.lab.runs.endpoints import Endpoint
 from corrinit.lab.runs.record import RunRecord, Status
 from corrinit.lab.runs.table import Runs
 from corrinit.lab.statistics.contrast import Inference, Sample
-
-
-def final_accuracy(run: RunRecord) -> float:
-    """Test accuracy after the last epoch."""
-    return run.result["test_accuracy"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +38,11 @@ class Arm:
         """The runs in order of seeds."""
         return [self.runs[seed] for seed in sorted(self.runs)]
 
-    def sample(self, read: Callable[[RunRecord], float | None], diverged: Sequence[int] = ()) -> Sample:
-        """What is read from its runs; a run from which None is read takes no part."""
-        found = {seed: value for seed in sorted(self.runs) if (value := read(self.runs[seed])) is not None}
-        sample = Sample.of(found)
-        return Sample(sample.values, tuple(sorted({*sample.diverged, *diverged})))
+    def sample(self, endpoint: Endpoint, diverged: Sequence[int] = ()) -> Sample:
+        """An endpoint of its runs; a run that does not tell it takes no part."""
+        read = {seed: endpoint.read(self.runs[seed]) for seed in sorted(self.runs)}
+        sample = Sample.of({seed: value for seed, value in read.items() if value is not None}, endpoint.name)
+        return replace(sample, diverged=tuple(sorted({*sample.diverged, *diverged})))
 
     def curve(self, metric: str) -> NDArray[np.float64]:
         """A metric over training, shape (runs, epochs)."""
@@ -107,10 +103,15 @@ class Comparison:
         """The runs of an arm in canonical form; None if none is finished."""
         return next((each for each in self.arms if each.initialization == arm), None)
 
-    def sample(self, arm: Initialization, read: Callable[[RunRecord], float | None]) -> Sample:
-        """What is read from the runs of an arm, by seed, and the seeds for which it diverged."""
-        runs = self.find(arm) or Arm(arm, {})
-        return runs.sample(read, self.diverged.get(arm, ()))
+    def sample(self, arm: Initialization, endpoint: Endpoint) -> Sample:
+        """An endpoint of the runs of an arm, by seed, and the seeds for which it diverged."""
+        runs, baseline = self.find(arm) or Arm(arm, {}), self.find(self.baseline)
+        given = endpoint.given([] if baseline is None else baseline.records)
+        return runs.sample(given, self.diverged.get(arm, ()))
+
+    def samples(self, endpoint: Endpoint) -> dict[Initialization, Sample]:
+        """An endpoint of all arms, in their order."""
+        return {arm: self.sample(arm, endpoint) for arm in self.initializations}
 
     @property
     def initializations(self) -> list[Initialization]:

@@ -11,12 +11,12 @@ from corrinit._correlation import SpatialCorrelation, default_correlation, forma
 from corrinit.errors import CorrInitError, NoRunsError
 from corrinit.lab.comparison.card import stamp
 from corrinit.lab.comparison.conclusions import conclusions
-from corrinit.lab.comparison.contrasts import two_by_twos
 from corrinit.lab.comparison.coverage import coverages
 from corrinit.lab.comparison.curves import CURVES, at_the_end, over_training
 from corrinit.lab.comparison.findings import INTRODUCTION, effect_tables
 from corrinit.lab.comparison.groups import Arm, Comparison
 from corrinit.lab.comparison.names import Compared
+from corrinit.lab.comparison.two_by_two import two_by_twos
 from corrinit.lab.document import figures
 from corrinit.lab.document.blocks import Figure, Section, Table
 from corrinit.lab.document.html import write_page
@@ -25,7 +25,6 @@ from corrinit.lab.document.numbers import count
 from corrinit.lab.experiment.arm import label
 from corrinit.lab.experiment.identity import changes_since
 from corrinit.lab.runs.provenance import distinct, provenance
-from corrinit.lab.runs.record import RunRecord
 
 KERNEL = (3, 3)
 """The kernel whose correlation is shown: that of nearly all layers of the networks."""
@@ -198,9 +197,9 @@ def _run_table(comparison: Comparison, name: str) -> Table:
         (
             arm.label,
             str(seed),
-            f"{100 * record.result['test_accuracy']:.2f}",
-            _fact(record, "seconds", ".1f"),
-            _fact(record, "images_per_second", ",.0f"),
+            f"{100 * record.result.endpoints['test_accuracy']:.2f}",
+            _fact(record.result.seconds, ".1f"),
+            _fact(record.result.images_per_second, ",.0f"),
             record.run_id,
         )
         for arm in comparison.arms
@@ -209,6 +208,5 @@ def _run_table(comparison: Comparison, name: str) -> Table:
     return Table(name, ("initialization", "seed", "accuracy (%)", "seconds", "images/s", "run"), rows)
 
 
-def _fact(record: RunRecord, name: str, form: str) -> str:
-    value = record.result.get(name)
+def _fact(value: float | None, form: str) -> str:
     return "–" if value is None else format(value, form)

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from corrinit.errors import ConfigError
-from corrinit.lab.comparison.contrasts import ACCURACY, ARMS, Outcome
+from corrinit.lab.comparison.contrasts import ARMS
 from corrinit.lab.experiment.arm import BASELINE, controls
 from corrinit.lab.experiment.config import Initialization, RunConfig
 from corrinit.lab.experiment.setting import Setting
+from corrinit.lab.runs.endpoints import TEST_ACCURACY, Endpoint
 from corrinit.lab.runs.record import RunRecord, Status
 from corrinit.lab.statistics.contrast import Inference, Sample, against
 
@@ -33,7 +34,7 @@ class Contest:
         max_seeds: seeds that an arm gets at most; more than `seeds` to stop when the answer is clear.
         numbers: the seeds in the order in which they are used.
         baseline: arm that the others are compared with, in every panel.
-        outcome: what is compared.
+        endpoint: what is compared.
 
     Raises:
         ConfigError: for impossible numbers of seeds.
@@ -45,7 +46,7 @@ class Contest:
     max_seeds: int = 5
     numbers: Sequence[int] = range(2**31)
     baseline: Initialization = BASELINE
-    outcome: Outcome = ACCURACY
+    endpoint: Endpoint = TEST_ACCURACY
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
@@ -72,14 +73,14 @@ class Contest:
         wanted: dict[RunConfig, None] = {}
         for panel in self.panels:
             samples = {arm: self._sample(arm, lr, by_id) for arm, lr in panel.items()}
-            values = [value for sample in samples.values() for value in sample.values.values()]
             found = against(
                 samples,
                 self.baseline,
                 family=ARMS,
                 inference=Inference.ANYTIME,
-                margin=self.outcome.margin,
-                step=self.outcome.unit.resolution(values or [0.0]),
+                margin=self.endpoint.margin,
+                step=self.endpoint.resolution(samples.values()),
+                within_seeds=self.endpoint.paired,
             )
             for arm, contrast in found.items():
                 spent = samples[arm].runs
@@ -96,9 +97,9 @@ class Contest:
             record = records.get(self._run(arm, lr, seed).run_id)
             if record is None:
                 break
-            value = self.outcome.read(record) if record.status is Status.FINISHED else None
+            value = self.endpoint.read(record) if record.status is Status.FINISHED else None
             found[seed] = math.nan if value is None else value
-        return Sample.of(found)
+        return Sample.of(found, self.endpoint.name)
 
     def _run(self, arm: Initialization, lr: float, seed: int) -> RunConfig:
         return RunConfig.of(replace(self.base, lr=lr), arm, seed)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 
-from corrinit.lab.comparison.groups import Arm, Comparison, LeftOut, final_accuracy
+from corrinit.lab.comparison.groups import Arm, Comparison, LeftOut
 from corrinit.lab.experiment.arm import BASELINE
 from corrinit.lab.experiment.config import Initialization, RunConfig
 from corrinit.lab.experiment.setting import Setting
@@ -111,7 +111,7 @@ def each_at_its_best(comparisons: Sequence[Comparison], tuning: Tuning) -> Compa
 def _accuracies(records: Iterable[RunRecord]) -> dict[Initialization, dict[float, float]]:
     found: dict[Initialization, dict[float, list[float]]] = {}
     for record in sorted(records, key=lambda record: record.config.lr):
-        accuracy = final_accuracy(record) if record.has_accuracy else math.nan
+        accuracy = record.result.endpoints["test_accuracy"] if record.has_accuracy else math.nan
         found.setdefault(record.arm, {}).setdefault(record.config.lr, []).append(accuracy)
     return {arm: {lr: fmean(each) for lr, each in by_lr.items()} for arm, by_lr in found.items()}
 

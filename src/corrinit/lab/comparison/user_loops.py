@@ -111,8 +111,10 @@ def compare(
     and changes, such as a generator or persistent workers, is yours to set by the seed. Runs are made in this
     process one by one, all methods of a seed before the next seed. Needs `pip install "corrinit[lab]"`.
 
-    Without `max_seeds`, intervals are Student's and p-values those of the paired t test. With it, both hold
-    whenever one stops (`corrinit.lab.statistics.anytime`). p-values are Holm-adjusted over the methods. A
+    From four methods of three seeds on, variances borrow from all methods
+    (`corrinit.lab.statistics.moderated`); with fewer, methods are compared within seeds by the paired t test.
+    With `max_seeds`, intervals and p-values hold whenever one stops. p-values are Holm-adjusted over the
+    methods. A
     folder records how many seeds were planned: once a model was compared there with other numbers of
     seeds, or with `max_seeds`, later comparisons of it allow for that, too.
 
@@ -143,13 +145,14 @@ def compare(
     Whatever `train_fn` raises is passed on; with a folder, the runs before it are kept.
     """
     try:
-        from corrinit.lab.comparison.contrasts import Outcome, standings
+        from corrinit.lab.comparison.contrasts import standings
         from corrinit.lab.comparison.groups import Arm, Comparison
         from corrinit.lab.comparison.rounds import Contest
         from corrinit.lab.comparison.verdict import text_table, unstable, unstable_in_words, verdicts
         from corrinit.lab.document.numbers import unit_of
         from corrinit.lab.experiment.config import RunConfig
         from corrinit.lab.runs.design import Design, designs, plan
+        from corrinit.lab.runs.endpoints import Direction, Endpoint
         from corrinit.lab.runs.record import RunRecord
         from corrinit.lab.training.user_loop import UserLoop, choose_metric, require_different_weights
     except ModuleNotFoundError as error:
@@ -201,15 +204,17 @@ def compare(
     metric_told = key
     curves = {record.run_id: record.told[key] for record in records}
     final = [curve[-1] for curve in curves.values()]
-    outcome = Outcome(
+    endpoint = Endpoint(
         metric or key,
-        unit_of(metric or key, final),
+        label=metric or key,
+        definition=f"{metric or key} at the end, as the training loop told it",
+        unit=unit_of(metric or key, final),
+        direction=Direction.HIGHER if higher_is_better else Direction.LOWER,
         read=lambda record: record.told[metric_told][-1],
         curve=lambda record: curve if len(curve := record.told[metric_told]) > 1 else None,
-        higher_is_better=higher_is_better,
         margin=indifference,
     )
-    contest = replace(contest, outcome=outcome)
+    contest = replace(contest, endpoint=endpoint)
     while further and (wanted := contest.following(records)):
         carry_out(wanted)
     by_arm = {arm: {record.seed: record for record in records if record.arm == arm} for arm in names}
@@ -220,19 +225,19 @@ def compare(
         baseline=arms[reference],
         names=names,
     )
-    rows = standings(comparison, outcome)
-    verdict = "\n\n".join(verdicts(comparison, rows, outcome))
-    if outcome.is_accuracy and (found := unstable(rows)):
+    rows = standings(comparison, endpoint)
+    verdict = "\n\n".join(verdicts(comparison, rows, endpoint))
+    if endpoint.is_accuracy and (found := unstable(rows)):
         verdict = f"{unstable_in_words(found, 'try a smaller rate')}\n\n{verdict}"
     return MethodComparison(
-        metric=outcome.name,
+        metric=endpoint.name,
         baseline=reference,
         values={
             names[arm]: {seed: record.told[key][-1] for seed, record in runs.items()}
             for arm, runs in by_arm.items()
         },
         table=rows,
-        text=text_table(rows, outcome, inference=comparison.inference),
+        text=text_table(rows, endpoint, inference=comparison.inference),
         verdict=verdict,
     )
 

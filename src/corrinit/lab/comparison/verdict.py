@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from corrinit.lab.comparison.contrasts import (
-    EpochsSaved,
-    Outcome,
-    ScaleShare,
-    Standing,
-    default_target,
-    epochs_saved,
-    scale_shares,
-)
+from corrinit.lab.comparison.contrasts import ScaleShare, Standing, scale_shares
 from corrinit.lab.comparison.groups import Comparison
+from corrinit.lab.comparison.time_to_accuracy import EpochsSaved, default_target, epochs_saved
 from corrinit.lab.document.numbers import PERCENT, POINTS, Unit, count, p_value
 from corrinit.lab.experiment.arm import Initialization
+from corrinit.lab.runs.endpoints import Endpoint
 from corrinit.lab.statistics.contrast import Contrast, Decision, Inference
 
 TELLING = 0.1
@@ -34,7 +28,7 @@ alike, as if it were certain (`benchmarks/bench_calibration.py`)."""
 
 def verdict(
     row: Standing,
-    outcome: Outcome,
+    endpoint: Endpoint,
     *,
     saved: EpochsSaved | None = None,
     share: ScaleShare | None = None,
@@ -44,25 +38,25 @@ def verdict(
 
     Args:
         row: where the arm stands.
-        outcome: what is compared.
+        endpoint: what is compared.
         saved: epochs to a target.
         share: parts of the gain that are scale and structure.
         missing_control: arm that would separate them, if it is missing.
     """
     gain = row.gain
     if gain is None or not gain.fair or not gain.n:
-        return _without_test(row, outcome)
+        return _without_test(row, endpoint)
     clauses = []
     if saved is not None and saved.runs:
         clauses.append(f" {_saved(saved)}")
     named = not clauses or "interval" not in clauses[0]
-    worth = _gain(gain, outcome, named=named)
-    if not outcome.higher_is_better:
+    worth = _gain(gain, endpoint, named=named)
+    if not endpoint.higher_is_better:
         worth += ", where lower is better"
     clauses.append(f" {worth}" if clauses else f": {worth}")
     sentences = [row.name + ";".join(clauses)]
     if share is not None and share.scale.n > 1:
-        sentences.append(_share(share, gain, outcome.unit))
+        sentences.append(_share(share, gain, endpoint.unit))
     elif share is None and missing_control is not None:
         sentences.append(f"Scale and structure are not separated; add the arm {missing_control}")
     if gain.n == 1:
@@ -76,7 +70,7 @@ def verdict(
 def verdicts(
     comparison: Comparison,
     rows: Sequence[Standing],
-    outcome: Outcome,
+    endpoint: Endpoint,
     *,
     target: float | None = None,
     silent: Collection[Initialization] = (),
@@ -86,14 +80,14 @@ def verdicts(
     Args:
         comparison: the runs.
         rows: where the arms stand.
-        outcome: what is compared.
+        endpoint: what is compared.
         target: accuracy to which epochs are counted; by default one that the baseline reaches.
         silent: arms to say nothing of.
     """
-    if outcome.is_accuracy and target is None:
-        target = default_target(comparison, outcome)
-    saved = epochs_saved(comparison, rows, target, outcome) if outcome.is_accuracy else {}
-    shares = scale_shares(comparison, rows, outcome)
+    if endpoint.is_accuracy and target is None:
+        target = default_target(comparison, endpoint)
+    saved = epochs_saved(comparison, rows, target, endpoint) if endpoint.is_accuracy else {}
+    shares = scale_shares(comparison, rows, endpoint)
     found = []
     for row in rows:
         if row.gain is None:
@@ -104,7 +98,7 @@ def verdicts(
             found.append(
                 verdict(
                     row,
-                    outcome,
+                    endpoint,
                     saved=saved.get(row.arm),
                     share=share,
                     missing_control=None if control is None else control.spec,
@@ -113,12 +107,12 @@ def verdicts(
     return found
 
 
-def text_table(rows: Sequence[Standing], outcome: Outcome, *, inference: Inference) -> str:
+def text_table(rows: Sequence[Standing], endpoint: Endpoint, *, inference: Inference) -> str:
     """The rows as plain text: mean ± standard deviation, and the paired difference with its interval."""
-    name = f"{outcome.name} (%)" if outcome.is_accuracy else outcome.name
+    name = f"{endpoint.label} (%)" if endpoint.is_accuracy else endpoint.label
     p = "anytime p" if inference is Inference.ANYTIME else "p"
     header = ("method", name, "n", "difference", "95 % interval", p)
-    cells = [header, *(_cells(row, outcome.unit) for row in rows)]
+    cells = [header, *(_cells(row, endpoint.unit) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -157,16 +151,16 @@ def unstable_in_words(found: Mapping[str, tuple[float, float]], remedy: str) -> 
     )
 
 
-def _without_test(row: Standing, outcome: Outcome) -> str:
+def _without_test(row: Standing, endpoint: Endpoint) -> str:
     gain, diverged, runs = row.gain, row.sample.diverged, row.sample.runs
     found = [divergence(row.name, diverged, runs)] if diverged else []
     if gain is not None and gain.n:
-        change = outcome.unit.signed(gain.mean, outcome.unit.decimals(gain))
+        change = endpoint.unit.signed(gain.mean, endpoint.unit.decimals(gain))
         pairs = count(gain.n, "pair")
         blame = "" if diverged else ", as the baseline diverged"
         lead = "" if diverged else f"{row.name}: "
         found.append(
-            f"{lead}final {outcome.name} {change} over the {pairs} that finished, which is no fair "
+            f"{lead}final {endpoint.label} {change} over the {pairs} that finished, which is no fair "
             f"sample{blame}"
         )
     elif len(diverged) < runs:
@@ -206,8 +200,8 @@ def _epochs(difference: Contrast) -> str:
     return f"{when} (95 % interval {low} to {high}){doubt}"
 
 
-def _gain(gain: Contrast, outcome: Outcome, *, named: bool) -> str:
-    metric, unit = outcome.name, outcome.unit
+def _gain(gain: Contrast, endpoint: Endpoint, *, named: bool) -> str:
+    metric, unit = endpoint.label, endpoint.unit
     decimals = unit.decimals(gain)
     change = unit.signed(gain.mean, decimals)
     if gain.n == 1:
@@ -235,7 +229,7 @@ def _share(share: ScaleShare, gain: Contrast, unit: Unit) -> str:
         sentence = f"{share.control}, at He's scale, gains {structure}; the scale adds {scale}"
     else:
         sentence = f"{share.control}, at the same scale, gains {scale}; the structure adds {structure}"
-    if share.scale.n != gain.n:
+    if share.scale.n != gain.n and not share.scale.moderated:
         sentence += f" (over the {count(share.scale.n, 'seed')} that all three have)"
     total = share.scale.mean + share.structure.mean
     if gain.decided and 0 < share.scale.mean / total < 1:
@@ -251,6 +245,23 @@ def _part(part: Contrast, unit: Unit) -> str:
     doubt = "" if part.decided else ", undecided"
     spread = "no interval yet" if math.isinf(part.high) else unit.interval(part, decimals) + doubt
     return f"{unit.signed(part.mean, decimals)} ({spread})"
+
+
+def how_tested(contrasts: Iterable[Contrast]) -> str:
+    """How differences and their intervals were made, for the caption of a table."""
+    told = {
+        (True, Inference.FIXED): "with variances that borrow from all arms (moderated t test, Smyth 2004)",
+        (
+            True,
+            Inference.ANYTIME,
+        ): "with variances that borrow from all arms (Smyth 2004) and intervals and "
+        "p that hold whenever one looks or stops",
+        (False, Inference.FIXED): "paired by seed, with Student's t interval and the p of the paired t test",
+        (False, Inference.ANYTIME): "paired by seed, with an interval and p that hold whenever one looks or "
+        "stops (anytime-valid t test, Wang & Ramdas 2023)",
+    }
+    found = {(each.moderated, each.inference) for each in contrasts if each.n}
+    return "; or, where there are fewer runs, ".join(told[each] for each in told if each in found)
 
 
 def corrected(contrast: Contrast) -> str:

@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from corrinit.lab.experiment.arm import BASELINE, controls
 from corrinit.lab.experiment.config import Initialization, RunConfig
-from corrinit.lab.paper.claims import Finding
+from corrinit.lab.paper.claims import CLAIMS, Finding
 
-WITHIN_A_SETTING = ("(i)", "(ii)", "(iii)")
+WITHIN_A_SETTING = tuple(claim.number for claim in CLAIMS if not claim.measures[0].between_settings)
 """Claims on the arms of one setting; (iv) compares settings over learning rates, (v) over λ."""
 
 

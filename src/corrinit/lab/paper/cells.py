@@ -10,16 +10,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from corrinit.lab.comparison.groups import Arm, final_accuracy
+from corrinit.lab.comparison.groups import Arm
 from corrinit.lab.experiment import identity
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.experiment.identity import protocol_of, run_id
-from corrinit.lab.paper.experiments import Column, Experiment, Printed, Row
+from corrinit.lab.experiment.setting import Setting
+from corrinit.lab.paper.experiments import INDEPENDENT, Column, Experiment, Printed, Row
 from corrinit.lab.paper.protocol import Protocol
 from corrinit.lab.runs.design import Design
+from corrinit.lab.runs.endpoints import TEST_ACCURACY
 from corrinit.lab.runs.record import RunRecord, Status
 from corrinit.lab.runs.table import Runs
-from corrinit.lab.statistics.contrast import Contrast, Inference, Sample, as_family, contrast
+from corrinit.lab.statistics.contrast import Contrast, Inference, Sample, as_family, estimates
 
 Place: TypeAlias = tuple[Row, Column, float]
 """A row, a column and a learning rate."""
@@ -65,7 +67,8 @@ class Cell:
     def sample(self) -> Sample:
         """Its final accuracies, and the seeds that diverged."""
         diverged = [record.seed for record in self.left_out if record.status is Status.DIVERGED]
-        return Sample({}, tuple(diverged)) if self.arm is None else self.arm.sample(final_accuracy, diverged)
+        arm = Arm(INDEPENDENT, {}) if self.arm is None else self.arm
+        return arm.sample(TEST_ACCURACY, diverged)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,24 +109,49 @@ def measure(
         for column in experiment.columns
         for lr in experiment.learning_rates
     }
-    differences: dict[Place, Contrast] = {}
+    beside: dict[Place, list[Place]] = {}
     for (row, column, lr), cell in cells.items():
         reference = experiment.reference(row)
         configs, baseline = (protocol.cell(each, column, lr) for each in (row, reference))
-        beside = _reference(cell, configs, baseline, by_id)
-        if row != reference and cell.arm is not None and beside is not None:
-            lost = cells[reference, column, lr].sample.diverged
-            samples = cell.sample, beside.sample(final_accuracy, lost)
-            design = runs.designs.get(configs[0].setting, Design())
-            anytime = design.anytime(max(len(cell.arm.runs), len(beside.runs)))
-            inference = Inference.ANYTIME if anytime else Inference.FIXED
-            difference = contrast([(1.0, samples[0]), (-1.0, samples[1])], inference)
-            if difference.n:
-                differences[row, column, lr] = difference
-            cells[row, column, lr] = replace(cell, reference=beside)
+        arm = _reference(cell, configs, baseline, by_id)
+        if row != reference and cell.arm is not None and arm is not None:
+            cells[row, column, lr] = replace(cell, reference=arm)
+            beside.setdefault((reference, column, lr), []).append((row, column, lr))
+    differences = {
+        place: found
+        for reference, places in beside.items()
+        for place, found in _differences(reference, places, cells, protocol, runs.designs).items()
+        if found.n
+    }
     for place, difference in as_family(differences, "differences of this table").items():
         cells[place] = replace(cells[place], difference=difference)
     return Measured(experiment, cells)
+
+
+def _differences(
+    reference: Place,
+    places: Sequence[Place],
+    cells: Mapping[Place, Cell],
+    protocol: Protocol,
+    designs: Mapping[Setting, Design],
+) -> dict[Place, Contrast]:
+    """The rows of one setting minus its uncorrelated row; those beside the same runs lend each other."""
+    found: dict[Place, Contrast] = {}
+    design = designs.get(protocol.cell(*reference)[0].setting, Design())
+    together: dict[tuple[str, ...], list[Place]] = {}
+    for place in places:
+        together.setdefault(tuple(record.run_id for record in _runs(cells[place].reference)), []).append(
+            place
+        )
+    for same in together.values():
+        arm = cells[same[0]].reference
+        assert arm is not None
+        samples = {place: cells[place].sample for place in same}
+        samples[reference] = arm.sample(TEST_ACCURACY, cells[reference].sample.diverged)
+        anytime = any(design.anytime(len(each.values)) for each in samples.values())
+        inference = Inference.ANYTIME if anytime else Inference.FIXED
+        found |= estimates(samples, {place: {place: 1.0, reference: -1.0} for place in same}, inference)
+    return found
 
 
 def _cell(

@@ -8,6 +8,7 @@ from pathlib import Path
 from corrinit._correlation import default_correlation
 from corrinit.lab.comparison.coverage import coverages
 from corrinit.lab.comparison.groups import compare, shortfall
+from corrinit.lab.comparison.verdict import how_tested
 from corrinit.lab.document.blocks import Section, Table
 from corrinit.lab.document.html import write_page
 from corrinit.lab.document.markdown import write_markdown
@@ -16,7 +17,7 @@ from corrinit.lab.experiment.config import Initialization
 from corrinit.lab.experiment.identity import changes_since
 from corrinit.lab.experiment.observation import EVERYTHING, Observation
 from corrinit.lab.paper.cells import OLDER, Cell, Measured, measure
-from corrinit.lab.paper.claims import Finding, judge
+from corrinit.lab.paper.claims import Finding, Verdict, judge, verdicts
 from corrinit.lab.paper.experiments import (
     CORRELATED,
     FIGURE_1,
@@ -71,7 +72,7 @@ def write_paper_report(
     findings = judge(compare(Runs([*recorded.values()], runs.designs)), protocol.initialization(CORRELATED))
     sections = [
         _scope(protocol, measured, used),
-        *([_claims(findings)] if measured else []),
+        *([_answers(findings), _claims(findings)] if measured else []),
         *([_figure_1()] if name in (FIGURE_1, "all") else []),
         *(_results(part) for part in measured),
         *_evidence(findings),
@@ -146,14 +147,57 @@ def _correlation_in_words(correlated: Initialization) -> str:
     )
 
 
+def _answers(findings: Sequence[Finding]) -> Section:
+    """One answer per claim from all settings."""
+    rows = tuple(
+        (
+            f"{verdict.claim.number} {verdict.claim.text}",
+            verdict.reading,
+            verdict.answer.value,
+            *_effect(verdict),
+        )
+        for verdict in verdicts(findings)
+    )
+    text = (
+        "By its first measure below, each claim gets one answer from all settings that were run: they are "
+        "taken as drawn from those that there are, with effects that differ (random effects; interval of "
+        "Hartung and Knapp). Effects are positive where they are as claimed. A claim is supported or "
+        f"contradicted if the mean effect is not 0 (p ≤ {ALPHA:g}, Holm-corrected over the claims in a "
+        "reading), negligible if its interval lies within the margin (± 0.5 points), else undecided; from "
+        "one setting nothing follows for others. τ is the deviation of effects between settings, I² their "
+        "share of all variation. Numbers of seeds are taken as fixed."
+    )
+    header = ("claim", "reading", "answer", "settings", "mean effect", "95 % interval", "p", "τ", "I²")
+    return Section("The paper's claims, answered", (text,), (Table("Answers", header, rows),))
+
+
+def _effect(verdict: Verdict) -> tuple[str, ...]:
+    """Settings, mean effect, interval, p, τ and I² of an answer."""
+    effect, unit = verdict.effect, verdict.claim.measures[0].unit
+    if effect is None:
+        return ("0", "–", "–", "–", "–", "–")
+    mean = f"{_signed(unit.factor * effect.mean)} {unit.name}"
+    if effect.settings == 1:
+        return ("1", mean, "one setting", "–", "–", "–")
+    low, high = (unit.factor * min(max(end, -unit.limit), unit.limit) for end in (effect.low, effect.high))
+    return (
+        str(effect.settings),
+        mean,
+        f"{_signed(low)} to {_signed(high)}",
+        p_value(effect.p),
+        f"{unit.factor * effect.tau:.2f}",
+        f"{100 * effect.i_squared:.0f} %",
+    )
+
+
 def _claims(findings: Sequence[Finding]) -> Section:
     families = len({(f.claim.number, f.reading) for f in findings if f.contrasts})
     criterion = (
-        "Each claim is read in four ways: as the paper compares, correlated taps at their small scale "
+        "Claims are read in four ways: as the paper compares, correlated taps at their small scale "
         "against independent taps at He's scale; and at equal scale, by the main effect of correlated taps, "
-        "averaged over both scales, and by their simple effects at He's and at the small scale. The claims "
-        "are general; what is reported is in how many settings (network, data, learning rate, λ) a paired "
-        f"difference is decided, p ≤ {ALPHA:g}, as claimed or the other way. p is Holm-corrected "
+        "averaged over both scales, and by their simple effects at He's and at the small scale. Reported "
+        "is in how many settings (network, data, learning rate, λ) a difference is decided, "
+        f"p ≤ {ALPHA:g}, as claimed or the other way. p is Holm-corrected "
         "over the differences of a claim in one reading, not over claims and readings: if no initialization "
         f"made any difference, each of the {families} families that are tested here would show one all the "
         f"same with a chance of up to {100 * ALPHA:g} %, all together up to "
@@ -168,7 +212,7 @@ def _claims(findings: Sequence[Finding]) -> Section:
         for (number, name), readings in by_measure.items()
     )
     return Section(
-        "The paper's claims",
+        "The claims, setting by setting",
         (criterion, *(_in_words(readings) for readings in by_measure.values())),
         (Table("Settings in which a difference is decided", ("claim", "measured by", *READINGS), rows),),
     )
@@ -183,7 +227,7 @@ def _evidence(findings: Sequence[Finding]) -> list[Section]:
     )
     if not rows:
         return []
-    header = ("claim", "difference in", "reading", "setting", "difference", "95 % interval", "pairs", "p")
+    header = ("claim", "difference in", "reading", "setting", "difference", "95 % interval", "seeds", "p")
     return [Section("Evidence for the claims", (), (Table("Differences by setting", header, rows),))]
 
 
@@ -199,19 +243,19 @@ def _numbers(finding: Finding) -> str:
         return ""
     unit = finding.measure.unit
     if len(finding.contrasts) == 1:
-        setting, difference, low_to_high, pairs, p = _contrast(finding, *finding.contrasts[0])
-        return f" ({setting}: {difference}, 95 % interval {low_to_high}, {pairs} pairs, p {p})"
-    means = [finding.measure.factor * each.mean for _, each in finding.contrasts]
-    return f" (mean differences from {_signed(min(means))} to {_signed(max(means))} {unit})"
+        setting, difference, low_to_high, seeds, p = _contrast(finding, *finding.contrasts[0])
+        return f" ({setting}: {difference}, 95 % interval {low_to_high}, {seeds} seeds, p {p})"
+    means = [unit.factor * each.mean for _, each in finding.contrasts]
+    return f" (mean differences from {_signed(min(means))} to {_signed(max(means))} {unit.name})"
 
 
 def _contrast(finding: Finding, setting: str, difference: Contrast) -> tuple[str, str, str, str, str]:
-    """Setting, difference, interval, number of pairs and p of a contrast."""
-    factor = finding.measure.factor
+    """Setting, difference, interval, number of seeds and p of a contrast."""
+    unit = finding.measure.unit
     return (
         setting,
-        f"{_signed(factor * difference.mean)} {finding.measure.unit}",
-        interval(difference, finding.measure.limit, factor),
+        f"{_signed(unit.factor * difference.mean)} {unit.name}",
+        interval(difference, unit.limit, unit.factor),
         str(difference.n),
         p_value(difference.p_adjusted),
     )
@@ -228,9 +272,14 @@ def _figure_1() -> Section:
         for name, printed in MEAN_CORRELATIONS.items()
     )
     sources = tuple(_preset_in_words(name) for name in present)
+    reading = (
+        "The paper's 0.26 and 0.18 are read as means over all pairs of taps. It also says that half of the "
+        "pairs of VGG-8 are negative, of size 0.05: then the positive half had a mean of 0.41, so 0.18 may "
+        "be a mean over positive pairs alone, and both numbers may overstate R."
+    )
     return Section(
         "Figure 1: correlation of taps in trained networks",
-        sources,
+        (reading, *sources),
         (
             Table("Mean off-diagonal correlation", ("preset", "ours", "paper"), rows),
             *(preset_figure(name, f"Correlation in {name}, by distance and layer") for name in present),
@@ -278,15 +327,14 @@ def _difference_table(measured: Measured) -> Table:
         if row != experiment.reference(row)
     )
     rate = ("lr",) if several else ()
-    tests = max((each.difference.size for each in measured.cells.values() if each.difference), default=0)
+    differences = [cell.difference for cell in measured.cells.values() if cell.difference is not None]
+    tests = max((each.size for each in differences), default=0)
     return Table(
         "Differences from the uncorrelated row",
-        ("", "network and data", *rate, "points", "95 % interval", "pairs", "p", "paper"),
+        ("", "network and data", *rate, "points", "95 % interval", "seeds", "p", "paper"),
         rows,
-        "In percentage points, paired by seed, with Student's t interval and the p of the paired t test, or "
-        "the anytime-valid ones where the number of seeds was not fixed beforehand; p is Holm-corrected over "
-        f"the {count(tests, 'test')} of this table. A row is not tested if it or the uncorrelated one "
-        "diverged.",
+        f"In percentage points, {how_tested(differences) or 'untested'}; p is Holm-corrected over the "
+        f"{count(tests, 'test')} of this table. A row is not tested if it or the uncorrelated one diverged.",
     )
 
 

@@ -1,134 +1,26 @@
 """Endpoints: what runs are compared by, each with a definition, a unit and a direction.
 
-`ENDPOINTS` are observed when a run ends, and recorded by name. Each of them is a loss or an accuracy of some
-weights on some images. The weights are those after the last update, or their exponential average over the
-last updates (`corrinit.lab.training.averaging`). The images are those that the run is tested on, or the
-unused ones: labelled images of the training set that it neither trained on nor was tested on. An endpoint is
-only observed, so it is no part of a run's identity. `DECLARED` has them and what follows from them and from
-the metrics by epoch; whatever compares runs names one of these.
-
-`result.json` holds each under its name, null where the run diverged; a name that is missing was not recorded.
-Beside them it has `averaging_window` (in updates), `unused_images` (how many were scored), `available_images`
-(that of the training set which a subset was drawn from), `reserve`, and what the scores by epoch are of:
-`test_images_by_epoch` and `test_every` (`corrinit.lab.experiment.observation`). `correct.npz` has a bit per
-test image.
+`DECLARED` has what is observed when a run ends (`corrinit.lab.runs.observed`), and what follows from that and
+from the metrics by epoch. Whatever compares runs names one of these, or declares one of its own.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from enum import Enum
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
-from corrinit._atomic import replacing
-from corrinit._reading import read_arrays
-from corrinit.errors import NoRunsError, RecordError, UnknownNameError
-from corrinit.lab.experiment.config import RunConfig
-from corrinit.lab.statistics.targets import epochs_to
-
-if TYPE_CHECKING:
-    from corrinit.lab.runs.record import RunRecord
-
-ENDPOINTS = (
-    *("test_accuracy", "test_loss", "averaged_test_accuracy", "averaged_test_loss"),
-    *("unused_accuracy", "unused_loss", "averaged_unused_accuracy", "averaged_unused_loss"),
-    *("test_scaled_loss", "averaged_test_scaled_loss"),
-)
-
-PSNR = tuple(name.replace("accuracy", "psnr") for name in ENDPOINTS if name.endswith("accuracy"))
-"""In place of the accuracies, of networks that denoise: mean PSNR over the images, in decibels."""
-
-CORRECT = "correct"
-"""Can be asked for like an endpoint: for each test image, was it right?"""
-
-LONGEST_WINDOW = 50.0
-"""Updates over which weights are averaged, in a run that is long enough: a decay of 0.98 an update."""
-
-SHORTEST_RUN = 7.0
-"""Windows that a run has at least."""
-
-
-def averaging_window(updates: int) -> float:
-    """The window w of the average in updates: 50, but at most a seventh of the run, and at least 1.
-
-    The decay is 1 − 1/w an update. The weights that the run started from keep a share of (1 − 1/w)^updates,
-    below e^(−updates/w): with at least seven windows, that is less than 0.1 %.
-
-    >>> [averaging_window(updates) for updates in (3, 70, 350, 7800)]
-    [1.0, 10.0, 50.0, 50.0]
-    """
-    return max(1.0, min(LONGEST_WINDOW, updates / SHORTEST_RUN))
-
-
-def endpoints_of(config: RunConfig) -> tuple[str, ...]:
-    """The endpoints that a run has, its accuracy first: a network that denoises has a PSNR in its place."""
-    if not config.noise:
-        return ENDPOINTS
-    return tuple(name.replace("accuracy", "psnr") for name in ENDPOINTS if "scaled" not in name)
-
-
-def check_needs(needs: Collection[str]) -> None:
-    """Refuse endpoints that do not exist.
-
-    Raises:
-        ConfigError: naming the first, and those that do.
-    """
-    for name in needs:
-        if name not in (known := (*ENDPOINTS, *PSNR, CORRECT)):
-            raise UnknownNameError(f"{name!r} is no endpoint; there are {', '.join(known)}")
-
-
-def reserve_name(reserve: Collection[int]) -> str | None:
-    """A name for a set of images, by their numbers; None for none.
-
-    >>> reserve_name([3, 5]) == reserve_name((5, 3, 3)) != reserve_name([3])
-    True
-    """
-    numbers = np.unique(np.asarray([*reserve], np.int64))
-    return hashlib.sha256(numbers.tobytes()).hexdigest()[:16] if numbers.size else None
-
-
-FILE = "correct.npz"
-
-
-def write_correct(path: Path, correct: Mapping[str, NDArray[np.bool_]]) -> None:
-    """Keep in the folder of a run, for each kind of weights, which test images it was right about.
-
-    Nothing is kept of a run that has none.
-    """
-    if not correct:
-        return
-    count = len(next(iter(correct.values())))
-    buffer = io.BytesIO()
-    packed: dict[str, Any] = {name: np.packbits(right) for name, right in correct.items()}
-    np.savez_compressed(buffer, images=np.array(count), **packed)
-    with replacing(path / FILE) as file:
-        file.write(buffer.getvalue())
-
-
-def read_correct(path: Path) -> dict[str, NDArray[np.bool_]] | None:
-    """What `write_correct` kept, by kind of weights; None if nothing was.
-
-    Raises:
-        RecordError: if it cannot be read, or is damaged.
-    """
-    file = path / FILE
-    if not file.exists():
-        return None
-    arrays = read_arrays(file)
-    images = arrays.pop("images", np.empty(0))
-    count = int(images) if images.shape == () and images.dtype == np.int64 else -1
-    if any(bits.shape != (-(-count // 8),) or bits.dtype != np.uint8 for bits in arrays.values()):
-        raise RecordError(f"{file} is damaged: it does not hold a bit for each test image")
-    return {name: np.unpackbits(bits, count=count).astype(bool) for name, bits in arrays.items()}
+from corrinit.errors import UnknownNameError
+from corrinit.lab.document.numbers import POINTS, Unit
+from corrinit.lab.runs.observed import ENDPOINTS, PSNR
+from corrinit.lab.runs.record import RunRecord, Status
+from corrinit.lab.statistics.contrast import MARGIN, Sample
+from corrinit.lab.statistics.targets import crossing
 
 
 class Direction(Enum):
@@ -139,57 +31,67 @@ class Direction(Enum):
     NEITHER = "neither is better"
 
 
+def _unknown(record: RunRecord) -> None:
+    return None
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """Something that runs are compared by.
 
     Args:
         name: by which it is asked for.
+        label: what sentences and tables call it.
         definition: in words.
-        unit: of its values; accuracies are shares, and their differences are written as points.
+        unit: of differences.
         direction: which way is better.
-        read: its value for a finished run: NaN where the run diverged or never got there, None where the
-            record does not tell.
+        read: its value for a finished run: NaN or infinite where the run diverged, None where the record does
+            not tell.
+        curve: the same by epoch, to tell the time to a target by; None where there is none.
+        margin: size up to which differences count as none in practice.
+        paired: whether runs of a seed have so much in common in it that they are compared within seeds
+            (`corrinit.lab.statistics.planning.pairing_ratio` of pilot runs).
+        beside: how it is read beside the runs of the baseline, for one that depends on them.
     """
 
     name: str
+    label: str
     definition: str
-    unit: str
+    unit: Unit
     direction: Direction
     read: Callable[[RunRecord], float | None]
+    curve: Callable[[RunRecord], Sequence[float] | None] = _unknown
+    margin: float = MARGIN
+    paired: bool = False
+    beside: Callable[[Sequence[RunRecord]], Callable[[RunRecord], float | None]] | None = None
 
+    def given(self, baseline: Sequence[RunRecord]) -> Endpoint:
+        """The endpoint in a setting, whose baseline has these finished runs."""
+        return self if self.beside is None else replace(self, read=self.beside(baseline))
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether more of it is better, as of an accuracy."""
+        return self.direction is Direction.HIGHER
+
+    def resolution(self, samples: Iterable[Sample]) -> float:
+        """The step of the grid on which values of some conditions lie."""
+        return self.unit.resolution([v for each in samples for v in each.values.values()] or [0.0])
+
+    @property
+    def is_accuracy(self) -> bool:
+        """Whether values are accuracies in [0, 1]."""
+        return self.unit == POINTS and self.higher_is_better
+
+
+EPOCHS = Unit(name="epochs")
+NATS = Unit(name="nats")
+DECIBELS = Unit(name="dB")
 
 LAST_EPOCHS = 5
 EARLY_EPOCHS = 3
+EARLY = 0.1
 PLATEAU_SHARE = 0.95
-
-
-def epochs_to_share(share: float, baseline: Iterable[RunRecord]) -> Endpoint:
-    """Time to accuracy: the epochs until a run reaches a fixed share of the plateau of the baseline.
-
-    The plateau is the mean accuracy of the last epochs over all runs of the baseline. A target that the
-    baseline itself reaches last of all, such as its best epoch, would be reached by it always and by copies
-    of it less often.
-
-    Args:
-        share: of the plateau.
-        baseline: its finished runs in the setting.
-
-    Raises:
-        ConfigError: if there are none.
-    """
-    plateaus = [_mean_of_last_epochs(record) for record in baseline]
-    finite = [each for each in plateaus if each is not None and np.isfinite(each)]
-    if not finite:
-        raise NoRunsError("the baseline has no finished runs, so there is no plateau to reach a share of")
-    target = share * float(np.mean(finite))
-    return Endpoint(
-        "epochs_to_baseline",
-        f"first epoch with {100 * share:g} % of the mean accuracy of the baseline in its last {LAST_EPOCHS}",
-        "epochs",
-        Direction.LOWER,
-        lambda record: _epochs_to(record, target),
-    )
 
 
 def endpoint(name: str) -> Endpoint:
@@ -213,18 +115,24 @@ def _recorded(name: str) -> Endpoint:
     weights, images = (name.startswith("averaged_"), "unused" in name)
     measure = name.rpartition("unused_" if images else "test_")[2]
     what, unit, direction = {
-        "accuracy": ("accuracy", "share", Direction.HIGHER),
-        "psnr": ("mean PSNR", "decibels", Direction.HIGHER),
-        "loss": ("mean loss", "nats", Direction.LOWER),
-        "scaled_loss": (
-            "mean cross-entropy at the best temperature",
-            "nats",
-            Direction.LOWER,
-        ),
+        "accuracy": ("accuracy", POINTS, Direction.HIGHER),
+        "psnr": ("mean PSNR", DECIBELS, Direction.HIGHER),
+        "loss": ("mean loss", NATS, Direction.LOWER),
+        "scaled_loss": ("mean cross-entropy at the best temperature", NATS, Direction.LOWER),
     }[measure]
+    label = what + (" of averaged weights" if weights else "") + (" on unused images" if images else "")
     of = "averaged weights" if weights else "the last weights"
     on = "unused training images" if images else "test images"
-    return Endpoint(name, f"{what} of {of} on {on}", unit, direction, lambda record: record.endpoint(name))
+    by_epoch = _by_epoch(name) if name == "test_accuracy" else _unknown
+
+    def read(record: RunRecord) -> float | None:
+        return record.endpoint(name)
+
+    return Endpoint(name, label, f"{what} of {of} on {on}", unit, direction, read, by_epoch)
+
+
+def _by_epoch(metric: str) -> Callable[[RunRecord], Sequence[float] | None]:
+    return lambda record: record.curve(metric).tolist()
 
 
 def _unlooked(name: str) -> Callable[[RunRecord], float | None]:
@@ -235,35 +143,57 @@ def _unlooked(name: str) -> Callable[[RunRecord], float | None]:
         correct = record.correct()
         if test is None or unused is None or not (np.isfinite(test) and correct):
             return None if test is None or unused is None else float("nan")
-        count, more = len(next(iter(correct.values()))), record.result["unused_images"]
+        count, more = len(next(iter(correct.values()))), record.result.unused_images or 0
         return (count * test + more * unused) / (count + more)
 
     return read
 
 
-def _curve(record: RunRecord, metric: str, chosen: slice) -> float | None:
-    if record.result.get("diverged"):
-        return float("nan")
-    try:
-        return float(np.mean(record.curve(metric)[chosen]))
-    except KeyError:
-        return None
+def _mean(metric: str, chosen: slice) -> Callable[[RunRecord], float | None]:
+    """The mean of a metric over some epochs."""
+
+    def read(record: RunRecord) -> float | None:
+        if record.status is Status.DIVERGED:
+            return math.nan
+        try:
+            mean = float(np.mean(record.curve(metric)[chosen]))
+        except KeyError:
+            return None
+        return mean if math.isfinite(mean) else None  # it was not measured
+
+    return read
 
 
-def _mean_of_last_epochs(record: RunRecord) -> float | None:
-    return _curve(record, "test_accuracy", slice(-LAST_EPOCHS, None))
+_mean_of_last_epochs = _mean("test_accuracy", slice(-LAST_EPOCHS, None))
 
 
-def _epochs_to(record: RunRecord, target: float) -> float | None:
-    if record.result.get("diverged"):
-        return float("nan")
-    epoch = epochs_to(record.curve("test_accuracy").tolist(), target)
-    return float("nan") if epoch is None else float(epoch)
+def _epochs_to(record: RunRecord, target: float) -> float:
+    """Epochs until the test accuracy is at a target, one more than all if it never is."""
+    if record.status is Status.DIVERGED:
+        return math.nan
+    curve = record.curve("test_accuracy")
+    reached = crossing(curve, target)
+    return len(curve) + 1.0 if reached is None else reached
+
+
+def _epochs_to_plateau(baseline: Sequence[RunRecord]) -> Callable[[RunRecord], float | None]:
+    """Epochs to a share of the plateau of the baseline, the mean over all its runs.
+
+    A target that the baseline reaches last of all, such as its best epoch, would be reached by it always, and
+    by copies of it less often.
+    """
+    plateaus = [each for run in baseline if (each := _mean_of_last_epochs(run)) is not None]
+    finite = [each for each in plateaus if math.isfinite(each)]
+    return partial(_epochs_to, target=PLATEAU_SHARE * float(np.mean(finite))) if finite else _unknown
 
 
 def _epochs_to_own(record: RunRecord) -> float | None:
     plateau = _mean_of_last_epochs(record)
     return None if plateau is None else _epochs_to(record, PLATEAU_SHARE * plateau)
+
+
+def _early_sign_changes(record: RunRecord) -> float | None:
+    return _mean("sign_changes", slice(max(1, round(EARLY * record.config.epochs))))(record)
 
 
 DECLARED: Mapping[str, Endpoint] = {
@@ -273,56 +203,114 @@ DECLARED: Mapping[str, Endpoint] = {
         *(
             Endpoint(
                 f"{prefix}unlooked_accuracy",
+                f"accuracy{of_weights} on all unused labelled images",
                 f"accuracy of {weights} on test and unused training images together",
-                "share",
+                POINTS,
                 Direction.HIGHER,
                 _unlooked(prefix),
             )
-            for prefix, weights in (("", "the last weights"), ("averaged_", "averaged weights"))
+            for prefix, weights, of_weights in (
+                ("", "the last weights", ""),
+                ("averaged_", "averaged weights", " of averaged weights"),
+            )
         ),
         Endpoint(
             "mean_test_accuracy",
+            f"mean accuracy of the last {LAST_EPOCHS} epochs",
             f"test accuracy of the weights after each of the last {LAST_EPOCHS} epochs, mean",
-            "share",
+            POINTS,
             Direction.HIGHER,
             _mean_of_last_epochs,
         ),
         Endpoint(
             "train_accuracy",
+            "training accuracy",
             "accuracy on the batches of the last epoch, each before its update",
-            "share",
+            POINTS,
             Direction.HIGHER,
-            lambda record: _curve(record, "train_accuracy", slice(-1, None)),
+            _mean("train_accuracy", slice(-1, None)),
+        ),
+        Endpoint(
+            "train_accuracy_over_training",
+            "training accuracy averaged over all epochs",
+            "accuracy on the batches of an epoch, each before its update, mean over the epochs",
+            POINTS,
+            Direction.HIGHER,
+            _mean("train_accuracy", slice(None)),
+            paired=True,
+        ),
+        Endpoint(
+            "epochs_to_plateau",
+            f"epochs to {100 * PLATEAU_SHARE:g} % of the baseline's plateau",
+            f"epochs until {100 * PLATEAU_SHARE:g} % of the mean test accuracy of the baseline over its last "
+            f"{LAST_EPOCHS} epochs",
+            EPOCHS,
+            Direction.LOWER,
+            _unknown,
+            margin=0.0,
+            paired=True,
+            beside=_epochs_to_plateau,
         ),
         Endpoint(
             "epochs_to_own_plateau",
-            f"first epoch with {100 * PLATEAU_SHARE:g} % of the run's own mean test accuracy over the last "
+            f"epochs to {100 * PLATEAU_SHARE:g} % of the run's own plateau",
+            f"epochs until {100 * PLATEAU_SHARE:g} % of the run's own mean test accuracy over the last "
             f"{LAST_EPOCHS} epochs",
-            "epochs",
+            EPOCHS,
             Direction.LOWER,
             _epochs_to_own,
+            margin=0.0,
+            paired=True,
+        ),
+        Endpoint(
+            "accuracy_over_training",
+            "test accuracy averaged over all epochs",
+            "test accuracy averaged over the epochs: the area under its curve, over the number of epochs",
+            POINTS,
+            Direction.HIGHER,
+            _mean("test_accuracy", slice(None)),
+            paired=True,
+        ),
+        Endpoint(
+            "early_sign_changes",
+            "sign changes in the first tenth of the epochs",
+            "share of gradients that change sign from one update to the next, mean over the first tenth of "
+            "the epochs, at least one",
+            POINTS,
+            Direction.NEITHER,
+            _early_sign_changes,
+            paired=True,
         ),
         Endpoint(
             "sign_changes",
+            "sign changes over all epochs",
             "share of gradients that change sign from one update to the next, mean over all epochs",
-            "share",
+            POINTS,
             Direction.NEITHER,
-            lambda record: _curve(record, "sign_changes", slice(None)),
+            _mean("sign_changes", slice(None)),
+            paired=True,
         ),
         Endpoint(
             "early_gradient_mean_abs",
             f"mean absolute gradient in the first {EARLY_EPOCHS} epochs",
-            "",
+            f"mean absolute gradient in the first {EARLY_EPOCHS} epochs",
+            Unit(1000.0, "thousandths"),
             Direction.NEITHER,
-            lambda record: _curve(record, "gradient_mean_abs", slice(EARLY_EPOCHS)),
+            _mean("gradient_mean_abs", slice(EARLY_EPOCHS)),
+            margin=0.0,
+            paired=True,
         ),
         Endpoint(
             "weight_correlation",
+            "correlation of the weights",
             "mean correlation of the taps of the weights after the last epoch",
-            "",
+            Unit(100.0, "hundredths", limit=1.0),
             Direction.NEITHER,
-            lambda record: _curve(record, "weight_correlation", slice(-1, None)),
+            _mean("weight_correlation", slice(-1, None)),
         ),
     )
 }
-"""By name; `epochs_to_share` makes one more, which needs the baseline of a setting."""
+"""By name."""
+
+TEST_ACCURACY = DECLARED["test_accuracy"]
+"""The paper's endpoint: test accuracy after the last epoch."""

@@ -26,8 +26,7 @@ def table(records: Iterable[RunRecord], *, by_epoch: bool = False) -> pa.Table:
         if by_epoch:
             rows += [{**shared, **metrics} for metrics in record.metrics]
         else:
-            provenance = {"provenance": record.result.get("data")}
-            rows.append({**record.result, **shared, **provenance})
+            rows.append({**record.result.row(), **shared, "provenance": record.result.data})
     names = dict.fromkeys(name for row in rows for name in row)
     return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
 

@@ -1,7 +1,6 @@
-"""The fields of metrics and results that are read anywhere, and what each may hold.
+"""The metrics of a record that are read anywhere, and what each may hold.
 
-A record holds a value for each metric and epoch, and single values in its result. Metrics that an earlier
-version did not measure are NaN; a fact that it did not record is missing.
+A record holds a value for each metric and epoch. Metrics that an earlier version did not measure are NaN.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from corrinit.errors import RecordError, one_line
 from corrinit.lab.experiment.config import RunConfig
-from corrinit.lab.runs.endpoints import ENDPOINTS, endpoints_of
+from corrinit.lab.runs.observed import endpoints_of
 
 Metrics = Mapping[str, float]
 
@@ -39,15 +38,6 @@ METRICS: dict[str, Kind] = {
     "weight_correlation": "number",
 }
 
-RESULT: dict[str, Kind] = {
-    **{name: "share" if name.endswith("accuracy") else "number" for name in ENDPOINTS},
-    **dict.fromkeys(("seconds", "images_per_second", "averaging_window"), "amount"),
-    **dict.fromkeys(("epochs", "parameters", "unused_images", "available_images", "threads"), "count"),
-    **dict.fromkeys(("data", "reserve", "version", "commit", "python", "torch"), "text"),
-    **dict.fromkeys(("hardware", "device", "finished"), "text"),
-    "diverged": "truth value",
-}
-
 LARGEST_COUNT = 2**63
 """Whole numbers are smaller: a table has no place for others."""
 
@@ -68,7 +58,7 @@ def checked_metrics(rows: Sequence[Mapping[str, Any]], config: RunConfig, file: 
         if missing := [name for name in (*REQUIRED, *(scores if scored else ())) if name not in row]:
             raise RecordError(f"{file} is damaged: epoch {number} has no {missing[0]}")
         for name, value in row.items():
-            _check(value, METRICS.get(name, "number"), f"{file} is damaged: in epoch {number} {name}")
+            check(value, METRICS.get(name, "number"), f"{file} is damaged: in epoch {number} {name}")
         if row["epoch"] != number:
             raise RecordError(f"{file} is damaged: epoch {row['epoch']} stands where {number} belongs")
         measured = {name: math.nan if value is None else value for name, value in row.items()}
@@ -81,26 +71,16 @@ def _user_metrics(row: Mapping[str, Any], number: int, file: Path) -> Metrics:
     if row.get("epoch") != number or len(row) < 2:
         raise RecordError(f"{file} is damaged: epoch {number} is not there, or empty")
     for name, value in row.items():
-        _check(value, "number", f"{file} is damaged: in epoch {number} {name}")
+        check(value, "number", f"{file} is damaged: in epoch {number} {name}")
     return {name: math.nan if value is None else float(value) for name, value in row.items()}
 
 
-def checked_result(result: Mapping[str, Any], config: RunConfig, file: Path) -> dict[str, Any]:
-    """A result, each value checked; the others of its fields are single values.
+def check(value: object, kind: Kind, what: str) -> None:
+    """Refuse a value that is none of its kind; None, what is not known, is of every kind.
 
     Raises:
-        RecordError: naming the file and the field.
+        RecordError: beginning with `what` it is.
     """
-    if config.is_user_loop:
-        return dict(result)
-    if (main := endpoints_of(config)[0]) not in result:
-        raise RecordError(f"{file} is damaged: it has no {main}")
-    for name, value in result.items():
-        _check(value, RESULT.get(name, "single value"), f"{file} is damaged: {name}")
-    return {**result, main: math.nan if result[main] is None else result[main]}
-
-
-def _check(value: object, kind: Kind, what: str) -> None:
     if value is not None and not _is(value, kind):
         raise RecordError(f"{what} is {one_line(value)[:80]}, no {kind}")
 

@@ -16,13 +16,13 @@ def provenance(records: Sequence[RunRecord], command: str) -> Mapping[str, str]:
     if records:
         names = ("data", "version", "commit", "hardware", "device", "threads", "torch")
         facts |= {name: "; ".join(distinct(records, name)) for name in names}
-        seconds = sum(record.result.get("seconds") or 0.0 for record in records)
+        seconds = sum(record.result.seconds or 0.0 for record in records)
         facts["training"] = f"{count(len(records), 'run')}, {seconds:,.0f} seconds in all"
-        facts["date"] = max(str(record.result.get("finished") or NOT_RECORDED) for record in records)
+        facts["date"] = max(record.result.finished or NOT_RECORDED for record in records)
     return facts
 
 
 def distinct(records: Sequence[RunRecord], key: str) -> list[str]:
-    """The values of a result that occur among runs, in order."""
-    found = {record.result.get(key) for record in records}
+    """The values of a field of results that occur among runs, in order."""
+    found = {getattr(record.result, key) for record in records}
     return sorted(NOT_RECORDED if value is None else str(value) for value in found)

@@ -2,7 +2,7 @@
 
 A folder named by the run's id holds `config.json` from the start, which also says by which protocol it is
 run, `metrics.jsonl` (a line per epoch) and, at the end, `updates.npz` (totals per update), `correct.npz` (a
-bit per test image) and `result.json` with the endpoints (`corrinit.lab.runs.endpoints`); the trained weights
+bit per test image) and `result.json` with the endpoints (`corrinit.lab.runs.observed`); the trained weights
 too, if they were asked for. Every file is replaced whole, and `result.json` comes last: where it stands, the
 run is finished. It ends with the digest of what it, the metrics and the configuration hold.
 """
@@ -39,8 +39,9 @@ from corrinit.lab.experiment import identity
 from corrinit.lab.experiment.arm import Initialization
 from corrinit.lab.experiment.config import RunConfig, from_dict, to_dict
 from corrinit.lab.experiment.setting import Setting
-from corrinit.lab.runs.endpoints import CORRECT, ENDPOINTS, PSNR, endpoints_of, read_correct, reserve_name
-from corrinit.lab.runs.fields import Metrics, checked_metrics, checked_result
+from corrinit.lab.runs.fields import Metrics, checked_metrics
+from corrinit.lab.runs.observed import CORRECT, ENDPOINTS, PSNR, endpoints_of, read_correct, reserve_name
+from corrinit.lab.runs.result import RunResult, checked_result
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"
@@ -73,7 +74,7 @@ class RunRecord:
     path: Path
     config: RunConfig
     metrics: tuple[Metrics, ...]
-    result: Mapping[str, Any]
+    result: RunResult
     protocol: int = identity.CHANGES[0].number
 
     @property
@@ -99,7 +100,7 @@ class RunRecord:
     @property
     def status(self) -> Status:
         """How far it came."""
-        if self.result.get("diverged") or self.diverged_in is not None:
+        if self.result.diverged or self.diverged_in is not None:
             return Status.DIVERGED
         return Status.FINISHED if self.finished else Status.UNFINISHED
 
@@ -129,7 +130,7 @@ class RunRecord:
     @property
     def finished(self) -> bool:
         """Whether the run came to its end."""
-        return bool(self.result)
+        return self.result != RunResult()
 
     @property
     def current(self) -> bool:
@@ -137,19 +138,18 @@ class RunRecord:
         return self.protocol == identity.protocol_of(self.config)
 
     def endpoint(self, name: str) -> float | None:
-        """One of `corrinit.lab.runs.endpoints`; None if it was not recorded, NaN if the run diverged.
+        """One of `corrinit.lab.runs.observed`; None if it was not recorded, NaN if the run diverged.
 
         Raises:
             KeyError: if there is no such endpoint.
         """
         if name not in (*ENDPOINTS, *PSNR):
             raise KeyError(name)
-        if self.result.get("diverged"):
+        if self.result.diverged:
             return math.nan
-        value = self.result.get(name, ...)
-        if value is ... and self.finished:  # what was recorded epoch by epoch before it was an endpoint
+        if name not in self.result.endpoints and self.finished:  # recorded by epoch before it was an endpoint
             return self.metrics[-1].get(name)
-        return None if value is ... else math.nan if value is None else value
+        return self.result.endpoints.get(name)
 
     def curve(self, metric: str) -> NDArray[np.float64]:
         """A metric by epoch, shape (epochs,).
@@ -201,13 +201,14 @@ def read_run(path: Path) -> RunRecord:
     """
     with _reading(path):
         config, protocol = _read_config(path / "config.json")
-        metrics = _read_metrics(path / "metrics.jsonl", config) if (path / "metrics.jsonl").exists() else ()
-        result = _read_result(path / "result.json", config) if (path / "result.json").exists() else {}
-    some = result.get("diverged") or config.is_user_loop
-    ended = bool(metrics) if some else len(metrics) == config.epochs
-    if not ended if result else len(metrics) > config.epochs:
-        raise RecordError(f"{path / 'metrics.jsonl'} holds {len(metrics)} of {config.epochs} epochs")
-    return RunRecord(path, config, metrics, result, protocol)
+        told, ended = path / "metrics.jsonl", path / "result.json"
+        metrics = _read_metrics(told, config) if told.exists() else ()
+        result = _read_result(ended, config) if ended.exists() else RunResult()
+    record = RunRecord(path, config, metrics, result, protocol)
+    whole = len(metrics) == config.epochs or (bool(metrics) and (result.diverged or config.is_user_loop))
+    if not whole if record.finished else len(metrics) > config.epochs:
+        raise RecordError(f"{told} holds {len(metrics)} of {config.epochs} epochs")
+    return record
 
 
 def read_runs(root: Path) -> tuple[list[RunRecord], list[RecordError]]:
@@ -301,15 +302,15 @@ def finished_run(
 def _lacks(record: RunRecord, name: str, reserve: str | None) -> bool:
     """Whether a finished run would have an endpoint, or what `correct` gives, if it were made again."""
     if name == CORRECT:
-        told = record.config.noise or record.result.get("diverged")  # it has none
-        return record.correct() is None and not told
+        has_none = record.config.noise or record.result.diverged
+        return record.correct() is None and not has_none
     if name not in endpoints_of(record.config):  # it is of networks with another task
         return False
     if "unused" not in name:
         return record.endpoint(name) is None
-    if record.result.get("unused_images") == 0:  # there is nothing to observe
+    if record.result.unused_images == 0:  # there is nothing to observe
         return False
-    return record.endpoint(name) is None or record.result.get("reserve") != reserve
+    return record.endpoint(name) is None or record.result.reserve != reserve
 
 
 @contextmanager
@@ -416,7 +417,7 @@ def _read_metrics(file: Path, config: RunConfig) -> tuple[Metrics, ...]:
     return checked_metrics([parse_object(line, file) for line in read_text(file).splitlines()], config, file)
 
 
-def _read_result(file: Path, config: RunConfig) -> dict[str, Any]:
+def _read_result(file: Path, config: RunConfig) -> RunResult:
     result = without_digest(parse_object(read_text(file), file), file, _beside(file.parent))
     return checked_result(result, config, file)
 

@@ -126,7 +126,9 @@ def mean_effect(effects: ArrayLike, errors: ArrayLike, *, level: float = 0.95) -
     )
 
 
-def answers(found: Mapping[Claim, MeanEffect], *, margin: float = MARGIN) -> dict[Claim, Answer]:
+def answers(
+    found: Mapping[Claim, MeanEffect], *, margin: float | Mapping[Claim, float] = MARGIN
+) -> dict[Claim, Answer]:
     """What settings say of several claims, each that its mean effect is positive.
 
     A claim is supported if μ > 0 and contradicted if μ < 0, where p, Holm-adjusted over all claims, is at
@@ -135,11 +137,11 @@ def answers(found: Mapping[Claim, MeanEffect], *, margin: float = MARGIN) -> dic
 
     Args:
         found: by claim, effects being signed so that the claim says they are positive.
-        margin: mean effects up to this size are negligible.
+        margin: mean effects up to this size are negligible; one for all claims, or each its own.
     """
     p_values = holm([each.p for each in found.values()])
     return {
-        claim: _answer(each, float(p), margin)
+        claim: _answer(each, float(p), margin[claim] if isinstance(margin, Mapping) else margin)
         for (claim, each), p in zip(found.items(), p_values, strict=True)
     }
 

@@ -170,8 +170,9 @@ FILTER_ERRATA = (
         "Section 3.1, Conclusions",
         "needs a condition",
         "Theory shows that correlated initialization can lead to better generalization.",
-        "The filter ends nearer to w* for every number of samples n; its error on unseen patches is larger "
-        "for few samples and smaller for more.",
+        "In the linear model, on patches that share a mean and at equal scale, the filter ends nearer to w* "
+        "for every number of samples n; its error on unseen patches is larger for few samples and smaller "
+        "for more. On centred patches, and with ReLU, it does not.",
         "The start's part of the error is tr(H P⊥SP⊥): with few samples, what a correlated start leaves is "
         "smooth, and smooth errors cost most on smooth inputs.",
         "“Can” is right. Scale acts more: at the paper's scale either start's part falls to a third.",

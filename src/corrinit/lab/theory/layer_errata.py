@@ -155,7 +155,7 @@ def algorithm_1(setting: Setting) -> tuple[Table, ...]:
 
 
 def slips(_: Setting) -> tuple[Table, ...]:
-    """Misprints that change nothing."""
+    """Misprints that change nothing, and conditions that are not said."""
     return (
         Table(
             "Misprints",
@@ -172,6 +172,37 @@ def slips(_: Setting) -> tuple[Table, ...]:
                 ("Eq. (11)", "Var(aX) = a² X", "Var(aX) = a² Var(X)"),
                 ("after Eq. (13)", "x_(i−1,j) has zero mean and is symmetric", "y_(i−1,j)"),
                 ("Section 4", "x_l = f(y_(l−1)), y_l = W_l x_l", "y_(l+1) = W_l x_l, as in Eq. (13)"),
+            ),
+        ),
+        Table(
+            "Conditions left out",
+            ("place", "said", "holds"),
+            (
+                (
+                    "Section 3.1",
+                    "the weights do not impact direction at all",
+                    "true of one sample; the sum over several weighs them by their errors, which depend on w",
+                ),
+                (
+                    "Section 3.1, d_0 = 1",
+                    "all samples are active",
+                    "half of them have X_0 = 0 and lie at w*·X = 0, the border of being active",
+                ),
+                (
+                    "Section 3.1, assumption 1",
+                    "inputs symmetric about their mean",
+                    "after ReLU inputs are not negative, and many are 0",
+                ),
+                (
+                    "Section 4",
+                    "perfectly correlated inputs stay so in every layer",
+                    "needs circular or no padding; zeros around the map reach its borders layer by layer",
+                ),
+                (
+                    "Conclusions",
+                    "larger variance in updates",
+                    "derived is the variance of outputs",
+                ),
             ),
         ),
     )
@@ -241,7 +272,7 @@ LAYER_ERRATA = (
         "slips",
         "Sections 3 and 4",
         "misprint",
-        "Seven slips of notation, below.",
+        "Seven slips of notation, and five statements that lack a condition, below.",
         "As listed.",
         "Read in context.",
         "None.",

@@ -9,6 +9,24 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+LONGEST_WINDOW = 50.0
+"""Updates over which weights are averaged, in a run that is long enough: a decay of 0.98 an update."""
+
+SHORTEST_RUN = 7.0
+"""Windows that a run has at least."""
+
+
+def averaging_window(updates: int) -> float:
+    """The window w of the average in updates: 50, but at most a seventh of the run, and at least 1.
+
+    The decay is 1 − 1/w an update. The weights that the run started from keep a share of (1 − 1/w)^updates,
+    below e^(−updates/w): with at least seven windows, that is less than 0.1 %.
+
+    >>> [averaging_window(updates) for updates in (3, 70, 350, 7800)]
+    [1.0, 10.0, 50.0, 50.0]
+    """
+    return max(1.0, min(LONGEST_WINDOW, updates / SHORTEST_RUN))
+
 
 class WeightAverage:
     """wₜ ← (1 − 1/w) wₜ₋₁ + vₜ/w of the weights vₜ after each update t, from those that training starts with.

@@ -56,10 +56,10 @@ def durations(
 
     seen: dict[Work, list[float]] = {}
     for record in records:
-        if _made_here(record, threads):
+        if record.result.images_per_second and _made_here(record, threads):
             dataset = loaded(record.config.data, record.config.train_subset)
             batch = min(record.config.batch_size, len(dataset.train_images))
-            seconds = batch / record.result["images_per_second"]
+            seconds = batch / record.result.images_per_second
             seen.setdefault(_work(record.config, dataset), []).append(seconds)
     updates = {work: statistics.median(each) for work, each in seen.items()}
     found = {}
@@ -107,9 +107,7 @@ def _made_here(record: RunRecord, threads: int) -> bool:
     """Whether a run was made by this processor, with as many threads."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     here = (environment.describe()["hardware"], threads, device)
-    return record.finished and here == tuple(
-        record.result.get(name) for name in ("hardware", "threads", "device")
-    )
+    return here == (record.result.hardware, record.result.threads, record.result.device)
 
 
 def _timed(work: Work, dataset: Dataset, threads: int) -> float:

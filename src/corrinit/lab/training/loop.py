@@ -35,10 +35,10 @@ from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.experiment.observation import EVERYTHING, Observation
 from corrinit.lab.experiment.schedule import rate_factor
 from corrinit.lab.runs import environment
-from corrinit.lab.runs.endpoints import averaging_window, endpoints_of, reserve_name
 from corrinit.lab.runs.fields import Metrics
+from corrinit.lab.runs.observed import endpoints_of, reserve_name
 from corrinit.lab.training.augmentation import CropFlip
-from corrinit.lab.training.averaging import WeightAverage
+from corrinit.lab.training.averaging import WeightAverage, averaging_window
 from corrinit.lab.training.checkpoint import read_checkpoint, require_fit, write_checkpoint
 from corrinit.lab.training.initialized import channel_moments, initialized_model
 from corrinit.lab.training.isolation import seeded

@@ -16,7 +16,7 @@ from corrinit.lab.data.dataset import Dataset, hold_out, load, set_apart
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.experiment.observation import EVERYTHING, Observation
 from corrinit.lab.runs import record as records
-from corrinit.lab.runs.endpoints import check_needs, write_correct
+from corrinit.lab.runs.observed import check_needs, write_correct
 from corrinit.lab.runs.record import Metrics, RunRecord
 from corrinit.lab.training.isolation import isolated
 from corrinit.lab.training.loop import Training
@@ -43,7 +43,7 @@ def run(
         runs: the folder of all runs.
         checkpoint_every: epochs between checkpoints: what an interruption costs at most.
         keep_weights: keep the trained weights in the record, as `weights.safetensors`.
-        needs: endpoints (`corrinit.lab.runs.endpoints`) that the record is to have: a finished one that lacks
+        needs: endpoints (`corrinit.lab.runs.observed`) that the record is to have: a finished one that lacks
             any is made again. A run that is made has them all.
         reserve: numbers of training images that a study sets apart: they do not count among the unused ones.
         observation: on how many images it is scored, and how often, if it is made.

@@ -32,7 +32,7 @@ from corrinit.errors import ConfigError, CorrInitError, RunBusyError, one_line
 from corrinit.lab.data.dataset import load
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.experiment.observation import Observation
-from corrinit.lab.runs.endpoints import check_needs
+from corrinit.lab.runs.observed import check_needs
 from corrinit.lab.runs.record import ERROR, Metrics, RunRecord, finished_run
 from corrinit.lab.training.run import run
 

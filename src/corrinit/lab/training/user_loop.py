@@ -25,6 +25,7 @@ from corrinit.lab.experiment.setting import USER_LOOP, Setting
 from corrinit.lab.runs import record as records
 from corrinit.lab.runs.environment import describe
 from corrinit.lab.runs.record import RunRecord
+from corrinit.lab.runs.result import RunResult
 from corrinit.lab.training.isolation import Lineage, isolated, reseed
 from corrinit.methods import needs_images
 
@@ -76,7 +77,7 @@ class UserLoop:
         digest = self._digest(config.initialization)
         if self.folder is not None:
             kept = records.finished_run(self.folder, config)
-            if kept is not None and kept.result.get("images") == digest:
+            if kept is not None and kept.result.images == digest:
                 return kept, True
         with isolated(config.seed):
             model = self._built()
@@ -92,7 +93,8 @@ class UserLoop:
         result = {"images": digest, "seconds": seconds, "finished": finished, **describe()}
         rows = _rows(metrics)
         if self.folder is None:
-            return RunRecord(Path(config.run_id), config, rows, result, protocol_of(config)), False
+            told = RunResult.of(result)
+            return RunRecord(Path(config.run_id), config, rows, told, protocol_of(config)), False
         with records.claimed(self.folder, config, wait=True) as path:
             records.start(path, config)
             records.write_metrics(path, rows)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from corrinit.lab.statistics.power import MOST, seeds_to_settle
+from corrinit.lab.statistics.planning import MOST, seeds_to_settle
 from corrinit.lab.statistics.targets import epochs_to, seconds_to
 
 
