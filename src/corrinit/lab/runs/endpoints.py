@@ -49,6 +49,9 @@ PSNR = tuple(name.replace("accuracy", "psnr") for name in ENDPOINTS if name.ends
 CORRECT = "correct"
 """Can be asked for like an endpoint: for each test image, was it right?"""
 
+LAYERS = "layers"
+"""Likewise: what its layers were like after every epoch (`corrinit.lab.runs.layers`)."""
+
 LONGEST_WINDOW = 50.0
 """Updates over which weights are averaged, in a run that is long enough: a decay of 0.98 an update."""
 
@@ -82,7 +85,7 @@ def check_needs(needs: Collection[str]) -> None:
         ConfigError: naming the first, and those that do.
     """
     for name in needs:
-        if name not in (known := (*ENDPOINTS, *PSNR, CORRECT)):
+        if name not in (known := (*ENDPOINTS, *PSNR, CORRECT, LAYERS)):
             raise UnknownNameError(f"{name!r} is no endpoint; there are {', '.join(known)}")
 
 

@@ -39,8 +39,17 @@ from corrinit.lab.experiment import identity
 from corrinit.lab.experiment.arm import Initialization
 from corrinit.lab.experiment.config import RunConfig, from_dict, to_dict
 from corrinit.lab.experiment.setting import Setting
-from corrinit.lab.runs.endpoints import CORRECT, ENDPOINTS, PSNR, endpoints_of, read_correct, reserve_name
+from corrinit.lab.runs.endpoints import (
+    CORRECT,
+    ENDPOINTS,
+    LAYERS,
+    PSNR,
+    endpoints_of,
+    read_correct,
+    reserve_name,
+)
 from corrinit.lab.runs.fields import Metrics, checked_metrics, checked_result
+from corrinit.lab.runs.layers import LayerHistory, read_layers
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"
@@ -177,6 +186,15 @@ class RunRecord:
         with _reading(self.path):
             return read_correct(self.path)
 
+    def layers(self) -> LayerHistory | None:
+        """What its layers were like after every epoch; None if that was not kept.
+
+        Raises:
+            RecordError: if the file is damaged.
+        """
+        with _reading(self.path):
+            return read_layers(self.path)
+
     def updates(self) -> dict[str, NDArray[np.float32]]:
         """Totals per update by name, each of shape (number of updates,).
 
@@ -272,7 +290,7 @@ def finished_run(
         root: the folder of all runs.
         config: the run.
         with_weights: a record without the trained weights does not count.
-        needs: neither does one that lacks an endpoint of these names, or `"correct"`.
+        needs: neither does one that lacks an endpoint of these names, or `"correct"` or `"layers"`.
         reserve: nor, for endpoints on unused images, one that had others than these set apart.
 
     Raises:
@@ -303,6 +321,8 @@ def _lacks(record: RunRecord, name: str, reserve: str | None) -> bool:
     if name == CORRECT:
         told = record.config.noise or record.result.get("diverged")  # it has none
         return record.correct() is None and not told
+    if name == LAYERS:
+        return record.layers() is None
     if name not in endpoints_of(record.config):  # it is of networks with another task
         return False
     if "unused" not in name:
