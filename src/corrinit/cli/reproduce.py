@@ -83,9 +83,7 @@ NEXT = 5
 def carry_out_and_report(
     name: Annotated[
         str,
-        Parameter(
-            help="figure1, figure4 to figure6, table2 to table7, or all; words, or one of its parts, see docs/words.md."
-        ),
+        Parameter(help="figure1, figure4 to figure6, table2 to table7, all, or words and its parts."),
     ],
     *,
     scale: ScaleOption = "smoke",
