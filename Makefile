@@ -54,10 +54,13 @@ documents: $(READY)
 	    --cifar100 none --correlation default --markdown docs/reproduction.md -o results/reproduction.html
 	$(BIN)/corrinit report results/cifar10-jpeg results/digit-images --markdown docs/comparison.md \
 	    -o results/comparison.html
+	$(BIN)/corrinit report results/mini --paper words --scale mini --cifar10 parquet:cifar10-jpeg \
+	    --cifar100 none --markdown docs/words.md -o results/words.html
 	$(BIN)/corrinit theory --all --markdown docs -o results/theory.html
 	$(BIN)/python experiments/endpoints.py --minutes 0
 	$(BIN)/python experiments/best_rate.py --minutes 0
 	$(BIN)/python experiments/search.py --minutes 0
+	$(BIN)/python experiments/presets.py --data parquet:cifar10-jpeg
 	$(BIN)/python docs/results_table.py
 
 $(VENV)/.docs: $(READY)

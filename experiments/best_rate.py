@@ -180,9 +180,10 @@ def families(
     found: Mapping[Initialization, Sample],
 ) -> tuple[dict[Initialization, Contrast], dict[Initialization, Contrast]]:
     """Every arm minus Kaiming normal; every arm with R minus its control."""
-    over_kaiming = against(found, BASELINE, family="arms, each at its own best rate")
-    terms = {arm: ((1.0, found[arm]), (-1.0, found[control])) for arm, control in CONTROLS.items()}
-    return over_kaiming, contrasts(terms, family="R at equal scale and stem, each at its own best rate")
+    over_kaiming = against(found, BASELINE, family="arms, each at its own best rate", within_seeds=True)
+    weights = {arm: {arm: 1.0, control: -1.0} for arm, control in CONTROLS.items()}
+    family = "R at equal scale and stem, each at its own best rate"
+    return over_kaiming, contrasts(found, weights, family=family, within_seeds=True)
 
 
 def answer(over_kaiming: Mapping[Initialization, Contrast]) -> str:

@@ -39,9 +39,7 @@ INSIDE = {
     "lab/document/blocks.py": {"ValueError"},  # a table that the package itself has made wrongly
     "lab/runs/design.py": {"TypeError"},
     "lab/runs/record.py": {"KeyError"},  # a mapping without a key
-    "lab/statistics/contrast.py": {
-        "ValueError"
-    },  # conditions that the package put together wrongly
+    "lab/statistics/contrast.py": {"ValueError"},  # conditions that the package put together wrongly
 }
 """Where errors of Python are raised: all but those with a reason are caught in the same room."""
 

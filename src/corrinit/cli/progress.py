@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,6 +28,7 @@ def carry_out(
     observation: Observation = EVERYTHING,
     start_another: Callable[[], bool] = lambda: True,
     known: Sequence[RunRecord] | None = None,
+    needs: Collection[str] = (),
 ) -> Sweep:
     """Bring runs to their end, telling on the standard error stream how far they are.
 
@@ -38,6 +39,7 @@ def carry_out(
         observation: on how many images they are scored, and how often.
         start_another: question that `corrinit.lab.training.sweep.sweep` asks before each run.
         known: the finished records among them, if they were read before.
+        needs: endpoints without which a record does not count.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C, after saying how to go on.
@@ -45,7 +47,7 @@ def carry_out(
     console = Console(stderr=True, highlight=False, markup=False)
     names = run_names(configs)
     if known is None:
-        known = finished_runs(names, runs)
+        known = finished_runs(names, runs, needs)
     finished = {record.run_id for record in known}
     epochs = {config: config.epochs for config in names if config.run_id in finished}
     if epochs:
@@ -77,19 +79,20 @@ def carry_out(
                 start_another=start_another,
                 observation=observation,
                 known=known,
+                needs=needs,
             )
         except KeyboardInterrupt:
             console.print(
-                f"{len(finished_runs(names, runs))} of {len(names)} runs are finished, in {runs}; "
+                f"{len(finished_runs(names, runs, needs))} of {len(names)} runs are finished, in {runs}; "
                 "the same command resumes the others",
                 soft_wrap=True,
             )
             raise
 
 
-def finished_runs(configs: Iterable[RunConfig], runs: Path) -> list[RunRecord]:
+def finished_runs(configs: Iterable[RunConfig], runs: Path, needs: Collection[str] = ()) -> list[RunRecord]:
     """The finished records among runs."""
-    found = (finished_run(runs, config) for config in configs)
+    found = (finished_run(runs, config, needs=needs) for config in configs)
     return [record for record in found if record is not None]
 
 

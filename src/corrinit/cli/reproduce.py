@@ -6,7 +6,8 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,11 +20,13 @@ from corrinit.lab.document.numbers import count
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.paper.agenda import agenda, bearing, undecided
 from corrinit.lab.paper.claims import judge
-from corrinit.lab.paper.experiments import CORRELATED, experiments
+from corrinit.lab.paper.experiments import CORRELATED
 from corrinit.lab.paper.protocol import SCALES, Protocol, ScaleName, data_sources
 from corrinit.lab.paper.report import write_paper_report
+from corrinit.lab.paper.words import planned, watches_layers
 from corrinit.lab.runs.design import designs
 from corrinit.lab.runs.design import plan as note_design
+from corrinit.lab.runs.observed import LAYERS
 from corrinit.lab.runs.record import RunRecord
 from corrinit.lab.runs.table import Runs
 from corrinit.lab.training.duration import durations, total
@@ -78,7 +81,10 @@ NEXT = 5
 
 @reproduce.default
 def carry_out_and_report(
-    name: Annotated[str, Parameter(help="figure1, figure4 to figure6, table2 to table7, or all.")],
+    name: Annotated[
+        str,
+        Parameter(help="figure1, figure4 to figure6, table2 to table7, all, or words and its parts."),
+    ],
     *,
     scale: ScaleOption = "smoke",
     cifar10: Cifar10 = None,
@@ -100,12 +106,13 @@ def carry_out_and_report(
     protocol = Protocol(
         scale, data_sources(cifar10=cifar10, cifar100=cifar100), models, correlation, resample
     )
-    configs = protocol.runs(experiments(name))
+    configs = protocol.runs(planned(name))
     if configs:
         note_design(runs, configs, seeds=SCALES[scale].seeds)
+    needs = needs_of(name)
     made = None
     if configs and (seconds is not None or scale != "smoke"):  # which takes less time than to say how long
-        plan = Plan(protocol, configs, runs, jobs)
+        plan = Plan(protocol, configs, runs, jobs, needs)
         made = plan.made
         sys.stderr.write(f"{plan.progress()}\n")
         configs = configs if seconds is None else plan.in_order
@@ -114,9 +121,10 @@ def carry_out_and_report(
         configs,
         runs,
         jobs=jobs,
-        observation=SCALES[scale].observation,
+        observation=replace(SCALES[scale].observation, layers=bool(needs)),
         start_another=lambda: time.monotonic() < end,
         known=made,
+        needs=needs,
     )
     if (left := len(configs) - len(outcome.records) - len(outcome.failures)) > 0:
         sys.stderr.write(f"the budget is spent; {count(left, 'run')} left: the same command goes on\n")
@@ -149,10 +157,10 @@ def status(
     """Say how far a reproduction is, how long the rest takes, and what comes next; nothing is trained."""
     sources = data_sources(cifar10=cifar10, cifar100=cifar100)
     protocol = Protocol(scale, sources, models, correlation, resample)
-    configs = protocol.runs(experiments(name))
+    configs = protocol.runs(planned(name))
     if not configs:
         raise UnknownNameError(f"no network is trained for {name} with these options: there is no status")
-    plan = Plan(protocol, configs, runs, jobs)
+    plan = Plan(protocol, configs, runs, jobs, needs_of(name))
     sys.stdout.write("\n".join([plan.progress(), *plan.claims(), *plan.upcoming()]) + "\n")
 
 
@@ -164,10 +172,18 @@ class Plan:
         configs: all of them.
         runs: the folder of their records.
         jobs: runs at a time.
+        needs: endpoints without which a record does not count.
     """
 
-    def __init__(self, protocol: Protocol, configs: Sequence[RunConfig], runs: Path, jobs: int) -> None:
-        self.made: Sequence[RunRecord] = finished_runs(configs, runs)
+    def __init__(
+        self,
+        protocol: Protocol,
+        configs: Sequence[RunConfig],
+        runs: Path,
+        jobs: int,
+        needs: Collection[str] = (),
+    ) -> None:
+        self.made: Sequence[RunRecord] = finished_runs(configs, runs, needs)
         made = {record.run_id for record in self.made}
         self.jobs = jobs
         self.names = run_names(configs)
@@ -208,6 +224,11 @@ class Plan:
 
     def _open(self, config: RunConfig) -> frozenset[str]:
         return self.bears_on[config] & self.undecided
+
+
+def needs_of(name: str) -> tuple[str, ...]:
+    """What a record has to have to count for a figure or table, or an experiment beside them."""
+    return (LAYERS,) if watches_layers(name) else ()
 
 
 def duration(text: str) -> float:

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, fields, replace
 from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_type_hints
 
 import pytest
 from tests.lab.handmade import handmade
@@ -18,7 +18,7 @@ from corrinit.lab.comparison.names import compared
 from corrinit.lab.comparison.report import write_report
 from corrinit.lab.comparison.tuning import tunings
 from corrinit.lab.experiment import arm as arms
-from corrinit.lab.experiment import identity
+from corrinit.lab.experiment import checks, identity
 from corrinit.lab.experiment.arm import Initialization, parse_initialization
 from corrinit.lab.experiment.config import RunConfig, from_dict, to_dict
 from corrinit.lab.experiment.identity import (
@@ -147,6 +147,7 @@ def test_what_every_id_holds_stays():
 def test_a_renamed_scale_keeps_its_ids_and_its_records(monkeypatch):
     old = run_id(RunConfig(initialization=Initialization("correlated", "measured")))
     monkeypatch.setattr(arms, "Scale", Literal["own", "he", "correlated", "by images"])  # renames "measured"
+    monkeypatch.setattr(checks, "_hints", get_type_hints)
     config = RunConfig(initialization=Initialization("correlated", "by images"))
     assert run_id(config) != old
     scale = Key("scale", renamed={"measured": ("by images", "by patches")})

@@ -130,6 +130,16 @@ def test_runs_of_this_processor_tell_how_long_others_take(hardware, monkeypatch)
     assert durations([config], [record])[config] == pytest.approx(expected * updates)
 
 
+def test_networks_without_runs_take_as_long_for_a_multiplication_as_those_that_have_some(monkeypatch):
+    monkeypatch.setattr("corrinit.lab.training.duration._timed", lambda *_: pytest.fail("an update is timed"))
+    record = handmade(TINY, 0.5)
+    here = environment.describe()["hardware"]
+    record = replace(record, result=replace(record.result, hardware=here, images_per_second=64.0))
+    wide = replace(TINY, width=4 * TINY.width)
+    seconds = durations([TINY, wide], [record])
+    assert 8 < seconds[wide] / seconds[TINY] < 17  # 16, but for layers whose inputs are images
+
+
 def test_an_update_takes_time_and_leaves_nothing_behind():
     assert 0 < durations([TINY])[TINY] < 60
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
+from functools import cache
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -33,7 +34,7 @@ def check_keys(keys: Iterable[str], known: Collection[str], where: str) -> None:
 
 def check_types(config: Any) -> None:
     """Check each field against its annotation; a whole number becomes a float where one is meant."""
-    for name, hint in get_type_hints(type(config)).items():
+    for name, hint in _hints(type(config)).items():
         value = getattr(config, name)
         if get_origin(hint) is Literal:
             if value not in get_args(hint):
@@ -47,6 +48,11 @@ def check_types(config: Any) -> None:
         elif type(value) not in kinds:
             wanted = " or ".join(_TYPES.get(kind, "a table of settings") for kind in kinds)
             raise ConfigError(f"{name} is {value!r}; it needs {wanted}")
+
+
+@cache  # annotations are text, which takes longer to read than all the rest of a configuration
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def require(condition: bool, name: str, value: object, rule: str) -> None:

@@ -19,6 +19,7 @@ class Observation:
             run; None for all.
         test_every: epochs from one score to the next. The first epoch and the last one are always scored.
         unused_images: that the endpoints on unused images are of, likewise; None for all.
+        layers: keep what its layers are like after every epoch (`corrinit.lab.runs.layers`).
 
     Raises:
         ConfigError: for a number that is not positive.
@@ -27,6 +28,7 @@ class Observation:
     test_images: int | None = None
     test_every: int = 1
     unused_images: int | None = None
+    layers: bool = False
 
     def __post_init__(self) -> None:
         for name in ("test_images", "test_every", "unused_images"):

@@ -77,6 +77,7 @@ class Row:
         l2: λ of L2 regularization.
         epochs: passes over the training images.
         width: factor on the numbers of channels, the paper's netSize.
+        others: further settings of its runs, by their names in `corrinit.lab.experiment.setting`.
     """
 
     label: str
@@ -85,10 +86,13 @@ class Row:
     l2: float = 0.0
     epochs: int = 40
     width: float = 0.5
+    others: tuple[tuple[str, bool | float | str], ...] = ()
 
     def shares_settings(self, other: Row) -> bool:
         """Whether the rows differ in their initialization alone."""
-        return (self.l2, self.epochs, self.width) == (other.l2, other.epochs, other.width)
+        return replace(self, label="", initialization=INDEPENDENT, printed=()) == replace(
+            other, label="", initialization=INDEPENDENT, printed=()
+        )
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,7 @@ class Protocol:
                 l2=row.l2,
                 precision=scale.precision,
                 seed=seed,
+                **dict(row.others),  # pyright: ignore[reportArgumentType]
             )
             for seed in range(scale.seeds)
         )

@@ -24,11 +24,12 @@ from corrinit.lab.paper.experiments import (
     MEAN_CORRELATIONS,
     RESNET_10,
     Printed,
-    experiments,
 )
 from corrinit.lab.paper.figures import preset_figure, training_figures
 from corrinit.lab.paper.measures import READINGS
 from corrinit.lab.paper.protocol import SCALES, Protocol
+from corrinit.lab.paper.watched import watched_table
+from corrinit.lab.paper.words import planned, watches_layers
 from corrinit.lab.runs.provenance import distinct, provenance
 from corrinit.lab.runs.record import RunRecord
 from corrinit.lab.runs.table import Runs
@@ -51,7 +52,8 @@ def write_paper_report(
     """Write our numbers beside the paper's as one HTML file; the same records and command, the same bytes.
 
     Args:
-        name: a figure or table, as in `corrinit.lab.paper.experiments`, or `all`.
+        name: a figure or table, as in `corrinit.lab.paper.experiments`, or `all`; or as in
+            `corrinit.lab.paper.words`.
         protocol: which runs stand behind a cell.
         runs: any; those that belong to no cell are ignored, cells without records are shown as not run.
         path: the HTML file.
@@ -65,7 +67,7 @@ def write_paper_report(
         ConfigError: if the paper has no such figure or table.
         CorrInitError: if a file cannot be written.
     """
-    labelled = protocol.labelled(experiments(name))
+    labelled = protocol.labelled(planned(name))
     measured = [measure(experiment, protocol, runs) for experiment in labelled]
     used = list({record.path: record for part in measured for record in part.records}.values())
     recorded = {record.path: record for part in measured for record in (*part.records, *part.left_out)}
@@ -301,7 +303,8 @@ def _results(measured: Measured) -> Section:
     )
     drawn = training_figures(measured) if experiment.name.startswith("figure") else ()
     notes = (experiment.note,) if experiment.note else ()
-    return Section(experiment.title, notes, (*accuracies, _difference_table(measured), *drawn))
+    seen = (watched_table(measured),) if watches_layers(experiment.name) else ()
+    return Section(experiment.title, notes, (*accuracies, _difference_table(measured), *seen, *drawn))
 
 
 def _accuracy_table(measured: Measured, lr: float, title: str) -> Table:

@@ -40,6 +40,9 @@ PSNR = tuple(name.replace("accuracy", "psnr") for name in ENDPOINTS if name.ends
 CORRECT = "correct"
 """Can be asked for like an endpoint: for each test image, was it right?"""
 
+LAYERS = "layers"
+"""Likewise: what its layers were like after every epoch (`corrinit.lab.runs.layers`)."""
+
 
 def endpoints_of(config: RunConfig) -> tuple[str, ...]:
     """The endpoints that a run has, its accuracy first: a network that denoises has a PSNR in its place."""
@@ -55,7 +58,7 @@ def check_needs(needs: Collection[str]) -> None:
         ConfigError: naming the first, and those that do.
     """
     for name in needs:
-        if name not in (known := (*ENDPOINTS, *PSNR, CORRECT)):
+        if name not in (known := (*ENDPOINTS, *PSNR, CORRECT, LAYERS)):
             raise UnknownNameError(f"{name!r} is no endpoint; there are {', '.join(known)}")
 
 

@@ -40,7 +40,16 @@ from corrinit.lab.experiment.arm import Initialization
 from corrinit.lab.experiment.config import RunConfig, from_dict, to_dict
 from corrinit.lab.experiment.setting import Setting
 from corrinit.lab.runs.fields import Metrics, checked_metrics
-from corrinit.lab.runs.observed import CORRECT, ENDPOINTS, PSNR, endpoints_of, read_correct, reserve_name
+from corrinit.lab.runs.layers import LayerHistory, read_layers
+from corrinit.lab.runs.observed import (
+    CORRECT,
+    ENDPOINTS,
+    LAYERS,
+    PSNR,
+    endpoints_of,
+    read_correct,
+    reserve_name,
+)
 from corrinit.lab.runs.result import RunResult, checked_result
 
 CHECKPOINT = "checkpoint.pt"
@@ -177,6 +186,15 @@ class RunRecord:
         with _reading(self.path):
             return read_correct(self.path)
 
+    def layers(self) -> LayerHistory | None:
+        """What its layers were like after every epoch; None if that was not kept.
+
+        Raises:
+            RecordError: if the file is damaged.
+        """
+        with _reading(self.path):
+            return read_layers(self.path)
+
     def updates(self) -> dict[str, NDArray[np.float32]]:
         """Totals per update by name, each of shape (number of updates,).
 
@@ -273,7 +291,7 @@ def finished_run(
         root: the folder of all runs.
         config: the run.
         with_weights: a record without the trained weights does not count.
-        needs: neither does one that lacks an endpoint of these names, or `"correct"`.
+        needs: neither does one that lacks an endpoint of these names, or `"correct"` or `"layers"`.
         reserve: nor, for endpoints on unused images, one that had others than these set apart.
 
     Raises:
@@ -304,6 +322,8 @@ def _lacks(record: RunRecord, name: str, reserve: str | None) -> bool:
     if name == CORRECT:
         has_none = record.config.noise or record.result.diverged
         return record.correct() is None and not has_none
+    if name == LAYERS:
+        return record.layers() is None
     if name not in endpoints_of(record.config):  # it is of networks with another task
         return False
     if "unused" not in name:

@@ -85,6 +85,10 @@ def require_fit(
         require(_is_like(state[name], own[name]), name)
     require(_is_optimizer_state(state["optimizer"], own["optimizer"], parameters), "optimizer")
     rows, updates = state["metrics"], state["updates"]
+    if "layers" in own:
+        looks, first = state["layers"], own["layers"][0]
+        require(isinstance(looks, list) and all(_is_like(look, first) for look in looks), "look at layers")
+        require(len(looks) == len(rows) + 1, "number of looks at layers")
     require(isinstance(rows, list) and all(isinstance(row, dict) for row in rows), "list of metrics")
     require(0 < len(rows) <= config.epochs, "number of epochs")
     require(isinstance(updates, list) and len(updates) in (0, len(rows)), "list of totals per update")

@@ -1,8 +1,9 @@
-"""How long runs take on this machine: from those recorded on it, else from one update that is timed.
+"""How long runs take on this machine: from those recorded on it, else from an update that is timed.
 
 A run is its updates and the images that it scores. All runs of a network, whatever their arm and seed, have
 updates of one length; scoring an image takes about 0.3 of the time that training on it takes
-(`benchmarks/bench_training.py`).
+(`benchmarks/bench_training.py`). What no run is recorded of takes as long for a multiplication as what there
+is; only where there is nothing, or a network is the user's, an update is timed.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ from functools import cache
 from typing import TypeAlias
 
 import torch
+from torch import Tensor, nn
 
+from corrinit._factory import is_factory
 from corrinit.lab.data.dataset import Dataset, load
 from corrinit.lab.experiment.config import Initialization, RunConfig
 from corrinit.lab.experiment.observation import EVERYTHING, Observation
+from corrinit.lab.networks.catalog import build
 from corrinit.lab.runs import environment
 from corrinit.lab.runs.record import RunRecord
-from corrinit.lab.training.isolation import isolated
+from corrinit.lab.training.isolation import isolated, seeded
 from corrinit.lab.training.loop import Training
 
 SCORING = 0.3
@@ -62,11 +66,15 @@ def durations(
             seconds = batch / record.result.images_per_second
             seen.setdefault(_work(record.config, dataset), []).append(seconds)
     updates = {work: statistics.median(each) for work, each in seen.items()}
-    found = {}
+    found: dict[RunConfig, float] = {}
+    rates = [s / _multiplications(work) for work, s in updates.items() if not is_factory(work.model)]
     for config in configs:
         dataset = loaded(config.data, config.train_subset)
         if (work := _work(config, dataset)) not in updates:
-            updates[work] = _timed(work, dataset, threads)
+            if rates and not is_factory(work.model):
+                updates[work] = statistics.median(rates) * _multiplications(work)
+            else:
+                updates[work] = _timed(work, dataset, threads)
         batch = min(config.batch_size, len(dataset.train_images))
         trained = config.epochs * (len(dataset.train_images) // batch)
         scored = SCORING * images_scored(config, dataset, observation) / batch
@@ -101,6 +109,35 @@ def _work(config: RunConfig, dataset: Dataset) -> Work:
         l2=0.0,
         seed=0,
     )
+
+
+def _multiplications(work: Work) -> float:
+    """Multiplications by weights in an update of a network of ours, up to a factor that all have."""
+    channels, height, width = map(int, work.data.split("×"))
+    with seeded(0):
+        model = build(
+            work.model,
+            classes=10,
+            in_channels=channels,
+            image_size=(height, width),
+            width=work.width,
+            batch_norm=False,  # it multiplies by no weights
+            denoises=work.noise > 0,
+        )
+        images = torch.zeros(1, channels, height, width)
+    found = 0
+
+    def add(module: nn.Module, _: object, output: Tensor) -> None:
+        nonlocal found
+        assert isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)
+        found += output.numel() * module.weight.numel() // len(module.weight)
+
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            module.register_forward_hook(add)
+    with torch.no_grad():
+        model(images)
+    return found * work.batch_size
 
 
 def _made_here(record: RunRecord, threads: int) -> bool:

@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from corrinit._monitor import GradientMonitor, weight_correlation
+from corrinit._monitor import GradientHistory, GradientMonitor, weight_correlation
 from corrinit._seeding import layer_generator
 from corrinit.errors import CorrInitWarning, WeightsError
 from corrinit.lab.data.dataset import Dataset, Unused
@@ -42,6 +42,7 @@ from corrinit.lab.training.averaging import WeightAverage, averaging_window
 from corrinit.lab.training.checkpoint import read_checkpoint, require_fit, write_checkpoint
 from corrinit.lab.training.initialized import channel_moments, initialized_model
 from corrinit.lab.training.isolation import seeded
+from corrinit.lab.training.layers import LayerWatch, gradient_norms
 from corrinit.lab.training.tasks import Classification, Denoising, Task
 from corrinit.lab.training.temperature import scaled_loss
 
@@ -108,6 +109,7 @@ class Training:
         )
         self.optimizer = self._optimizer()
         self.monitor = GradientMonitor(self.model, self.optimizer) if monitored else None
+        self.watch = self._watch() if observation.layers else None
         self.window = averaging_window(config.epochs * self.updates_per_epoch)
         self.looked_at = _some(dataset.test_labels, observation.test_images)
         self.average = WeightAverage(self.model, self.window)
@@ -161,14 +163,18 @@ class Training:
             factor = rate_factor(self.config.schedule, update, updates, warmup=self.config.warmup)
             for group in self.optimizer.param_groups:
                 group["lr"] = self.config.lr * factor
-            outputs, loss = self.step(inputs, targets)
+            step = self.step if self.watch is None or losses else self.watch.probed(self.step)
+            outputs, loss = step(inputs, targets)
             losses.append(loss.detach())
             judged.append(self.task.judge(outputs.detach(), targets).float().mean())
         metrics = {
             "train_loss": torch.stack(losses).mean().item(),
             f"train_{self.task.measure}": torch.stack(judged).mean().item(),
         }
-        return metrics if self.monitor is None else metrics | self._read_monitor(self.monitor)
+        seen = None if self.monitor is None else self.monitor.read()
+        if self.watch is not None:
+            self.watch.look({} if seen is None else gradient_norms(seen))
+        return metrics if seen is None else metrics | self._gradients(seen)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of the coming epoch: standardized images (B, C, H, W), and targets, as labels (B,)."""
@@ -281,6 +287,8 @@ class Training:
             self.monitor.load_state_dict(state["monitor"])
         self.metrics, self.updates = metrics, state["updates"]
         self.correct = state["correct"].cpu()
+        if self.watch is not None:
+            self.watch.looks = state["layers"]
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -292,6 +300,7 @@ class Training:
             "metrics": self.metrics,
             "updates": self.updates,
             "correct": self.correct,
+            **({} if self.watch is None else {"layers": self.watch.looks}),
         }
 
     def weights(self) -> dict[str, Tensor]:
@@ -330,8 +339,7 @@ class Training:
             **environment.describe(),
         }
 
-    def _read_monitor(self, monitor: GradientMonitor) -> dict[str, float]:
-        seen = monitor.read()
+    def _gradients(self, seen: GradientHistory) -> dict[str, float]:
         totals = {
             "sign_changes": seen.total_sign_changes,
             "gradient_mean_abs": seen.total_mean_abs,
@@ -345,6 +353,14 @@ class Training:
                 return {**means, "weight_correlation": weight_correlation(self.model)}
         except WeightsError:  # weights of a diverging run, or of layers too narrow to tell
             return {**means, "weight_correlation": math.nan}
+
+    def _watch(self) -> LayerWatch:
+        """Of the layers, with the first images of the training set as the batch that stays the same."""
+        size = min(self.config.batch_size, len(self.images))
+        noise = layer_generator(self.config.seed, "probe")
+        inputs, targets = self.task.pose(self.images[:size], self.labels[:size], noise)
+        probe = inputs.contiguous(memory_format=self.layout), targets
+        return LayerWatch(self.model, probe, self.task.loss)
 
     def _optimizer(self) -> torch.optim.Optimizer:
         config, parameters = self.config, self.model.parameters()

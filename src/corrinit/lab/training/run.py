@@ -16,6 +16,7 @@ from corrinit.lab.data.dataset import Dataset, hold_out, load, set_apart
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.experiment.observation import EVERYTHING, Observation
 from corrinit.lab.runs import record as records
+from corrinit.lab.runs.layers import write_layers
 from corrinit.lab.runs.observed import check_needs, write_correct
 from corrinit.lab.runs.record import Metrics, RunRecord
 from corrinit.lab.training.isolation import isolated
@@ -93,6 +94,8 @@ def run(
                     file.write(safetensors.torch.save(training.weights()))
             endpoints, correct = training.endpoints()
             write_correct(path, correct)
+            if training.watch is not None:
+                write_layers(path, training.watch.history())
             records.write_metrics(path, training.metrics)
             records.finish(path, training.updates_so_far(), training.result() | endpoints)
             return records.read_run(path)
