@@ -62,6 +62,10 @@ BUILT_IN: dict[str, MethodInfo] = {
         needs_images=True,
         source="Coates & Ng 2011, The importance of encoding versus training; Jordan 2024, 94 % on CIFAR-10",
     ),
+    "centre_weighted": MethodInfo(
+        own_scale="he",
+        source="after Trockman et al. 2023, Understanding the covariance structure of conv. filters",
+    ),
 }
 """What the methods of the package declare, to be known without loading them."""
 

@@ -138,7 +138,8 @@ def compare(
 def _arms(methods: str, controls: bool) -> tuple[Initialization, ...]:
     named = [parse_initialization(each.strip()) for each in methods.split(",") if each.strip()]
     for arm in named:
-        require_scale(arm.method, arm.scale)
+        for method, scale in arm.parts:
+            require_scale(method, scale)
         arm.load_correlation()
     arms = with_controls(named) if controls else tuple(dict.fromkeys([BASELINE, *named]))
     if len(arms) < 2:

@@ -15,7 +15,7 @@ class CorrelationError(CorrInitError, ValueError):
         "at least 0, a mean correlation lies where that many taps can share it.",
         fix="Give a value in the range that the message names.",
         example="""
-            kernels.exponential((3, 3), mean=1.5)    # wrong
+            kernels.exponential((3, 3), mean=1.5)  # wrong
             kernels.exponential((3, 3), mean=0.3)
         """,
     )
@@ -30,7 +30,7 @@ class KernelMismatchError(CorrelationError):
         fix="Resize the correlation, give one for each kernel size, use a closed form, which serves every "
         "size, or say what becomes of the layers without one.",
         example="""
-            corrinit.initialize(model, correlation=r)    # wrong, if it has 5×5 kernels and r is of 3×3
+            corrinit.initialize(model, correlation=r)  # wrong, if it has 5×5 kernels and r is of 3×3
             corrinit.initialize(model, correlation=[r, r.resize((5, 5))])
             corrinit.initialize(model, correlation=r, missing="resize")
         """,
@@ -46,7 +46,7 @@ class NotPositiveSemidefiniteError(CorrelationError):
         "estimated pair by pair, rounded, typed in or made stronger can be so.",
         fix="Project it to the nearest correlation matrix, which says how far it had to move it.",
         example="""
-            SpatialCorrelation(matrix)    # wrong
+            SpatialCorrelation(matrix)  # wrong
             SpatialCorrelation.nearest(matrix)
         """,
     )
@@ -61,7 +61,7 @@ class NotFiniteError(CorrelationError):
         "weights come from a training that diverged.",
         fix="Take other weights, or let corrinit.estimate compute the correlation: it flags such taps.",
         example="""
-            SpatialCorrelation(np.corrcoef(filters.T))    # wrong, if a tap is constant
+            SpatialCorrelation(np.corrcoef(filters.T))  # wrong, if a tap is constant
             corrinit.estimate("weights.safetensors")
         """,
     )
@@ -76,7 +76,7 @@ class NotACorrelationError(CorrelationError):
         "one for each tap, not negative, and relative: their mean square is 1.",
         fix="Divide a covariance by the deviations, or let SpatialCorrelation do it.",
         example="""
-            SpatialCorrelation(np.cov(filters.T))    # wrong
+            SpatialCorrelation(np.cov(filters.T))  # wrong
             SpatialCorrelation.from_covariance(np.cov(filters.T))
         """,
     )
@@ -106,7 +106,7 @@ class UnknownCorrelationError(CorrelationError):
         "a correlation file, or a list of these.",
         fix="See which presets there are, and write closed forms as NAME:NUMBER.",
         example="""
-            corrinit.initialize(model, correlation="exponential")    # wrong
+            corrinit.initialize(model, correlation="exponential")  # wrong
             corrinit.initialize(model, correlation="exponential:0.3")
             corrinit.list_presets()
         """,
@@ -122,7 +122,7 @@ class CancelledSignalError(CorrelationError, ConfigError):
         "smooth inputs leave nothing of it.",
         fix="Use He's scale, which asks for no inputs, or the correlation of the inputs as it was measured.",
         example="""
-            corrinit.initialize(model, correlation=r, scale="paper")    # wrong
+            corrinit.initialize(model, correlation=r, scale="paper")  # wrong
             corrinit.initialize(model, correlation=r, scale="he")
         """,
     )
@@ -138,7 +138,7 @@ class UnfitTensorError(CorrelationError):
         fix="Use the initializers of your framework for other weights, and name the axes where they lie in "
         "another order.",
         example="""
-            corrinit.correlated_normal_(linear.weight, r)    # wrong
+            corrinit.correlated_normal_(linear.weight, r)  # wrong
             torch.nn.init.kaiming_normal_(linear.weight)
         """,
     )

@@ -15,7 +15,7 @@ class PlanError(CorrInitError, ValueError):
         "layer it is for.",
         fix="Give one of the values that the message names; see with plan what each layer would get.",
         example="""
-            corrinit.initialize(model, scale="kaiming")    # wrong
+            corrinit.initialize(model, scale="kaiming")  # wrong
             corrinit.initialize(model, scale="he")
             print(corrinit.plan(model))
         """,
@@ -30,7 +30,7 @@ class UnknownLayerError(PlanError):
         why="It is most often a typing error, and what it was to exclude or change would be drawn unnoticed.",
         fix="Take the names from the model itself.",
         example="""
-            corrinit.initialize(model, exclude="heads.*")    # wrong
+            corrinit.initialize(model, exclude="heads.*")  # wrong
             print([name for name, _ in model.named_modules()])
             corrinit.initialize(model, exclude="head.*")
         """,
@@ -60,7 +60,7 @@ class OtherModelError(PlanError):
         why="A plan names layers and their shapes; it applies to any model that has the same ones.",
         fix="Plan the model that is to be drawn.",
         example="""
-            corrinit.plan(model).apply(larger_model)    # wrong
+            corrinit.plan(model).apply(larger_model)  # wrong
             corrinit.plan(larger_model).apply(larger_model)
         """,
     )
@@ -89,7 +89,7 @@ class ModelRunError(PlanError, ConfigError):
         why="What a layer gets is measured or followed by running the model; its own code failed there.",
         fix="Give the shape, or a batch, that the model is made for; try it with one call of the model.",
         example="""
-            model(torch.randn(2, 3, 32, 32))    # does this run?
+            model(torch.randn(2, 3, 32, 32))  # does this run?
             corrinit.plan(model, input_size=(3, 32, 32))
         """,
     )
@@ -117,7 +117,7 @@ class ActivationError(PlanError):
         why="The gain is 1 / sqrt(E[f(z)²]) of a function f of one normal number z.",
         fix="Give the name of one that is known, or a function that maps each value by itself.",
         example="""
-            corrinit.initialize(model, nonlinearity=torch.softmax)    # wrong
+            corrinit.initialize(model, nonlinearity=torch.softmax)  # wrong
             corrinit.initialize(model, nonlinearity=torch.nn.functional.silu)
         """,
     )
@@ -131,7 +131,7 @@ class NeedsImagesError(PlanError, ConfigError):
         why="LSUV, whitening and the scale measured are computed from what the layers really get.",
         fix="Give a batch of training images, standardized, of shape (N, C, H, W).",
         example="""
-            corrinit.initialize(model, method="lsuv")    # wrong
+            corrinit.initialize(model, method="lsuv")  # wrong
             corrinit.initialize(model, method="lsuv", images=images)
         """,
     )

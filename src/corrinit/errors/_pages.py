@@ -52,7 +52,7 @@ def as_text(kind: type[CorrInitError], page: Page) -> str:
     Why: The variance of any sum of taps would be negative in some direction...
     What to do: Project it to the nearest correlation matrix, which says how far it had to move it.
     <BLANKLINE>
-        SpatialCorrelation(matrix)    # wrong
+        SpatialCorrelation(matrix)  # wrong
         SpatialCorrelation.nearest(matrix)
     """
     example = "".join(f"\n    {line}".rstrip(" ") for line in inspect.cleandoc(page.example).splitlines())

@@ -13,7 +13,7 @@ class ConfigError(CorrInitError, ValueError):
         why="It would fail later, or run and mean something else.",
         fix="Give what the message says is needed.",
         example="""
-            $ corrinit demo --seeds 0    # wrong
+            $ corrinit demo --seeds 0  # wrong
             $ corrinit demo --seeds 3
         """,
     )
@@ -28,7 +28,7 @@ class UnknownNameError(ConfigError):
         "that is not known would be ignored otherwise.",
         fix="Take the nearest of those that the message lists.",
         example="""
-            $ corrinit compare model.py:build --methods kaiming    # wrong
+            $ corrinit compare model.py:build --methods kaiming  # wrong
             $ corrinit methods
             $ corrinit compare model.py:build --methods kaiming_normal
         """,
@@ -43,7 +43,7 @@ class ConflictError(ConfigError):
         why="One of them would be without effect, and the record of the run would say otherwise.",
         fix="Leave out one of the two that the message names, or set the other as well.",
         example="""
-            RunConfig(optimizer="sgd", weight_decay=0.01)    # wrong
+            RunConfig(optimizer="sgd", weight_decay=0.01)  # wrong
             RunConfig(optimizer="sgd", l2=0.01)
         """,
     )
@@ -79,6 +79,7 @@ class FactoryError(ConfigError):
             def build():
                 return MyNetwork(classes=10)
 
+
             # corrinit compare model.py:build
         """,
     )
@@ -108,7 +109,7 @@ class SharedStateError(ConfigError):
         why="It would start from what the other has trained, or change it, and nothing could be compared.",
         fix="Build the model, its optimizer and scheduler anew in each call.",
         example="""
-            corrinit.compare(train, methods, model=lambda: net)      # wrong
+            corrinit.compare(train, methods, model=lambda: net)  # wrong
             corrinit.compare(train, methods, model=lambda: Net())
         """,
     )
@@ -135,7 +136,7 @@ class ValuesError(ConfigError):
         why="A mean of NaN is NaN, and values that were not measured for the same seeds cannot be paired.",
         fix="Give finite numbers, as many on either side.",
         example="""
-            paired([0.5, 0.6, 0.7], [0.4, 0.5])    # wrong
+            paired([0.5, 0.6, 0.7], [0.4, 0.5])  # wrong
             paired([0.5, 0.6], [0.4, 0.5])
         """,
     )

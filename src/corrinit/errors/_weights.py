@@ -14,7 +14,7 @@ class WeightsError(CorrInitError):
         "are among those that the message names.",
         fix="Give one of these.",
         example="""
-            corrinit.estimate(model.parameters())    # wrong
+            corrinit.estimate(model.parameters())  # wrong
             corrinit.estimate(model)
             corrinit.estimate("weights.safetensors")
         """,
@@ -44,7 +44,7 @@ class NotWeightsError(WeightsError):
         "images and text hold no weights that can be read without running something.",
         fix="Save the state dict of the model, and name that file.",
         example="""
-            torch.save(model, "model.pt")    # wrong: an object, for which code would have to run
+            torch.save(model, "model.pt")  # wrong: an object, for which code would have to run
             torch.save(model.state_dict(), "weights.pt")
         """,
     )
@@ -101,7 +101,7 @@ class NoValuesError(WeightsError):
         "loaded; sharded and sparse ones are not here as a whole.",
         fix="Give the model its values first.",
         example="""
-            model(images)    # once, for lazy layers
+            model(images)  # once, for lazy layers
             corrinit.estimate(model)
         """,
     )
@@ -142,7 +142,7 @@ class UnmatchedNameError(WeightsError):
         why="Patterns are globs over the names of the weights; one that matches nothing is a typing error.",
         fix="Take a name from those that the message shows.",
         example="""
-            corrinit.estimate(model, include="layers1.*")    # wrong
+            corrinit.estimate(model, include="layers1.*")  # wrong
             corrinit.estimate(model, include="layer1.*")
         """,
     )

@@ -18,6 +18,7 @@ from importlib.metadata import entry_points
 from corrinit._method_info import ENTRY_POINTS
 from corrinit.errors import ConflictError, PluginError, UnknownNameError
 from corrinit.methods import (
+    centre_weighted,
     convolutional_covariance,
     correlated,
     delta_orthogonal,
@@ -52,6 +53,7 @@ METHODS: dict[str, Method] = {
         lsuv,
         convolutional_covariance,
         patch_whitening,
+        centre_weighted,
     )
 }
 """The methods that come with the package, by name."""

@@ -1,6 +1,9 @@
 """Arms: their text form and back, and the correlations that can be named."""
 
+import json
 import string
+from dataclasses import asdict
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,10 +13,12 @@ from hypothesis import strategies as st
 from corrinit._correlation import default_correlation
 from corrinit._correlation_io import save_correlation
 from corrinit._correlation_source import KERNELS
+from corrinit._planning import recipes
 from corrinit.errors import ConfigError
 from corrinit.kernels import exponential, gaussian, matern
-from corrinit.lab.experiment.arm import Initialization, label, parse_initialization
-from corrinit.lab.experiment.config import RunConfig
+from corrinit.lab.experiment.arm import Initialization, controls, label, parse_initialization
+from corrinit.lab.experiment.config import RunConfig, from_dict
+from corrinit.lab.experiment.role_rules import Role
 from corrinit.presets import load_preset, preset_layers, preset_names
 
 names = st.text(string.ascii_lowercase + string.digits + "_", min_size=1, max_size=12)
@@ -83,6 +88,7 @@ def test_arms_as_people_write_them(text, arm):
         ("", "it is NAME"),
         (":scale=he", "it is NAME"),
         ("scale=he", "it is NAME"),
+        ("recipe=", "it is NAME"),
         ("correlated:he", "it is NAME"),
         ("correlated:strenght=1", "'strenght' is no setting of the arm .*; did you mean strength"),
         ("correlated:zzz=1", "there are scale, correlation, strength"),
@@ -91,7 +97,14 @@ def test_arms_as_people_write_them(text, arm):
         ("correlated:strength=strong", "strength is no number"),
         ("correlated:strength=-1", "strength is -1.0; it is a factor of at least 0"),
         ("correlated:strength=nan", "strength is nan"),
-        ("correlated:scale=small", "scale is 'small'; it is one of own, he, paper, measured"),
+        ("correlated:scale=small", "scale is 'small'; it is one of own, he, paper, measured, natural"),
+        ("correlated:steam=lsuv", "'steam' is no setting of the arm .*; did you mean stem"),
+        ("correlated:stem=", "the rule 'stem=' is ROLE=METHOD"),
+        ("correlated:stem=lsuv,scale=he,scale=own", "the rule 'stem=lsuv,scale=he,scale=own' is ROLE=METHOD"),
+        ("correlated:stem=lsuv,size=3", "'size' is no setting of the rule"),
+        ("correlated:stem=scale=small", "stem: scale is 'small'; it is one of own"),
+        ("correlated:stem=orthogonal,scale=own", "stem: the scale of orthogonal has no name"),
+        ("correlated:stem=strength=-1", "stem: strength is -1.0; it is a factor"),
         ("correlated:scale=he:0.5", "scale is 'he:0.5'"),
     ],
 )
@@ -126,6 +139,61 @@ def test_texts_of_other_weights_are_other_runs():
         *("correlated:correlation=vgg8-cifar10", "correlated:correlation=vgg8-cifar10:layers"),
     ]
     assert len({RunConfig(initialization=parse_initialization(text)).run_id for text in texts}) == len(texts)
+
+
+# Rules by role
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("correlated:scale=he:stem=kaiming_normal", "correlated:scale=he:stem=kaiming_normal"),
+        ("correlated:head=lsuv:stem=kaiming_normal", "correlated:stem=kaiming_normal:head=lsuv"),
+        ("correlated:stem=kaiming_normal,scale=own", "correlated:stem=kaiming_normal,scale=he"),
+        ("correlated:stem=correlated,scale=paper,strength=1", "correlated"),
+        ("kaiming_normal:dense=strength=0.5,correlation=x", "kaiming_normal"),
+        ("kaiming_normal:dense=correlated,strength=0.5", "kaiming_normal:dense=correlated,strength=0.5"),
+        ("correlated:stem=kaiming_normal,scale=he,strength=2", "correlated:stem=kaiming_normal,scale=he"),
+        ("recipe=2026.1:stem=patch_whitening", "recipe=2026.1:stem=patch_whitening"),
+    ],
+)
+def test_rules_are_told_once_and_where_they_matter(text, canonical):
+    arm = parse_initialization(text)
+    assert arm.spec == canonical
+    assert parse_initialization(canonical) == arm
+    assert from_dict({"initialization": json.loads(json.dumps(asdict(arm)))}).initialization == arm
+
+
+def test_what_a_rule_leaves_open_is_as_in_the_rest_of_the_arm():
+    """The scale too, so that arms which differ in the taps of a role have one scale."""
+    arm = Initialization("correlated", rules=("stem=kaiming_normal",))
+    assert arm.options == {
+        "method": "correlated",
+        "scale": "paper",
+        "rules": {"stem": {"method": "kaiming_normal"}},
+    }
+    assert "missing" in parse_initialization("lsuv:stem=correlated,correlation=vgg8-cifar10").options
+    assert Initialization("recipe=2026.1").options == {"recipe": "2026.1"}
+
+
+def test_an_arm_says_what_any_of_its_roles_needs():
+    assert parse_initialization("orthogonal:stem=correlated").depends_on_correlation
+    assert not parse_initialization("correlated:scale=he").rules
+    assert ("patch_whitening", "he") in parse_initialization("orthogonal:scale=he:stem=patch_whitening").parts
+    assert Initialization("recipe=2026.1").parts == (("correlated", "own"),)
+    assert Initialization("recipe=2026.1").depends_on_correlation
+
+
+def test_controls_keep_the_rules():
+    arm = parse_initialization("correlated:stem=patch_whitening")
+    assert [each.canonical.spec for each in controls(arm)] == [
+        "kaiming_normal:scale=paper:stem=patch_whitening",
+        "correlated:scale=he:stem=patch_whitening",
+    ]
+
+
+def test_roles_are_those_of_the_library():
+    assert set(get_args(Role)) == set(get_args(recipes.Role))
 
 
 # Correlations

@@ -19,7 +19,7 @@ from corrinit.lab.comparison.report import write_report
 from corrinit.lab.comparison.tuning import tunings
 from corrinit.lab.experiment import arm as arms
 from corrinit.lab.experiment import identity
-from corrinit.lab.experiment.arm import Initialization
+from corrinit.lab.experiment.arm import Initialization, parse_initialization
 from corrinit.lab.experiment.config import RunConfig, from_dict, to_dict
 from corrinit.lab.experiment.identity import (
     ALWAYS,
@@ -117,6 +117,16 @@ def test_the_arms_of_the_first_protocol_keep_their_ids():
     assert digest(ids) == "78cf8b14cc9bc308eb6ea0a93ed126ca71762a4977d2cb9d4ca384df5730dd0f"
 
 
+def test_arms_by_role_and_recipes_keep_their_ids():
+    texts = [
+        "recipe=2026.1",
+        "kaiming_normal:scale=paper:correlation=exponential:0.26:stem=correlated,scale=he",
+        "correlated:correlation=gaussian:0.3:scale=he:stem=patch_whitening:head=scale=natural",
+    ]
+    ids = {run_id(replace(BASE, initialization=parse_initialization(text)), protocol=1) for text in texts}
+    assert digest(ids) == "702bc12e386ddc660eac73e6e92dbc4b459ac2abe3d1952782dec98eebac7d94"
+
+
 def test_each_setting_of_a_run_is_in_the_frozen_form():
     names = [setting.name for setting in RUN] + ["initialization"]
     assert sorted(names) == sorted(field.name for field in fields(RunConfig))
@@ -184,7 +194,7 @@ def test_an_option_added_to_arms_enters_where_it_is_not_as_it_was(monkeypatch):
     monkeypatch.setattr(Initialization, "bias", "zeros", raising=False)
     monkeypatch.setattr(identity, "ARM", (*ARM, Key("bias", default="zeros")))
     assert run_id(RunConfig()) == BEFORE
-    assert today({"initialization": {}}) == LATER | {"initialization": {"bias": "zeros"}}
+    assert today({"initialization": {}}) == LATER | {"initialization": {"rules": (), "bias": "zeros"}}
     monkeypatch.setattr(Initialization, "bias", "keep")
     assert run_id(RunConfig()) != BEFORE
 

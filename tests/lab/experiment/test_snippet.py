@@ -26,6 +26,8 @@ ARMS = (
     "orthogonal:scale=he",
     "lsuv",
     "patch_whitening:scale=he",
+    "correlated:scale=he:stem=patch_whitening",
+    "correlated:stem=kaiming_normal:dense=strength=0.5",
 )
 
 

@@ -13,6 +13,7 @@ from tests.oracles import training as oracle
 
 from corrinit.errors import ConfigError, CorrInitError, CorrInitWarning
 from corrinit.lab.data.dataset import load
+from corrinit.lab.experiment.arm import parse_initialization
 from corrinit.lab.experiment.config import TWO_BY_TWO, Initialization, RunConfig
 from corrinit.lab.runs import record as records
 from corrinit.lab.runs.record import read_run
@@ -320,3 +321,28 @@ def test_a_gpu_gives_the_same_weights_twice(tmp_path):
     config = RunConfig(epochs=3)
     one, two = (run(config, tmp_path / name, keep_weights=True) for name in "ab")
     assert_same_training(one, two)
+
+
+def test_an_arm_by_role_draws_each_role_as_the_arm_that_has_it_everywhere(digits):
+    """The stem as Kaiming normal at the paper's scale, the others as the correlated arm."""
+    mixed, whole, independent = (
+        initialized_model(replace(TINY, initialization=parse_initialization(text)), digits)
+        for text in ("correlated:stem=kaiming_normal", "correlated", "kaiming_normal:scale=paper")
+    )
+    weights, stems = mixed.state_dict(), independent.state_dict()
+    changed = [name for name, tensor in whole.state_dict().items() if not torch.equal(tensor, weights[name])]
+    assert len(changed) == 1
+    assert torch.equal(weights[changed[0]], stems[changed[0]])
+
+
+def test_a_recipe_is_an_arm(digits):
+    model = initialized_model(replace(TINY, initialization=parse_initialization("recipe=kaiming")), digits)
+    plain = initialized_model(replace(TINY, initialization=Initialization("kaiming_normal")), digits)
+    assert all(map(torch.equal, model.parameters(), plain.parameters()))
+
+
+def test_the_natural_scale_is_for_images_of_the_size_of_the_data(digits, monkeypatch):
+    asked = []
+    monkeypatch.setattr(initialized, "initialize", lambda *_, input_size, **__: asked.append(input_size))
+    initialized_model(replace(TINY, initialization=parse_initialization("recipe=2026.1")), digits)
+    assert asked == [(1, 8, 8)]

@@ -43,7 +43,7 @@ def at_the_end(arms: Sequence[Arm]) -> Figure:
 
 def styles(arms: Sequence[Arm]) -> list[Style]:
     """Colour by kind of taps, line by scale; a method has the same colour in every report."""
-    colours: dict[tuple[str, str, float], str] = {}
+    colours: dict[tuple[object, ...], str] = {}
     found = []
     for arm in arms:
         chosen = arm.initialization
@@ -56,9 +56,9 @@ def styles(arms: Sequence[Arm]) -> list[Style]:
     return found
 
 
-def _kind(arm: Initialization) -> tuple[str, str, float]:
+def _kind(arm: Initialization) -> tuple[object, ...]:
     independent = arm.method == "kaiming_normal"
-    return ("independent", "", 1.0) if independent else (arm.method, arm.correlation, arm.strength)
+    return (arm.rules, arm.method, *(() if independent else (arm.correlation, arm.strength)))
 
 
 def _place(method: str) -> int:

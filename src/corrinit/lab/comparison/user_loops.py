@@ -274,7 +274,7 @@ def _arms(names: Sequence[str], images: Tensor | None) -> dict[str, Initializati
             raise ConfigError(f"methods holds {_shown(name)}; it is a list of names")
     for name in dict.fromkeys(names):
         initialization = parse_initialization(name)
-        if needs_images(initialization.method, initialization.scale) and images is None:
+        if images is None and any(needs_images(*part) for part in initialization.parts):
             raise NeedsImagesError(
                 f"{name!r} looks at training images; give a batch of them as images=(N, C, H, W)"
             )

@@ -1,10 +1,17 @@
 """How the network of a run is initialized: one arm of a comparison, as a value and as a line of text.
 
-On a command line an arm is NAME[:KEY=VALUE]... with the keys scale, correlation and strength:
+On a command line an arm is NAME[:KEY=VALUE]... with the keys scale, correlation and strength, and the roles
+of layers (`corrinit.lab.experiment.role_rules`), which get something else; NAME is a method or a recipe:
 
     kaiming_normal
     orthogonal:scale=he
     correlated:correlation=exponential:0.26:strength=0.5
+    correlated:scale=he:stem=patch_whitening
+    kaiming_normal:depthwise=correlated,correlation=exponential:0.3+centre:0.8
+    recipe=2026.1
+
+All arms by methods share the rules of what no method draws: Kaiming normal heads, zero biases, gain √2. A
+recipe brings its own.
 """
 
 from __future__ import annotations
@@ -12,15 +19,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields, replace
 from math import inf
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, cast, get_args
 
 from corrinit._correlation import SpatialCorrelation
 from corrinit._correlation_source import NAMED_SIZE, CorrelationFamily, Correlations, resolve, short_name
 from corrinit._method_info import method_info
 from corrinit.errors import ConfigError, ConflictError, CorrelationError
 from corrinit.lab.experiment.checks import check_keys, check_types, require
+from corrinit.lab.experiment.role_rules import SCALE_NAMES, Role, RoleRule, Scale, parse_rule
 
-Scale: TypeAlias = Literal["own", "he", "paper", "measured"]
+_RECIPE = "recipe="
 
 _FORMER_SCALES = {"correlated": "paper"}
 """Scales by the names that they had in earlier versions, whose records and lines still have them."""
@@ -31,36 +39,68 @@ class Initialization:
     """How the network of a run is initialized: one arm of a comparison.
 
     Args:
-        method: a name that `corrinit.methods.find` knows.
+        method: a name that `corrinit.methods.find` knows, or `"recipe=NAME"`.
         scale: standard deviation per tap: the method's `"own"`, `"he"`, the `"paper"`'s, which is that of the
-            correlated method, or the one `"measured"` on training images.
+            correlated method, the one `"measured"` on training images, or that of the `"natural"` signal.
         correlation: what R is called, see `corrinit._correlation_source`: `"default"`, a preset,
             `"PRESET:layers"`, `"KERNEL:MEAN"` such as `"exponential:0.26"`, or the path of a correlation
             file.
         strength: α, factor on the off-diagonal entries of the correlation.
+        rules: what layers of a role get instead, as texts that `parse_rule` reads, one for each role.
     """
 
     method: str = "correlated"
     scale: Scale = "own"
     correlation: str = "default"
     strength: float = 1.0
+    rules: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.rules, list):  # as JSON and TOML have it
+            object.__setattr__(self, "rules", tuple(self.rules))
         if isinstance(self.scale, str):
             object.__setattr__(self, "scale", _FORMER_SCALES.get(self.scale, self.scale))
         check_types(self)
         require(0 <= self.strength < inf, "strength", self.strength, "a factor of at least 0")
+        if len({rule.role for rule in self.role_rules}) < len(self.rules):
+            raise ConfigError(f"rules is {self.rules}; it has one for each role")
+
+    @property
+    def recipe(self) -> str | None:
+        """The recipe that stands in the place of a method.
+
+        >>> Initialization("recipe=2026.1").recipe
+        '2026.1'
+        """
+        return self.method.removeprefix(_RECIPE) if self.method.startswith(_RECIPE) else None
+
+    @property
+    def role_rules(self) -> tuple[RoleRule, ...]:
+        """The rules by role, as values."""
+        return tuple(map(parse_rule, self.rules))
+
+    @property
+    def parts(self) -> tuple[tuple[str, str], ...]:
+        """Every method that draws, with its scale: that of the arm, then those of its roles.
+
+        For a recipe stands the method that has the most needs of those that it can choose, `correlated`.
+        """
+        method = "correlated" if self.recipe else self.method
+        scale = self.own_scale if self.scale == "own" else self.scale
+        return (
+            (method, scale),
+            *((rule.method or method, rule.scale or scale) for rule in self.role_rules),
+        )
 
     @property
     def depends_on_correlation(self) -> bool:
         """Whether the correlation decides any weight: through the taps, or through their scale."""
-        scale = self.own_scale if self.scale == "own" else self.scale
-        return method_info(self.method).uses_correlation or scale == "paper"
+        return any(method_info(method).uses_correlation or scale == "paper" for method, scale in self.parts)
 
     @property
     def own_scale(self) -> Scale:
         """What the scale is called that the method owns: `"own"` unless it is one that others are run at."""
-        own = method_info(self.method).own_scale or "own"
+        own = "own" if self.recipe else method_info(self.method).own_scale or "own"
         return cast(Scale, _FORMER_SCALES.get(own, own))
 
     @property
@@ -70,13 +110,29 @@ class Initialization:
         For independent taps, what is measured is He's scale.
 
         >>> Initialization("kaiming_normal", "own", strength=0.5).canonical
-        Initialization(method='kaiming_normal', scale='he', correlation='default', strength=1.0)
+        Initialization(method='kaiming_normal', scale='he', correlation='default', strength=1.0, rules=())
         """
         independent = self.method == "kaiming_normal" and self.scale == "measured"
         scale = self.own_scale if self.scale == "own" or independent else self.scale
-        if self.depends_on_correlation:
-            return replace(self, scale=scale)
-        return Initialization(self.method, scale)
+        arm = replace(self, scale=scale)
+        arm = replace(arm, rules=tuple(rule.text for rule in arm._telling_rules()))
+        return arm if arm.depends_on_correlation else Initialization(arm.method, scale, rules=arm.rules)
+
+    def _telling_rules(self) -> list[RoleRule]:
+        """The rules in the order of the roles, without what the arm itself says, or nothing depends on."""
+        own = {"method": self.method, "scale": self.scale}
+        told = []
+        for rule in sorted(self.role_rules, key=lambda rule: get_args(Role).index(rule.role)):
+            method, scale = rule.method or self.method, rule.scale or self.scale
+            as_here = dict(own)
+            if not (method_info(method).uses_correlation or scale == "paper"):
+                as_here |= {"correlation": rule.correlation, "strength": rule.strength}
+            else:
+                as_here |= {"correlation": self.correlation, "strength": self.strength}
+            options = {name: value for name, value in rule.options.items() if value != as_here[name]}
+            if options:
+                told.append(RoleRule(rule.role, **options))
+        return told
 
     @property
     def spec(self) -> str:
@@ -87,11 +143,9 @@ class Initialization:
         """
         arm = self.canonical
         defaults = Initialization(arm.method, arm.own_scale)
-        options = {field.name: getattr(arm, field.name) for field in fields(arm)}
-        return ":".join(
-            [arm.method]
-            + [f"{key}={value}" for key, value in options.items() if value != getattr(defaults, key)]
-        )
+        options = {field.name: getattr(arm, field.name) for field in fields(arm) if field.name != "rules"}
+        named = [f"{key}={value}" for key, value in options.items() if value != getattr(defaults, key)]
+        return ":".join([arm.method, *named, *arm.rules])
 
     @property
     def correlation_name(self) -> str:
@@ -135,15 +189,21 @@ class Initialization:
     @property
     def options(self) -> dict[str, Any]:
         """What `corrinit.plan` takes to initialize a network as this arm says."""
-        options: dict[str, Any] = {"method": self.method}
+        if self.rules and self != self.canonical:  # which names the scale that roles share
+            return self.canonical.options
+        options: dict[str, Any] = {"recipe": self.recipe} if self.recipe else {"method": self.method}
         if self.scale != "own":
             options["scale"] = self.scale
+        named = {rule.correlation for rule in self.role_rules} - {None}
         if self.depends_on_correlation and self.correlation != "default":
             options["correlation"] = self.correlation
-            if not isinstance(resolve(self.correlation), CorrelationFamily):
-                options["missing"] = "resize"  # a file or preset has the kernel sizes of its network
+            named.add(self.correlation)
+        if not all(isinstance(resolve(each), CorrelationFamily) for each in named):
+            options["missing"] = "resize"  # a file or preset has the kernel sizes of its network
         if self.depends_on_correlation and self.strength != 1:
             options["strength"] = self.strength
+        if self.rules:
+            options["rules"] = {rule.role: rule.options for rule in self.role_rules}
         return options
 
 
@@ -151,7 +211,7 @@ BASELINE = Initialization("kaiming_normal", "he")
 """The arm that others are compared with: independent taps at He's scale (Kaiming normal)."""
 
 METHOD_ORDER = ("kaiming_normal", "correlated")
-SCALE_ORDER = ("own", "he", "paper", "measured")
+SCALE_ORDER = get_args(Scale)
 
 TWO_BY_TWO = tuple(
     Initialization(method, scale) for method in ("kaiming_normal", "correlated") for scale in ("he", "paper")
@@ -182,52 +242,53 @@ def label(initialization: Initialization) -> str:
     'correlated'
     >>> label(Initialization("correlated", "measured", "exponential:0.3"))
     'correlated, measured scale, R of exponential:0.3'
+    >>> label(Initialization("correlated", "he", rules=("stem=orthogonal",)))
+    'correlated, He scale; stem: orthogonal'
     """
-    named = {
-        "own": "",
-        "he": ", He scale",
-        "paper": ", small scale",
-        "measured": ", measured scale",
-    }
-    scale = "" if initialization.scale == initialization.own_scale else named[initialization.scale]
-    return initialization.method + scale + correlation_suffix(initialization)
+    own = initialization.scale in ("own", initialization.own_scale)
+    scale = "" if own else f", {SCALE_NAMES[initialization.scale]}"
+    method = f"recipe {initialization.recipe}" if initialization.recipe else initialization.method
+    return method + scale + correlation_suffix(initialization)
 
 
 def correlation_suffix(initialization: Initialization) -> str:
-    """Which R and strength an arm depends on, where they are not the default ones."""
+    """Which R and strength an arm depends on, where they are not the default ones, and its rules by role."""
     name, strength = initialization.correlation_name, initialization.strength
-    return ("" if strength == 1 else f", α = {strength:g}") + ("" if name == "default" else f", R of {name}")
+    words = ("" if strength == 1 else f", α = {strength:g}") + ("" if name == "default" else f", R of {name}")
+    return words + "".join(f"; {rule.words}" for rule in initialization.role_rules)
 
 
-def order(initialization: Initialization) -> tuple[int, str, str, float, int]:
+def order(initialization: Initialization) -> tuple[int, str, str, float, tuple[str, ...], int]:
     """A key that sorts arms for tables: independent taps first, then correlated ones, then by name."""
     method = initialization.method
     rank = METHOD_ORDER.index(method) if method in METHOD_ORDER else len(METHOD_ORDER)
     scale = SCALE_ORDER.index(initialization.scale)
-    return rank, method, initialization.correlation, initialization.strength, scale
+    return rank, method, initialization.correlation, initialization.strength, initialization.rules, scale
 
 
 def parse_initialization(text: str) -> Initialization:
     """An arm, in canonical form, from NAME[:KEY=VALUE]...; the inverse of `Initialization.spec`.
 
-    A value may hold colons, as those of `correlation` do.
+    NAME is a method or `recipe=NAME`. A value may hold colons, as those of `correlation` do.
 
     Raises:
         ConfigError: for unknown or repeated keys, with the nearest known ones, and impossible values.
 
     >>> parse_initialization("correlated:correlation=exponential:0.3:scale=he")
-    Initialization(method='correlated', scale='he', correlation='exponential:0.3', strength=1.0)
+    Initialization(method='correlated', scale='he', correlation='exponential:0.3', strength=1.0, rules=())
     """
     method, *options = re.split(r":(?=\w+=)", text.strip())
-    if not method or ":" in method or "=" in method:
+    name = method.removeprefix(_RECIPE)
+    if not name or ":" in name or "=" in name:
         raise ConfigError(f"the arm is {text!r}; it is NAME[:KEY=VALUE]..., such as correlated:scale=he")
     values = {key: value for key, _, value in (option.partition("=") for option in options)}
-    known = [field.name for field in fields(Initialization) if field.name != "method"]
-    check_keys(values, known, f"the arm {text!r}")
+    check_keys(values, ("scale", "correlation", "strength", *get_args(Role)), f"the arm {text!r}")
     if len(values) < len(options):
         raise ConflictError(f"the arm {text!r} sets a key twice; set each once")
+    rules = tuple(f"{role}={values.pop(role)}" for role in get_args(Role) if role in values)
     try:
         strength = float(values.pop("strength", 1.0))
     except ValueError as error:
         raise ConfigError(f"the arm {text!r}: strength is no number") from error
-    return Initialization(method, strength=strength, **values).canonical  # pyright: ignore[reportArgumentType]
+    arm = Initialization(method, strength=strength, rules=rules, **values)  # pyright: ignore
+    return arm.canonical

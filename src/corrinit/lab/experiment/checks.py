@@ -12,7 +12,14 @@ from corrinit.errors import ConfigError, UnknownNameError
 LARGEST = 2**63
 """Whole numbers are smaller: neither tables nor generators take others."""
 
-_TYPES = {int: "a whole number", float: "a number", str: "text", bool: "true or false", NoneType: "nothing"}
+_TYPES = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    NoneType: "nothing",
+    tuple: "a list",
+}
 
 
 def check_keys(keys: Iterable[str], known: Collection[str], where: str) -> None:
@@ -32,7 +39,7 @@ def check_types(config: Any) -> None:
             if value not in get_args(hint):
                 raise UnknownNameError(f"{name} is {value!r}; it is one of {', '.join(get_args(hint))}")
             continue
-        kinds = get_args(hint) or (hint,)
+        kinds = (tuple,) if get_origin(hint) is tuple else get_args(hint) or (hint,)
         if type(value) is int and abs(value) >= LARGEST:
             raise ConfigError(f"{name} is a whole number of {value.bit_length()} bits; it has at most 63")
         if float in kinds and type(value) is int:

@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from corrinit._correlation import SpatialCorrelation, default_correlation
+from corrinit.lab.experiment.arm import Initialization
+from corrinit.lab.experiment.role_rules import RoleRule
 
 if TYPE_CHECKING:
-    from corrinit.lab.experiment.arm import Initialization
     from corrinit.lab.experiment.config import RunConfig
 
 ALWAYS: Final = object()
@@ -96,6 +97,7 @@ ARM: Final[tuple[Key, ...]] = (
     Key("scale", renamed={"correlated": ("paper",)}),
     Key("correlation"),
     Key("strength"),
+    Key("rules", default=()),
 )
 """The settings of the arm, under the key `initialization`; R and α where the arm depends on them."""
 
@@ -166,12 +168,27 @@ def frozen_arm(arm: Initialization) -> dict[str, Any]:
     """
     arm = arm.canonical
     form = _settings(arm, ARM)
+    if arm.rules:
+        form["rules"] = [_frozen_rule(rule) for rule in arm.role_rules]
     if not arm.depends_on_correlation:
         return {key: value for key, value in form.items() if key not in ("correlation", "strength")}
+    return form | {"correlation": _frozen_correlation(arm)}
+
+
+def _frozen_rule(rule: RoleRule) -> dict[str, Any]:
+    """What a rule names, as the arm itself has it in the form."""
+    keys = {each.name: each for each in ARM}
+    form = {keys[name].key: keys[name].frozen(value) for name, value in rule.options.items()}
+    if rule.correlation is not None:
+        form["correlation"] = _frozen_correlation(Initialization(correlation=rule.correlation))
+    return {"role": rule.role, **form}
+
+
+def _frozen_correlation(arm: Initialization) -> str | list[str]:
     loaded = arm.load_correlations()
     if isinstance(loaded, tuple):
-        return form | {"correlation": [_fingerprint(correlation) for correlation in loaded]}
-    return form | {"correlation": _fingerprint(arm.load_correlation() or default_correlation((3, 3)))}
+        return [_fingerprint(correlation) for correlation in loaded]
+    return _fingerprint(arm.load_correlation() or default_correlation((3, 3)))
 
 
 def run_id(config: RunConfig, *, protocol: int | None = None) -> str:
@@ -189,7 +206,7 @@ def today(recorded: Mapping[str, Any]) -> dict[str, Any]:
     What the form does not know is passed on.
 
     >>> today({"l2": 0.001, "initialization": {"scale": "he"}})["initialization"]
-    {'scale': 'he'}
+    {'rules': (), 'scale': 'he'}
     """
     found = _renamed(recorded, RUN)
     if isinstance(arm := found.get("initialization"), Mapping):

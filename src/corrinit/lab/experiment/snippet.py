@@ -13,18 +13,22 @@ def line_of_code(arm: Initialization) -> str:
     'corrinit.initialize(model, method="correlated", strength=0.5, seed=0)'
     >>> line_of_code(Initialization("orthogonal", "he"))
     'corrinit.initialize(model, method="orthogonal", scale="he", seed=0)'
+    >>> line_of_code(Initialization("recipe=2026.1"))
+    'corrinit.initialize(model, recipe="2026.1", seed=0)'
     """
     arm = arm.canonical
     options = dict(arm.options)
-    if arm.scale == arm.own_scale:
+    if arm.scale == arm.own_scale and not arm.rules:  # roles share the scale that is named
         options.pop("scale", None)
     words = [f"{name}={_written(value)}" for name, value in options.items()]
-    if method_info(arm.method).needs_images or arm.scale == "measured":
+    if any(method_info(method).needs_images or scale == "measured" for method, scale in arm.parts):
         words.append("images=images")
     return f"corrinit.initialize({', '.join(['model', *words, 'seed=0'])})"
 
 
 def _written(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f'"{key}": {_written(each)}' for key, each in value.items()) + "}"
     if not isinstance(value, str):
         return f"{value:g}"
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'

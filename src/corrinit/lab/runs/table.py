@@ -87,8 +87,9 @@ def settings(config: RunConfig) -> Row:
     (0.005, 1.0)
     """
     values = to_dict(config)
-    arm = {f"initialization.{name}": value for name, value in values.pop("initialization").items()}
-    return {**values, **arm}
+    arm = values.pop("initialization")
+    arm["rules"] = ":".join(arm["rules"])
+    return {**values, **{f"initialization.{name}": value for name, value in arm.items()}}
 
 
 def settings_of(record: RunRecord) -> Row:

@@ -29,8 +29,10 @@ def initialized_model(config: RunConfig, dataset: Dataset) -> nn.Module:
     arm = config.initialization
     with seeded(config.seed):  # for what no method draws: layers draw weights when they are made
         model = _build(config, dataset)
-        images = _some_images(config, dataset) if needs_images(arm.method, arm.scale) else None
-        initialize(model, seed=config.seed, images=images, **arm.options)
+        looks = any(needs_images(method, scale) for method, scale in arm.parts)
+        images = _some_images(config, dataset) if looks else None
+        size = dataset.train_images.shape[1:]
+        initialize(model, seed=config.seed, images=images, input_size=size, **arm.options)
     return model
 
 

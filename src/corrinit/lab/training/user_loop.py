@@ -120,7 +120,7 @@ class UserLoop:
 
     def _digest(self, initialization: Initialization) -> str | None:
         """Of the images, for methods that look at them."""
-        if self.images is None or not needs_images(initialization.method, initialization.scale):
+        if self.images is None or not any(needs_images(*part) for part in initialization.parts):
             return None
         return hashlib.sha256(self.images.cpu().float().numpy().tobytes()).hexdigest()
 
