@@ -122,7 +122,7 @@ def test_the_statistics_of_the_lab():
 
 
 def test_lists_and_data_frames(weights):
-    assert len(corrinit.list_methods()) == 13
+    assert len(corrinit.list_methods()) == 14
     frame = corrinit.list_presets().to_pandas()
     assert isinstance(frame, pd.DataFrame)
     assert list(frame["name"]) == ["resnet10-cifar10", "vgg8-cifar10"]
