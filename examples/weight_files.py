@@ -4,9 +4,9 @@
     python examples/weight_files.py [FILE ...]
 
 Takes files of any kind that corrinit reads: safetensors, ONNX, Keras, TFLite, Flax, PyTorch. Without one it
-writes a small network as an ONNX file first. Ends with a table of the layers of each file and the correlation,
-as it is kept for `corrinit.initialize(model, correlation=...)`. `corrinit estimate FILE -o R.safetensors` and
-`corrinit show R.safetensors` do the same on the command line.
+writes a small network as an ONNX file first. Ends with a table of the layers of each file and with the
+correlation, as it is kept for `corrinit.initialize(model, correlation=...)`. On the command line these are
+`corrinit estimate FILE -o R.safetensors` and `corrinit show R.safetensors`.
 """
 
 import sys
