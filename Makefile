@@ -18,7 +18,7 @@ demo: $(READY)
 
 ## test: run all tests
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --quiet
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --quiet
 
 ## test-frameworks: the tests of every other framework, each in an environment that is made and removed
 test-frameworks: $(READY)

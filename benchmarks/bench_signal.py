@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from corrinit._correlation import SpatialCorrelation
 from corrinit._init import correlated_normal_
-from corrinit._signal import Law, LayerInput, LayerLaw, beside, gain, measure, propagate, read_graph
-from corrinit._signal.graph import Graph
+from corrinit._signal import Graph, Law, LayerInput, LayerLaw, beside, gain, propagate
+from corrinit._tracing import measure, read_graph
 from corrinit.kernels import exponential
 from corrinit.lab.data.decode import Encoded, decode
 from corrinit.lab.networks.catalog import build
@@ -84,7 +84,7 @@ def keeping_law(graph: Graph, correlated: bool) -> Law:
         activation = graph.activation_after(layer.name)
         g = 1.0
         if activation is not None:
-            g = gain(activation.arguments.get("function") or graph.modules[activation.name])
+            g = gain(graph.activation(activation))
         return LayerLaw(R, g / np.sqrt(layer.channels * (R * layer.moments).sum()))
 
     return law

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from corrinit.errors import MissingLibraryError, printable
+from corrinit.errors import missing_library, printable
 
 if TYPE_CHECKING:
     import pandas  # pyright: ignore[reportMissingImports]
@@ -164,10 +164,8 @@ class Tabular(ABC):
         """
         try:
             import pandas  # pyright: ignore[reportMissingImports]
-        except ImportError as error:
-            raise MissingLibraryError(
-                "to_pandas needs pandas, which is not installed: pip install pandas"
-            ) from error
+        except ModuleNotFoundError as error:
+            raise missing_library("to_pandas", error) from error
         table = self._table()
         return pandas.DataFrame(table.records(), columns=list(table.columns))
 

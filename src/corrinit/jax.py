@@ -31,14 +31,14 @@ from corrinit._filters import (
     require_kernel,
 )
 from corrinit._scale import TensorScale, resolve_scale, signal_scale
-from corrinit.errors import CorrelationError, MissingLibraryError, UnfitTensorError
+from corrinit.errors import CorrelationError, UnfitTensorError, missing_library
 
 # pyright: reportMissingImports=false
 try:
     import jax
     import jax.numpy as jnp
-except ImportError as error:
-    raise MissingLibraryError("corrinit.jax needs JAX: pip install 'corrinit[jax]'") from error
+except ModuleNotFoundError as error:
+    raise missing_library("corrinit.jax", error) from error
 
 if TYPE_CHECKING:
     from jax.nn.initializers import Initializer
@@ -185,8 +185,8 @@ def initialize_equinox(model: Model, init: Initializer, *, key: ArrayLike) -> Mo
     """
     try:
         from equinox import nn, tree_at
-    except ImportError as error:
-        raise MissingLibraryError("initialize_equinox needs Equinox: pip install equinox") from error
+    except ModuleNotFoundError as error:
+        raise missing_library("initialize_equinox", error) from error
 
     def is_layer(node: object) -> bool:
         return isinstance(node, (nn.Conv, nn.ConvTranspose, nn.WeightNorm))

@@ -39,13 +39,13 @@ from corrinit._filters import (
     require_kernel,
 )
 from corrinit._scale import TensorScale, resolve_scale, signal_scale
-from corrinit.errors import ConfigError, CorrelationError, MissingLibraryError, UnfitTensorError
+from corrinit.errors import ConfigError, CorrelationError, UnfitTensorError, missing_library
 
 # pyright: reportMissingImports=false
 try:
     import keras
-except ImportError as error:
-    raise MissingLibraryError("corrinit.keras needs Keras: pip install 'corrinit[keras]'") from error
+except ModuleNotFoundError as error:
+    raise missing_library("corrinit.keras", error) from error
 
 Layout = Literal["conv", "depthwise", "transposed"]
 """How a layer stores its weight: `(k_1, ..., k_d, in / groups, out)` in `Conv1D` to `Conv3D`, `(..., in,

@@ -26,7 +26,7 @@ from corrinit._layers import is_loaded, why_kept
 from corrinit._layers.weight_storage import stored_weight
 from corrinit._planning import PlanOptions, initialize
 from corrinit._planning.recipes import Scale
-from corrinit._signal.activations import Activation
+from corrinit._tracing import Activation
 from corrinit.errors import MissingLibraryError
 
 Model = TypeVar("Model", bound=nn.Module)

@@ -6,7 +6,7 @@ from torch import nn
 
 from corrinit._planning.recipes import RECIPES, score_deviation
 from corrinit._planning.roles import places
-from corrinit._signal.tracing import read_graph
+from corrinit._tracing.reading import read_graph
 from corrinit.lab.networks.catalog import build
 
 

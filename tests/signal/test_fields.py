@@ -10,8 +10,8 @@ from corrinit._signal import natural, white
 from corrinit._signal.fields import MOST_PAIRS, LagField, PairField, stationary
 from corrinit._signal.graph import Step
 from corrinit._signal.law import LayerInput
-from corrinit._signal.operations import module_arguments
 from corrinit._signal.windows import convolution_windows
+from corrinit._tracing.operations import module_arguments
 from corrinit.kernels import exponential
 
 LAYERS = [

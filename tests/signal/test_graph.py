@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from corrinit._signal import read_graph
+from corrinit._tracing import read_graph
 from corrinit.errors import PlanError
 from corrinit.lab.networks.catalog import build
 

@@ -13,14 +13,12 @@ from corrinit._init import correlated_normal_
 from corrinit._signal import (
     LayerLaw,
     beside,
-    measure,
     natural,
-    present_law,
     propagate,
-    read_graph,
     white,
     windows,
 )
+from corrinit._tracing import measure, present_law, read_graph
 from corrinit.errors import PlanError
 from corrinit.kernels import exponential
 

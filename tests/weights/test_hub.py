@@ -107,7 +107,7 @@ class TestFetch:
 
     def test_without_the_library(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-        with pytest.raises(MissingLibraryError, match=re.escape("pip install 'corrinit[hub]'")):
+        with pytest.raises(MissingLibraryError, match=re.escape('pip install "corrinit[hub]"')):
             fetch("hf:owner/net")
 
 

@@ -123,7 +123,7 @@ class TestMissingLibraries:
     def test_are_named_with_the_extra(self, tmp_path, monkeypatch, content, library, extra):
         monkeypatch.setitem(sys.modules, library, None)
         (tmp_path / "model").write_bytes(content)
-        with pytest.raises(MissingLibraryError, match=rf"needs {library}: pip install 'corrinit\[{extra}\]'"):
+        with pytest.raises(MissingLibraryError, match=rf'needs {library}: pip install "corrinit\[{extra}\]"'):
             corrinit.estimate(tmp_path / "model")
 
 

@@ -39,7 +39,7 @@ from corrinit._planning.rows import drawn_row, kept_row, model_notes, signal_not
 from corrinit._planning.sequence_rules import with_sequence_rules
 from corrinit._scale import renamed_inputs
 from corrinit._signal import Graph
-from corrinit._signal.activations import Activation
+from corrinit._tracing import Activation
 from corrinit.errors import CorrelationError, PlanError
 
 Bias: TypeAlias = Literal["zeros", "keep"]

@@ -24,8 +24,9 @@ from corrinit._planning.choices import Choice
 from corrinit._planning.gains import Powers
 from corrinit._planning.recipes import score_deviation
 from corrinit._planning.remembered import Remembered, structure
-from corrinit._signal import Graph, LayerInput, LayerLaw, SignalReport, kept_law, propagate
+from corrinit._signal import Graph, LayerInput, LayerLaw, SignalReport, propagate
 from corrinit._signal.contrast import EQUAL, Array
+from corrinit._tracing import kept_law
 from corrinit.errors import CorrelationError, PlanError
 from corrinit.methods import require_scale
 

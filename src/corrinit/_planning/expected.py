@@ -9,7 +9,8 @@ from torch import nn
 from corrinit._layers.weight_standardization import effective_deviation, is_weight_standardized
 from corrinit._planning.model_graph import model_graph
 from corrinit._planning.plans import Plan
-from corrinit._signal import LayerInput, LayerLaw, SignalReport, kept_law, propagate
+from corrinit._signal import LayerInput, LayerLaw, SignalReport, propagate
+from corrinit._tracing import kept_law
 
 
 def expected_signal(

@@ -14,9 +14,10 @@ import numpy as np
 from torch import nn
 from torch.nn import functional
 
-from corrinit._signal import Graph, Step
-from corrinit._signal.activations import Activation, Array, evaluate, gain
+from corrinit._signal import Graph, Step, activations
+from corrinit._signal.activations import Array, evaluate, gain
 from corrinit._signal.contrast import EQUAL, SHARES
+from corrinit._tracing import Activation, TensorFunction
 from corrinit.errors import ActivationError, PlanError
 
 _TORCH = ("linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu")
@@ -42,9 +43,9 @@ def gain_of(nonlinearity: str | Activation | None, slope: float = 0.0) -> float:
     if nonlinearity is None or (isinstance(nonlinearity, str) and nonlinearity == "follows"):
         return math.sqrt(2)
     if not isinstance(nonlinearity, str):
-        return gain(nonlinearity)
+        return gain(TensorFunction(nonlinearity))
     if nonlinearity in _NAMED:
-        return gain(getattr(functional, nonlinearity))
+        return gain(TensorFunction(getattr(functional, nonlinearity)))
     try:
         return nn.init.calculate_gain(nonlinearity, slope)  # pyright: ignore[reportArgumentType]
     except ValueError:
@@ -58,18 +59,17 @@ class Power:
     """E f(y)² for y ~ N(0, v), as a function of v that can be inverted.
 
     Args:
-        activation: f, a function or module that acts on each value alone.
+        activation: f, a function of arrays that acts on each value alone.
 
     Raises:
         PlanError: if it does not.
 
-    >>> import torch
-    >>> power = Power(torch.relu)
-    >>> round(power.before(0.7), 3), Power(torch.tanh).before(1.0)
+    >>> power = Power(lambda values: np.maximum(values, 0))
+    >>> round(power.before(0.7), 3), Power(np.tanh).before(1.0)
     (1.4, 1.0)
     """
 
-    def __init__(self, activation: Activation) -> None:
+    def __init__(self, activation: activations.Activation) -> None:
         nodes = np.linspace(-8, 8, 801)
         weights = np.exp(-(nodes**2) / 2)
         values = evaluate(activation, np.sqrt(_POWERS)[:, None] * nodes)
@@ -124,7 +124,7 @@ class Powers:
         key = _alike(function)
         if key not in self._known:
             try:
-                self._known[key] = Power(function)
+                self._known[key] = Power(self._graph.on_arrays(function))
             except PlanError:
                 self._known[key] = None
         return self._known[key]

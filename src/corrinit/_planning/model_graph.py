@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from corrinit._layers import named_layers
-from corrinit._signal import Graph, read_graph
+from corrinit._signal import Graph
+from corrinit._tracing import read_graph
 
 
 def model_graph(

@@ -1,16 +1,16 @@
-"""The signal through a model, in closed form: its dataflow, and what arrives at each layer."""
+"""The signal through a model, in closed form: its dataflow, and what arrives at each layer. In numpy alone.
 
-from corrinit._signal.activations import gain
+`corrinit._tracing` reads the dataflow of a torch model; that of others can be written down, step by step.
+"""
+
+from corrinit._signal.activations import Activation, gain
 from corrinit._signal.graph import Graph, Kind, Step
-from corrinit._signal.law import Law, LayerInput, LayerLaw, kept_law, present_law
-from corrinit._signal.measuring import measure
+from corrinit._signal.law import Law, LayerInput, LayerLaw
 from corrinit._signal.propagate import propagate
 from corrinit._signal.report import LayerSignal, SignalReport, StepSignal, beside
 from corrinit._signal.spectrum import InputLaw, measured, moments_by_displacement, natural, power_law, white
-from corrinit._signal.tracing import read_graph
 
 __all__ = [
-    "read_graph",
     "Graph",
     "Step",
     "Kind",
@@ -18,9 +18,6 @@ __all__ = [
     "Law",
     "LayerInput",
     "LayerLaw",
-    "present_law",
-    "kept_law",
-    "measure",
     "beside",
     "SignalReport",
     "LayerSignal",
@@ -31,5 +28,6 @@ __all__ = [
     "white",
     "measured",
     "moments_by_displacement",
+    "Activation",
     "gain",
 ]

@@ -10,17 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from corrinit.errors import ActivationError
 
 Array: TypeAlias = NDArray[np.float64]
-Activation: TypeAlias = Callable[[Tensor], Tensor] | nn.Module
+Activation: TypeAlias = Callable[[Array], Any]
+"""φ: gives each value of an array another. `corrinit._tracing.TensorFunction` makes one of torch's."""
 
 _REACH, _STEPS, _ORDER = 10.0, 4000, 60
 
@@ -65,13 +64,13 @@ def gain(activation: Activation) -> float:
     what the function leaves of a signal of mean square 1.
 
     Args:
-        activation: an elementwise function of a tensor, or a module that is one.
+        activation: φ, elementwise.
 
     Raises:
         PlanError: if it is not elementwise, gives no finite values, or gives zeros only.
 
-    >>> round(gain(torch.relu), 4), round(gain(nn.GELU()), 4)
-    (1.4142, 1.5335)
+    >>> round(gain(lambda z: np.maximum(z, 0)), 4), round(gain(np.tanh), 4)
+    (1.4142, 1.5925)
     """
     power = Dual(activation).mean_square
     if not 0 < power < math.inf:
@@ -123,37 +122,21 @@ def mean_square(activation: Activation, deviations: Array, offsets: Array) -> Ar
 
 
 def evaluate(activation: Activation, values: Array) -> Array:
-    """An activation of some values, in double precision, without hooks, gradients or dropout.
+    """An activation of some values, in double precision.
 
     Raises:
         PlanError: if it does not give each value another.
     """
-    function = _without_hooks(activation)
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            result = function(torch.tensor(values, dtype=torch.float64))
+        result = activation(values)
     except Exception as error:
         raise ActivationError(f"{activation} cannot be evaluated on a vector: {error}") from error
-    if not isinstance(result, Tensor) or result.shape != values.shape:
+    if not isinstance(result, np.ndarray) or result.shape != values.shape:
         raise ActivationError(f"{activation} is not elementwise: it does not keep the shape of a vector")
-    return result.double().numpy()
+    return result.astype(np.float64, copy=False)
 
 
 def is_homogeneous(activation: Activation) -> bool:
     """Whether φ(c x) = c φ(x) for c > 0, as of ReLU: then every σ gives the same dual, times σ²."""
     values = np.linspace(-3, 3, 25)
     return np.allclose(evaluate(activation, 2 * values), 2 * evaluate(activation, values), rtol=1e-9)
-
-
-def _without_hooks(activation: Activation) -> Callable[[Tensor], Tensor]:
-    if not isinstance(activation, nn.Module):
-        return activation
-    if isinstance(activation, nn.PReLU):  # one slope per channel: take their mean square
-        slope = (
-            0.25 if activation.weight.is_meta else float(activation.weight.detach().square().mean().sqrt())
-        )
-        return lambda values: torch.where(values > 0, values, slope * values)
-    if isinstance(activation, nn.RReLU):
-        middle = (activation.lower + activation.upper) / 2
-        return lambda values: torch.where(values > 0, values, middle * values)
-    return lambda values: type(activation).forward(activation, values)

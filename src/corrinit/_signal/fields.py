@@ -10,14 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import override
 
 from corrinit._signal.field import Array, Field, Map
 from corrinit._signal.spectrum import resized
 from corrinit._signal.windows import Index, Windows, never
+
+if TYPE_CHECKING:
+    from typing_extensions import override
+else:  # a mark for type checkers, which the standard library has from Python 3.12 on
+
+    def override(method):
+        return method
+
 
 MOST_PAIRS = 256
 """Positions of the largest map that is held pair by pair."""

@@ -1,7 +1,7 @@
 """The dataflow of a model as a value: its steps in order of execution, and what follows what.
 
-`corrinit._signal.tracing.read_graph` makes it. Steps are plain values that hold no tensor; the modules they
-name are beside them in `Graph.modules`, so that one graph serves every model of equal structure.
+`corrinit._tracing.read_graph` makes it of a torch model. Steps are plain values that hold no tensor; the
+modules they name are beside them in `Graph.modules`, so that one graph serves every model of equal structure.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from functools import cached_property
 from math import prod
 from typing import Any, Literal, TypeAlias
 
-from torch import nn
-from torch.nn.modules.conv import _ConvNd
+from corrinit._signal.activations import Activation
 
 Kind: TypeAlias = Literal[
     "input", "conv", "transposed_conv", "linear", "activation", "batch_norm", "layer_norm", "group_norm",
@@ -63,28 +62,36 @@ class Step:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
+def _as_it_is(activation: Activation) -> Activation:
+    return activation
+
+
 @dataclass(frozen=True)
 class Graph:
     """The steps of a model in order of execution.
 
     Args:
         steps: every operation that an input reaches.
-        modules: the modules of the model by qualified name.
+        modules: the modules of the model by qualified name; none of a graph that is written down by hand.
         source: `"trace"`, or `"module order"` where the model could not be run: then its parts are taken to
             follow one another in the order in which they were registered, those that run alone as they run.
         reason: why the model could not be run, one line; empty for a trace.
         input_shape: of the first input, a batch of two; empty where it is not known.
         outputs: indices of the steps that the model returned.
         notes: what was guessed of the model, a line each.
+        is_one_layer: whether the model itself is a convolution or linear layer, whose name is empty.
+        on_arrays: makes a function of arrays of an activation of the model.
     """
 
     steps: tuple[Step, ...]
-    modules: Mapping[str, nn.Module] = field(repr=False, compare=False)
-    source: Literal["trace", "module order"]
+    modules: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    source: Literal["trace", "module order"] = "trace"
     reason: str = ""
     input_shape: tuple[int, ...] = ()
     outputs: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    is_one_layer: bool = False
+    on_arrays: Callable[[Any], Activation] = field(default=_as_it_is, repr=False, compare=False)
 
     @cached_property
     def layers(self) -> Mapping[str, Step]:
@@ -97,8 +104,12 @@ class Graph:
 
     def is_layer(self, step: Step) -> bool:
         """Whether a step is a convolution or linear layer of the model, with weights that have a name."""
-        alone = not step.name and isinstance(self.modules.get(""), (_ConvNd, nn.Linear))
-        return step.kind in WEIGHTED and (bool(step.name) or alone)
+        return step.kind in WEIGHTED and (bool(step.name) or self.is_one_layer)
+
+    def activation(self, step: Step) -> Activation | None:
+        """The function that a step applies to each value, on arrays; None where it is not known."""
+        function = step.arguments.get("function") or self.modules.get(step.name)
+        return None if function is None else self.on_arrays(function)
 
     def followers(self, step: Step) -> tuple[Step, ...]:
         """The steps that take the output of a step, in order of execution."""

@@ -15,14 +15,11 @@ from dataclasses import replace
 from math import prod
 
 import numpy as np
-from torch import nn
-from torch.nn.modules.dropout import _DropoutNd
 
 from corrinit._signal.contrast import EQUAL, NATURAL_CONTRAST, spread
 from corrinit._signal.fields import PairField, stationary
 from corrinit._signal.graph import WEIGHTED, Graph, Kind, Step
 from corrinit._signal.law import Law, LayerInput, LayerLaw
-from corrinit._signal.operations import per_axis
 from corrinit._signal.report import LayerSignal, SignalReport, StepSignal
 from corrinit._signal.shapes import averaged_axes
 from corrinit._signal.signals import (
@@ -44,7 +41,7 @@ from corrinit._signal.signals import (
     weighted,
 )
 from corrinit._signal.spectrum import InputLaw, natural, white
-from corrinit._signal.windows import Windows, convolution_windows, fold, pooling_windows
+from corrinit._signal.windows import Windows, convolution_windows, fold, per_axis, pooling_windows
 from corrinit.errors import PlanError
 
 _EFFECTIVE_COLOURS = 1.2
@@ -65,9 +62,18 @@ def propagate(graph: Graph, law: Law, *, inputs: InputLaw = natural, borders: bo
     Returns:
         The report; a `SignalReport` prints as a table.
 
-    >>> from corrinit._signal import present_law, read_graph
-    >>> model = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1))
-    >>> graph = read_graph(model, 32)
+    >>> def conv(inputs):
+    ...     return {
+    ...         "in_channels": inputs, "out_channels": 64, "groups": 1, "kernel_size": (3, 3),
+    ...         "stride": (1, 1), "dilation": (1, 1), "padding": ((1, 1), (1, 1)), "padding_mode": "zeros",
+    ...     }
+    >>> relu = {"function": lambda z: np.maximum(z, 0)}
+    >>> graph = Graph((
+    ...     Step(0, "input", "images", shape=(2, 3, 32, 32)),
+    ...     Step(1, "conv", "Conv2d", "first", inputs=(0,), arguments=conv(3)),
+    ...     Step(2, "activation", "ReLU", inputs=(1,), arguments=relu),
+    ...     Step(3, "conv", "Conv2d", "second", inputs=(2,), arguments=conv(64)),
+    ... ))
     >>> he = lambda layer: LayerLaw(np.eye(9), (2 / (9 * layer.channels)) ** 0.5)
     >>> [round(layer.mean_square, 2) for layer in propagate(graph, he).layers]
     [1.0, 0.96]
@@ -215,7 +221,7 @@ def _is_selected(graph: Graph, step: Step) -> bool:
 
 
 def _activation(run: _Run, step: Step, given: list[Signal]) -> Signal:
-    function = step.arguments.get("function") or run.graph.modules.get(step.name)
+    function = run.graph.activation(step)
     if function is None:
         return run.passed_on(step, given)
     try:
@@ -412,10 +418,9 @@ def _slice(run: _Run, step: Step, given: list[Signal]) -> Signal:
 
 
 def _dropout(run: _Run, step: Step, given: list[Signal]) -> Signal:
-    module = run.graph.modules.get(step.name)
-    whole = isinstance(module, (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.FeatureAlphaDropout))
-    p = module.p if isinstance(module, _DropoutNd) else step.arguments.get("p", 0.0)
-    return dropped(given[0], float(p), whole or step.operation in ("dropout1d", "dropout2d", "dropout3d"))
+    p = getattr(run.graph.modules.get(step.name), "p", step.arguments.get("p", 0.0))
+    whole = step.arguments.get("channels", step.operation in ("dropout1d", "dropout2d", "dropout3d"))
+    return dropped(given[0], float(p), whole)
 
 
 def _attention(run: _Run, step: Step, given: list[Signal]) -> Signal:

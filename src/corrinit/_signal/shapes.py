@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from corrinit._signal.graph import Kind
-from corrinit._signal.operations import per_axis
+from corrinit._signal.windows import per_axis
 
 Shape = tuple[int, ...]
 

@@ -10,8 +10,8 @@ from functools import lru_cache
 from math import prod
 
 import numpy as np
-from torch import Tensor
 
+from corrinit._arrays import as_array, is_array
 from corrinit._signal.activations import Activation, Dual, is_homogeneous, mean_square
 from corrinit._signal.contrast import EQUAL, SHARES, relative
 from corrinit._signal.field import Array, Field
@@ -188,7 +188,7 @@ def max_pooled(signal: Signal, windows: Windows) -> Signal:
     that grows with its argument commutes with the maximum, so it is applied afterwards.
     """
     latent = signal.latent or Latent(
-        signal.field.less_mean(signal.mean**2), signal.mean, lambda values: values.clone(), signal.contrasts
+        signal.field.less_mean(signal.mean**2), signal.mean, lambda values: values, signal.contrasts
     )
     count = (windows.positions >= 0).sum(axis=1)
     k = prod(windows.taps)
@@ -371,9 +371,9 @@ def _maximum(k: int) -> tuple[float, float]:
     return mean, float(weights @ (z - mean) ** 2)
 
 
-def parameter_moments(values: Tensor | None, default: float) -> tuple[float, float]:
+def parameter_moments(values: object, default: float) -> tuple[float, float]:
     """Mean square and mean of a parameter; of `default` where there is none to look at."""
-    if not isinstance(values, Tensor) or values.is_meta or not values.numel():
+    if not is_array(values) or getattr(values, "is_meta", False):
         return default**2, default
-    values = values.detach().double()
-    return float(values.square().mean()), float(values.mean())
+    array = as_array(values).astype(np.float64)
+    return (float(np.square(array).mean()), float(array.mean())) if array.size else (default**2, default)

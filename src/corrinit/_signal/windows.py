@@ -11,8 +11,6 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from corrinit._signal.operations import per_axis
-
 Array: TypeAlias = NDArray[np.float64]
 Index: TypeAlias = NDArray[np.int64]
 
@@ -197,6 +195,17 @@ def pooling_windows(arguments: Mapping[str, Any], size: Sequence[int], output: S
         for a in range(axes)
     ]
     return Windows(tuple(index), tuple(size), tuple(stride), tuple(dilation))
+
+
+def per_axis(value: Any, axes: int) -> tuple[Any, ...]:
+    """One value per axis of what torch takes as a number or a sequence.
+
+    >>> per_axis(2, 3), per_axis((1, 2), 2)
+    ((2, 2, 2), (1, 2))
+    """
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return tuple(value) * (axes if len(value) == 1 else 1)
+    return (value,) * axes
 
 
 def fold(places: Index, length: int, mode: str = "zeros") -> Index:

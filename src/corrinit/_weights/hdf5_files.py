@@ -44,7 +44,7 @@ class HDF5File:
             WeightsError: if it is damaged; also for errors inside.
             MissingPackageError: if the library `h5py` is not installed.
         """
-        h5py = needed("h5py", "an HDF5 file, as Keras writes", "keras")
+        h5py = needed("h5py", "an HDF5 file, as Keras writes")
         try:
             with self.path.open("rb") as file, h5py.File(_Part(file, self.start, self.size), "r") as root:
                 yield root
@@ -72,7 +72,7 @@ class HDF5File:
         dtype = number_type(name)
         if dtype is None or shape is None:
             return unreadable(shape or (), f"it is of type {name:.40}")
-        h5py = needed("h5py", "an HDF5 file, as Keras writes", "keras")
+        h5py = needed("h5py", "an HDF5 file, as Keras writes")
         creation = dataset.id.get_create_plist()
         if creation.get_external_count() or creation.get_layout() == h5py.h5d.VIRTUAL:
             return unreadable(shape, "its values are in another file, which is not opened", dtype)
@@ -126,7 +126,7 @@ class _Part(io.RawIOBase):
 
 def inner_group(group: Any, name: str) -> Any:
     """A group in another one; None if there is none, or its name stands for something elsewhere."""
-    h5py = needed("h5py", "an HDF5 file, as Keras writes", "keras")
+    h5py = needed("h5py", "an HDF5 file, as Keras writes")
     inside = isinstance(group.get(name, getlink=True), h5py.HardLink)
     return group[name] if inside and isinstance(group[name], h5py.Group) else None
 

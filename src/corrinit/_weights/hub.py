@@ -58,7 +58,7 @@ def fetch(source: str) -> Fetched:
         MissingPackageError: if the library `huggingface_hub` is not installed.
     """
     wanted = _wanted(source)
-    hub = needed("huggingface_hub", "a name on the Hugging Face hub", "hub")
+    hub = needed("huggingface_hub", "a name on the Hugging Face hub")
     listing = _ask(
         wanted, source, lambda: hub.HfApi().model_info(wanted.repository, revision=wanted.revision)
     )

@@ -5,16 +5,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from corrinit.errors import MissingLibraryError
+from corrinit.errors import missing_library
 
 
-def needed(module: str, what: str, extra: str) -> Any:
+def needed(module: str, what: str) -> Any:
     """A module of a library that not everybody has.
 
     Args:
         module: such as `"onnx.numpy_helper"`.
         what: what needs it, such as `"an ONNX file"`.
-        extra: of corrinit, with which it is installed.
 
     Raises:
         MissingLibraryError: if it is not installed, with the command that installs it.
@@ -22,4 +21,4 @@ def needed(module: str, what: str, extra: str) -> Any:
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        raise MissingLibraryError(f"{what} needs {error.name}: pip install 'corrinit[{extra}]'") from error
+        raise missing_library(what, error) from error

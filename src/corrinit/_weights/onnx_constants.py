@@ -47,7 +47,7 @@ def stored_constant(tensor: Any, folder: Path) -> StoredTensor:
     Raises:
         WeightsError: if there are fewer or more values than its shape has.
     """
-    onnx = needed("onnx", "an ONNX file", "onnx")
+    onnx = needed("onnx", "an ONNX file")
     shape, kind = tuple(tensor.dims), _kind(onnx, tensor.data_type)
     half_bytes = kind in _HALF_BYTES
     dtype = number_type(_HALF_BYTES.get(kind) or _TYPES.get(kind, kind.lower()))
@@ -85,7 +85,7 @@ def _typed_values_fit(tensor: Any, count: int, *, half_bytes: bool) -> bool:
 
 def _in_file(tensor: Any) -> Array:
     try:
-        values = needed("onnx.numpy_helper", "an ONNX file", "onnx").to_array(tensor)
+        values = needed("onnx.numpy_helper", "an ONNX file").to_array(tensor)
     except (ValueError, TypeError, KeyError) as error:
         raise DamagedWeightsError(f"the tensor {tensor.name} is damaged: {error}") from error
     return values.astype(np.int8) if values.dtype.name in ("int4", "uint4") else as_array(values)

@@ -41,12 +41,12 @@ def read_onnx(path: Path) -> dict[str, Any]:
         WeightsError: if the file is damaged.
         MissingPackageError: if the library `onnx` is not installed.
     """
-    onnx = needed("onnx", "an ONNX file", "onnx")
-    message = needed("google.protobuf.message", "an ONNX file", "onnx")
+    onnx = needed("onnx", "an ONNX file")
+    message = needed("google.protobuf.message", "an ONNX file")
     try:
         model = onnx.ModelProto.FromString(path.read_bytes())
         if model.functions:
-            model = needed("onnx.inliner", "an ONNX file", "onnx").inline_local_functions(model)
+            model = needed("onnx.inliner", "an ONNX file").inline_local_functions(model)
     except (message.DecodeError, ValueError, RuntimeError) as error:
         raise DamagedWeightsError(f"{path} is no ONNX file, or damaged: {error}") from error
     if not model.graph.node:

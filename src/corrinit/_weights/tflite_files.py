@@ -48,7 +48,7 @@ def read_tflite(path: Path) -> dict[str, StoredTensor]:
         WeightsError: if the file is damaged.
         MissingLibraryError: if the library `tflite` is not installed.
     """
-    schema = needed("tflite", "a TFLite file", "tflite")
+    schema = needed("tflite", "a TFLite file")
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             return _Reader(path, schema, content).filters()

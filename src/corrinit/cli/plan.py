@@ -109,7 +109,8 @@ def _load_images(data: str) -> Tensor:
 
 def _print_signal(planned: Plan, model: nn.Module, input_size: int | None, images: Tensor | None) -> None:
     from corrinit._planning.expected import expected_signal
-    from corrinit._signal import beside, measure
+    from corrinit._signal import beside
+    from corrinit._tracing import measure
 
     size = input_size if images is None else tuple(images.shape[1:])
     expected = expected_signal(planned, model, size)

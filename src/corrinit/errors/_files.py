@@ -35,10 +35,15 @@ class WriteError(CorrInitError):
 
 
 _EXTRA_OF = {
-    **{library: library for library in ("torch", "jax", "keras", "onnx")},
+    **{library: library for library in ("torch", "jax", "keras", "onnx", "tflite")},
+    "h5py": "keras",
+    "huggingface_hub": "hub",
     **dict.fromkeys(("cyclopts", "rich"), "cli"),
 }
-"""The extra that installs a library; all others are of the lab."""
+"""The extra that installs a library; all others are of the lab, or of none."""
+
+_OF_NO_EXTRA = ("equinox", "pandas", "tensorflow")
+"""Libraries that whoever uses them has installed, for their own sake."""
 
 _TORCH = (
     "; for the CPU alone before it: pip install torch --index-url https://download.pytorch.org/whl/cpu; for "
@@ -60,7 +65,7 @@ def missing_library(what: str, error: ModuleNotFoundError) -> ModuleNotFoundErro
     library = (error.name or "").partition(".")[0]
     if library in ("", "corrinit"):
         return error
-    extra = _EXTRA_OF.get(library, "lab")
+    package = f'"corrinit[{_EXTRA_OF.get(library, "lab")}]"' if library not in _OF_NO_EXTRA else library
     return MissingLibraryError(
-        f'{what} needs {library}: pip install "corrinit[{extra}]"{_TORCH if library == "torch" else ""}'
+        f"{what} needs {library}: pip install {package}{_TORCH if library == 'torch' else ''}"
     )

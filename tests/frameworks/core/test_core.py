@@ -22,6 +22,8 @@ FIRST_ROW = [
 ]
 INTERVAL = (0.25666986283751236, 0.3291516573194195)
 SCALE = 0.022849352450503284
+AMPLIFICATION = (25.661634068140646, 25.306724840840605)
+MEAN_SQUARES = (1.0, 2.0, 1.0, 1.471922030414205, 2.9438440608284093)
 
 
 @pytest.fixture
@@ -78,6 +80,40 @@ def test_correlations_are_kept_and_read(weights, tmp_path):
 def test_the_correlation_of_images():
     images = np.random.default_rng(0).standard_normal((32, 3, 16, 16))
     assert abs(corrinit.estimate_inputs(images, (3, 3)).mean) < 0.05
+
+
+def test_the_signal_in_closed_form_is_that_of_the_torch_model():
+    from corrinit import _signal as signal
+
+    def conv(inputs):
+        return {
+            "in_channels": inputs,
+            "out_channels": 64,
+            "kernel_size": (3, 3),
+            "stride": (1, 1),
+            "groups": 1,
+            "dilation": (1, 1),
+            "padding": ((1, 1), (1, 1)),
+            "padding_mode": "zeros",
+        }
+
+    steps = (
+        signal.Step(0, "input", "images", shape=(2, 3, 32, 32)),
+        signal.Step(1, "conv", "Conv2d", "first", inputs=(0,), arguments=conv(3)),
+        signal.Step(2, "activation", "ReLU", inputs=(1,), arguments={"function": lambda z: np.maximum(z, 0)}),
+        signal.Step(
+            3, "max_pool", "MaxPool2d", inputs=(2,), shape=(2, 64, 16, 16), arguments={"kernel_size": 2}
+        ),
+        signal.Step(4, "conv", "Conv2d", "second", inputs=(3,), arguments=conv(64)),
+    )
+    R = corrinit.kernels.exponential((3, 3), mean=0.3)
+    report = signal.propagate(
+        signal.Graph(steps),
+        lambda layer: signal.LayerLaw(R, (2 / (layer.channels * (R * layer.moments).sum())) ** 0.5),
+    )
+    assert [layer.amplification for layer in report.layers] == pytest.approx(AMPLIFICATION, rel=1e-9)
+    assert [step.mean_square for step in report.steps] == pytest.approx(MEAN_SQUARES, rel=1e-9)
+    assert signal.gain(np.tanh) == pytest.approx(1.5925, abs=5e-5)
 
 
 def test_the_statistics_of_the_lab():

@@ -260,7 +260,7 @@ def test_without_jax_the_message_is_the_line_to_paste():
     ended = run("import sys; sys.modules['jax'] = None; import corrinit.jax")
     assert ended.returncode == 1
     last = ended.stderr.splitlines()[-1]
-    assert last.endswith("MissingLibraryError: corrinit.jax needs JAX: pip install 'corrinit[jax]'")
+    assert 'MissingLibraryError: corrinit.jax needs jax: pip install "corrinit[jax]"' in last
 
 
 def test_without_equinox_the_message_is_the_line_to_paste():
@@ -269,7 +269,7 @@ def test_without_equinox_the_message_is_the_line_to_paste():
         "from corrinit.jax import *; initialize_equinox(None, correlated_normal('default'), key=None)"
     )
     last = ended.stderr.splitlines()[-1]
-    assert last.endswith("MissingLibraryError: initialize_equinox needs Equinox: pip install equinox")
+    assert "MissingLibraryError: initialize_equinox needs equinox: pip install equinox" in last
 
 
 def test_torch_is_not_needed():

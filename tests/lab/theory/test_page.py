@@ -23,6 +23,9 @@ from corrinit.theory import dynamics
 DOCS = Path(__file__).parents[3] / "docs"
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:e-?\d+)?")
 
+# The page is made once, by the one process that takes these tests.
+pytestmark = pytest.mark.xdist_group("theory page")
+
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():

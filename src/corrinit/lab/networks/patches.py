@@ -6,13 +6,39 @@ kernels and channels by 1×1 convolutions, average over the map and classify by 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from torch import Tensor, nn
 
 EXPANSION = 4
 """Factor on the channels inside a block of ConvNeXt."""
 
 
-class ConvMixer(nn.Module):
+class PatchNetwork(nn.Module):
+    """Patches → blocks at one resolution → mean over the map → one linear layer.
+
+    Args:
+        stem: from images to a map of patches.
+        blocks: of the network, in order; they keep the shape of the map.
+        head: from the channels to the classes.
+        dropout: probability that an input of the head is set to 0 in training.
+    """
+
+    def __init__(self, stem: nn.Module, blocks: Iterable[nn.Module], head: nn.Module, dropout: float) -> None:
+        super().__init__()
+        self.stem = stem
+        self.blocks = nn.Sequential(*blocks)
+        self.pool = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout) if dropout else nn.Identity()
+        )
+        self.head = head
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Class scores, shape (N, classes), of images (N, C, H, W)."""
+        return self.head(self.pool(self.blocks(self.stem(x))))
+
+
+class ConvMixer(PatchNetwork):
     """Trockman & Kolter 2022: x + BN(GELU(depthwise(x))), then BN(GELU(pointwise(x))), `depth` times.
 
     Args:
@@ -38,31 +64,20 @@ class ConvMixer(nn.Module):
         normalized: bool,
         dropout: float,
     ) -> None:
-        super().__init__()
-
         def activated(convolution: nn.Conv2d) -> nn.Sequential:
             norm = [nn.BatchNorm2d(channels)] if normalized else []
             return nn.Sequential(convolution, nn.GELU(), *norm)
 
-        self.stem = activated(nn.Conv2d(in_channels, channels, patch, patch))
-        self.blocks = nn.Sequential(
-            *(
-                nn.Sequential(
-                    Residual(activated(_depthwise(channels, kernel))),
-                    activated(nn.Conv2d(channels, channels, 1)),
-                )
-                for _ in range(depth)
-            )
-        )
-        self.pool = _pool(dropout)
-        self.head = nn.Linear(channels, classes)
+        def block() -> nn.Module:
+            mixed = Residual(activated(_depthwise(channels, kernel)))
+            return nn.Sequential(mixed, activated(nn.Conv2d(channels, channels, 1)))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Class scores, shape (N, classes), of images (N, C, H, W)."""
-        return self.head(self.pool(self.blocks(self.stem(x))))
+        stem = activated(nn.Conv2d(in_channels, channels, patch, patch))
+        blocks = [block() for _ in range(depth)]
+        super().__init__(stem, blocks, nn.Linear(channels, classes), dropout)
 
 
-class ConvNeXt(nn.Module):
+class ConvNeXt(PatchNetwork):
     """Liu et al. 2022, isotropic: x + pointwise(GELU(pointwise(LN(depthwise(x))))), `depth` times.
 
     The inner of the two pointwise convolutions has four times the channels. Layer scale and stochastic depth,
@@ -91,34 +106,24 @@ class ConvNeXt(nn.Module):
         normalized: bool,
         dropout: float,
     ) -> None:
-        super().__init__()
-
         def norm() -> nn.Module:
             return ChannelNorm(channels) if normalized else nn.Identity()
 
-        self.stem = nn.Sequential(nn.Conv2d(in_channels, channels, patch, patch), norm())
-        self.blocks = nn.Sequential(
-            *(
-                Residual(
-                    nn.Sequential(
-                        _depthwise(channels, kernel),
-                        norm(),
-                        nn.Conv2d(channels, EXPANSION * channels, 1),
-                        nn.GELU(),
-                        nn.Conv2d(EXPANSION * channels, channels, 1),
-                    )
+        def block() -> nn.Module:
+            return Residual(
+                nn.Sequential(
+                    _depthwise(channels, kernel),
+                    norm(),
+                    nn.Conv2d(channels, EXPANSION * channels, 1),
+                    nn.GELU(),
+                    nn.Conv2d(EXPANSION * channels, channels, 1),
                 )
-                for _ in range(depth)
             )
-        )
-        self.pool = _pool(dropout)
-        self.head = nn.Sequential(
-            nn.LayerNorm(channels) if normalized else nn.Identity(), nn.Linear(channels, classes)
-        )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Class scores, shape (N, classes), of images (N, C, H, W)."""
-        return self.head(self.pool(self.blocks(self.stem(x))))
+        stem = nn.Sequential(nn.Conv2d(in_channels, channels, patch, patch), norm())
+        blocks = [block() for _ in range(depth)]
+        head_norm = nn.LayerNorm(channels) if normalized else nn.Identity()
+        super().__init__(stem, blocks, nn.Sequential(head_norm, nn.Linear(channels, classes)), dropout)
 
 
 class Residual(nn.Module):
@@ -143,9 +148,3 @@ class ChannelNorm(nn.LayerNorm):
 
 def _depthwise(channels: int, kernel: int) -> nn.Conv2d:
     return nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels)
-
-
-def _pool(dropout: float) -> nn.Sequential:
-    return nn.Sequential(
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout) if dropout else nn.Identity()
-    )

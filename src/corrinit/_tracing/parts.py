@@ -18,13 +18,13 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from corrinit._signal.activations import Activation
-from corrinit._signal.arguments import BATCH, image, tokens
-from corrinit._signal.elementwise import acts_elementwise
 from corrinit._signal.graph import NORMALIZATIONS, WEIGHTED, Graph, Kind, Step
-from corrinit._signal.operations import module_arguments, module_kind
-from corrinit._signal.running import Run, run
 from corrinit._signal.shapes import output_shape
+from corrinit._tracing.activations import Activation, TensorFunction
+from corrinit._tracing.arguments import BATCH, image, tokens
+from corrinit._tracing.elementwise import acts_elementwise
+from corrinit._tracing.operations import module_arguments, module_kind
+from corrinit._tracing.running import Run, run
 
 _SIDE = 32
 """Pixels a side where nothing tells the size of a map."""
@@ -49,7 +49,17 @@ def read_in_parts(modules: Mapping[str, nn.Module], shape: Sequence[int], reason
     alone = f"{reader.parts} of its parts did, and its parts" if reader.parts else "its layers"
     note = f"the model did not run as a whole ({reason}); {alone} are taken in the order of the modules"
     last = len(reader.steps) - 1
-    return Graph(tuple(reader.steps), modules, "module order", reason, tuple(shape), (last,), (note,))
+    return Graph(
+        tuple(reader.steps),
+        modules,
+        "module order",
+        reason,
+        tuple(shape),
+        (last,),
+        (note,),
+        is_one_layer=isinstance(modules[""], (_ConvNd, nn.Linear)),
+        on_arrays=TensorFunction,
+    )
 
 
 def activations_of(module: nn.Module, name: str) -> list[str | Activation]:

@@ -16,10 +16,11 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from corrinit._signal.arguments import BATCH, MAPPING, image, tokens
 from corrinit._signal.graph import Graph
-from corrinit._signal.parts import read_in_parts
-from corrinit._signal.running import run
+from corrinit._tracing.activations import TensorFunction
+from corrinit._tracing.arguments import BATCH, MAPPING, image, tokens
+from corrinit._tracing.parts import read_in_parts
+from corrinit._tracing.running import run
 from corrinit.errors import PlanError
 
 SIDES = (32, 64, 128, 224, 256)
@@ -33,7 +34,7 @@ def read_graph(model: nn.Module, input_size: int | Sequence[int] | None = None) 
         model: any module. Hooks that it carries are not called.
         input_size: pixels a side, pixels per axis, or the shape of one input (channels, *pixels). Without it
             32 pixels a side are tried, then 64, 128, 224, 256; a model that starts with a linear layer gets
-            its features. Other inputs that the model takes are guessed, see `corrinit._signal.arguments`.
+            its features. Other inputs that the model takes are guessed, see `corrinit._tracing.arguments`.
 
     Returns:
         The graph; where the model cannot be run, that of its parts in the order of registration, with the
@@ -56,7 +57,16 @@ def read_graph(model: nn.Module, input_size: int | Sequence[int] | None = None) 
         found = run(model, modules, [*first, MAPPING] if first else [])
         if isinstance(found, str):
             return read_in_parts(modules, shapes[0] if shapes else (), found)
-    return Graph(found.steps, modules, "trace", "", found.input_shape, found.outputs, found.notes)
+    return Graph(
+        found.steps,
+        modules,
+        "trace",
+        input_shape=found.input_shape,
+        outputs=found.outputs,
+        notes=found.notes,
+        is_one_layer=isinstance(model, (_ConvNd, nn.Linear)),
+        on_arrays=TensorFunction,
+    )
 
 
 def _embeds_first(modules: Mapping[str, nn.Module]) -> bool:

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from corrinit._signal.graph import WEIGHTED, Graph, Step
-from corrinit._signal.law import LayerInput, kept_law
+from corrinit._signal.law import LayerInput
 from corrinit._signal.report import LayerSignal, SignalReport, StepSignal
-from corrinit._signal.tracing import read_graph
 from corrinit._signal.windows import Array, Windows, convolution_windows
+from corrinit._tracing.reading import read_graph
+from corrinit._tracing.weights import kept_law
 from corrinit.errors import ModelRunError, PlanError
 
 _MOST_VALUES = 1 << 25

@@ -11,6 +11,7 @@ from torch.nn.modules import activation, batchnorm, dropout, instancenorm, paddi
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from corrinit._signal.graph import Kind
+from corrinit._signal.windows import per_axis
 
 _NOT_ELEMENTWISE = (
     nn.MultiheadAttention, nn.GLU, nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin,
@@ -18,6 +19,9 @@ _NOT_ELEMENTWISE = (
 _ACTIVATIONS = tuple(
     cls for name in activation.__all__ if (cls := getattr(activation, name)) not in _NOT_ELEMENTWISE
 )
+
+_OF_CHANNELS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.FeatureAlphaDropout)
+"""What drops whole channels."""
 
 MODULE_KINDS: tuple[tuple[tuple[type[nn.Module], ...], Kind], ...] = (
     ((_ConvTransposeNd,), "transposed_conv"),
@@ -186,6 +190,8 @@ def module_arguments(module: nn.Module, kind: Kind) -> dict[str, Any]:
     arguments = {name: getattr(module, name) for name in names if hasattr(module, name)}
     if kind == "pad":
         arguments["mode"] = _padding_mode(module)
+    if kind == "dropout":
+        arguments["channels"] = isinstance(module, _OF_CHANNELS)
     return arguments
 
 
@@ -251,17 +257,6 @@ def _padding_pairs(amounts: Any, size: Sequence[int], dilation: Sequence[int]) -
         reach = [d * (k - 1) if amounts == "same" else 0 for d, k in zip(dilation, size, strict=True)]
         return tuple((r // 2, r - r // 2) for r in reach)
     return tuple((p, p) for p in per_axis(amounts, len(size)))
-
-
-def per_axis(value: Any, axes: int) -> tuple[Any, ...]:
-    """One value per axis of what torch takes as a number or a sequence.
-
-    >>> per_axis(2, 3), per_axis((1, 2), 2)
-    ((2, 2, 2), (1, 2))
-    """
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return tuple(value) * (axes if len(value) == 1 else 1)
-    return (value,) * axes
 
 
 def _padding_mode(module: nn.Module) -> str:

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from corrinit._signal.elementwise import acts_elementwise
 from corrinit._signal.graph import NORMALIZATIONS, WEIGHTED, Kind, Step
-from corrinit._signal.operations import (
+from corrinit._signal.shapes import output_shape
+from corrinit._tracing.elementwise import acts_elementwise
+from corrinit._tracing.operations import (
     FUNCTION_KINDS,
     Replay,
     function_arguments,
@@ -26,7 +27,6 @@ from corrinit._signal.operations import (
     module_arguments,
     module_kind,
 )
-from corrinit._signal.shapes import output_shape
 from corrinit.errors import ModelRunError
 
 _RULED: frozenset[Kind] = frozenset(

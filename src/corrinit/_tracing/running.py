@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from corrinit._signal.arguments import Attempt, Stand, beside
 from corrinit._signal.graph import WEIGHTED, Step
-from corrinit._signal.recorder import Recorder, tensors_in
+from corrinit._tracing.arguments import Attempt, Stand, beside
+from corrinit._tracing.recorder import Recorder, tensors_in
 from corrinit.errors import ModelRunError
 
 _MOST_ATTEMPTS = 48
