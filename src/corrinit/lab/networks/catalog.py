@@ -4,8 +4,9 @@ In the paper's, every convolution is 3×3 with padding 1 and is followed by batc
 stride 1 and no pooling. `width` (the paper's netSize) multiplies the numbers of channels; the classifier is
 one linear layer. The paper leaves these details open; they are our choice.
 
-Of the others, `plain10` has ten 3×3 convolutions and no normalization; `corrinit.lab.networks.patches` has
-networks of depthwise convolutions, and `corrinit.lab.networks.unet` one that denoises.
+Of the others, `plain10` and `plain20` have ten and twenty 3×3 convolutions and no normalization;
+`corrinit.lab.networks.patches` has networks of depthwise convolutions, and `corrinit.lab.networks.unet` one
+that denoises.
 """
 
 from __future__ import annotations
@@ -24,11 +25,15 @@ VGG: dict[str, tuple[int | str, ...]] = {
     "vgg19": (64, 64, "M", 128, 128, "M", *(256,) * 4, "M", *(512,) * 4, "M", *(512,) * 4, "M"),
     "small": (32, 64, "M", 64, 128, "M"),
     "plain10": (64, 64, "M", 128, 128, "M", *(256,) * 3, "M", *(256,) * 3, "M"),
+    "plain20": (*(32,) * 10, "M", *(64,) * 10, "M"),
 }
 """Channels of the convolutions, and M for 2×2 max pooling (Simonyan & Zisserman 2015, Table 1).
 
-`small`, for 8×8 images, and `plain10` are ours.
+`small` and `plain20`, for 8×8 images, and `plain10` are ours.
 """
+
+PLAIN = ("plain10", "plain20")
+"""Networks that are made to have no normalization."""
 
 RESNET = {"resnet10": (1, 1, 1, 1), "resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 """Blocks per stage of 64, 128, 256 and 512 channels (He et al. 2016, Table 1)."""
@@ -98,8 +103,8 @@ def build(
         body = scaled(channels, width), depth, kernel, patch
         network = ConvMixer if name in CONVMIXER else ConvNeXt
         return network(in_channels, classes, *body, normalized=batch_norm, dropout=dropout)
-    if name == "plain10" and batch_norm:
-        raise ConflictError("plain10 is a network without normalization: set batch_norm = false")
+    if name in PLAIN and batch_norm:
+        raise ConflictError(f"{name} is a network without normalization: set batch_norm = false")
     if name in VGG:
         halvings = VGG[name].count("M")
         if min(size) < 2**halvings:
