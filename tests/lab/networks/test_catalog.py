@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from corrinit.errors import ConfigError
-from corrinit.lab.networks.catalog import NAMES, build
+from corrinit.lab.networks.catalog import NAMES, PLAIN, build
 
 
 def parameters(model):
