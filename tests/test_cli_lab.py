@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from corrinit.cli import main, progress
+from corrinit.cli import main, progress, tally
 from corrinit.lab.experiment.config import RunConfig, read_experiment
 from corrinit.lab.runs import record
 from corrinit.lab.runs.record import read_runs
@@ -135,7 +135,7 @@ def test_a_run_that_diverged_is_said_to(run):
 
 def test_runs_are_named_by_what_they_differ_in():
     one, other = RunConfig(lr=0.1), RunConfig(lr=0.005, seed=2)
-    assert progress.run_names([one, other]) == {
+    assert tally.run_names([one, other]) == {
         one: "lr 0.1, correlated, seed 0",
         other: "lr 0.005, correlated, seed 2",
     }
