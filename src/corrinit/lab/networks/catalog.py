@@ -4,9 +4,9 @@ In the paper's, every convolution is 3×3 with padding 1 and is followed by batc
 stride 1 and no pooling. `width` (the paper's netSize) multiplies the numbers of channels; the classifier is
 one linear layer. The paper leaves these details open; they are our choice.
 
-Of the others, `plain10` and `plain20` have ten and twenty 3×3 convolutions and no normalization,
-`plain10-gelu` ten with GELU instead of ReLU; `corrinit.lab.networks.patches` has networks of depthwise convolutions, and `corrinit.lab.networks.unet` one
-that denoises.
+Of the others, `plain10` and `plain20` have ten and twenty 3×3 convolutions and no normalization, and
+`plain10-gelu` has ten with GELU instead of ReLU; `corrinit.lab.networks.patches` has networks of depthwise
+convolutions, and `corrinit.lab.networks.unet` one that denoises.
 """
 
 from __future__ import annotations
