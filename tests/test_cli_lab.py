@@ -16,7 +16,7 @@ from corrinit.lab.runs.record import read_runs
 
 
 def demo(**options):
-    """The words of a demo of eight tiny runs."""
+    """The words of a demo of ten tiny runs."""
     tiny = {"epochs": 2, "seeds": 2, "width": 0.1, "train_subset": 300, "jobs": 1}
     return ("demo", *(f"--{name.replace('_', '-')}={value}" for name, value in {**tiny, **options}.items()))
 
@@ -37,7 +37,7 @@ def with_records(run, recorded):
     return run
 
 
-def test_demo_ends_with_the_answer_and_the_path_of_a_report_of_four_arms(run):
+def test_demo_ends_with_the_answer_and_the_path_of_a_report_of_five_arms(run):
     outcome = run(*demo(output="out/report.html"))
     assert outcome.code == 0
     assert "Which initialization for this network on these data?" in outcome.out
@@ -48,16 +48,27 @@ def test_demo_ends_with_the_answer_and_the_path_of_a_report_of_four_arms(run):
         "kaiming_normal, small scale",
         "correlated, He scale",
         "correlated",
+        "recipe 2026.1",
     ):
         assert arm in page
         assert len(re.findall(rf"(?m)^{arm}, seed [01]: test accuracy \d+\.\d\d %", outcome.err)) == 2
-    assert len(read_runs(Path("runs"))[0]) == 8
+    assert len(read_runs(Path("runs"))[0]) == 10
+
+
+def test_demo_shows_the_signal_of_its_arms_before_training(run):
+    outcome = run(*demo(output="out/report.html"))
+    assert "The signal before training: plain20" in outcome.out
+    correlated = re.search(r"(?m)^ *correlated, He scale +([\d.]+) +\S+ +([\d.e+]+)", outcome.out)
+    default = re.search(r"(?m)^ *recipe 2026\.1 +([\d.]+) +\S+ +([\d.e+]+)", outcome.out)
+    assert float(correlated[2]) > 10 * float(correlated[1])  # the signal explodes
+    assert float(default[2]) < 10 * float(default[1])
+    assert "The signal before training: plain20" in Path("out/report.html").read_text()
 
 
 def test_demo_keeps_finished_runs(with_records):
     before = {path: path.stat().st_mtime_ns for path in Path("runs").glob("*/result.json")}
     outcome = with_records(*demo())
-    assert "8 of 8 runs are finished already, in runs" in outcome.err
+    assert "10 of 10 runs are finished already, in runs" in outcome.err
     assert {path: path.stat().st_mtime_ns for path in Path("runs").glob("*/result.json")} == before
 
 
@@ -71,7 +82,7 @@ def test_a_finished_record_is_read_once_by_a_command(with_records, monkeypatch):
     monkeypatch.setattr(record, "read_run", counting)
     assert with_records(*demo()).code == 0
     assert set(reads.values()) == {1}
-    assert len(reads) == 8
+    assert len(reads) == 10
 
 
 def test_demo_says_after_an_interruption_how_to_go_on(run, monkeypatch):
@@ -84,7 +95,7 @@ def test_demo_says_after_an_interruption_how_to_go_on(run, monkeypatch):
     outcome = run(*demo())
     assert outcome.code == 130
     assert outcome.out == ""
-    assert "3 of 8 runs are finished, in runs; the same command resumes the others" in outcome.err
+    assert "3 of 10 runs are finished, in runs; the same command resumes the others" in outcome.err
     monkeypatch.undo()
     assert run(*demo(runs=Path("runs").resolve())).code == 0
 
@@ -124,7 +135,7 @@ def test_what_finished_is_reported_though_some_runs_failed(run, monkeypatch):
     outcome = run(*demo())
     assert outcome.code == 2
     assert outcome.out.splitlines()[-1] == "report.html"
-    assert "error: 1 of 8 runs failed: kaiming_normal, seed 1: model is 'vgg9'" in outcome.err
+    assert "error: 1 of 10 runs failed: kaiming_normal, seed 1: model is 'vgg9'" in outcome.err
 
 
 def test_a_run_that_diverged_is_said_to(run):

@@ -40,8 +40,13 @@ def signals(base: RunConfig, arms: Sequence[Initialization]) -> Signals:
         }
 
 
-def signal_section(found: Signals) -> Section:
-    """The same as a figure and a table of the first layer, the middle one and the last one."""
+def signal_section(found: Signals, model: str) -> Section:
+    """The same as a figure and a table of the first layer, the middle one and the last one.
+
+    Args:
+        found: the signal under each arm.
+        model: what the network is called.
+    """
     rows = tuple((label(arm), *map(_written, _some(signal))) for arm, signal in found.items())
     note = (
         "Root mean square of the outputs of convolutions and linear layers, for training images of deviation "
@@ -52,7 +57,7 @@ def signal_section(found: Signals) -> Section:
     header = ("initialization", "layer 1", f"layer {(depth + 1) // 2}", f"layer {depth}")
     drawing = signal_figure({label(arm): signal for arm, signal in found.items()})
     figure = Figure("Root mean square of the outputs of each layer", figure_svg(drawing), note)
-    return Section(TITLE, (), (figure, Table(TITLE, header, rows)))
+    return Section(f"{TITLE}: {model}", (), (figure, Table("Root mean square", header, rows)))
 
 
 def _some(signal: SignalReport) -> tuple[float, float, float]:
