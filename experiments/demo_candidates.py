@@ -39,9 +39,19 @@ seeds, as eight are more than five.
 
 **Third amendment**, written when correlated taps at He's scale had diverged in two runs with GELU. A demo has
 to show its 2×2, so candidates in which a run of its four arms diverges are out: 20 plain layers, and those
-with GELU, which are not run to their end (choice.json keeps what there was). The signal in 20 plain layers is
-shown by the demo beside the training of its own network. Everything else stays, and step 4, whose seeds nobody
-has seen, says what the choice is worth.
+with GELU, which are not run to their end (choice.json keeps what there was). The signal in 20 plain layers
+is shown by the demo beside the training of its own network. Everything else stays, and step 4, whose seeds
+nobody has seen, says what the choice is worth.
+
+**Fourth amendment**, after the demo chosen so had run from seeds 0 to 7 and from fourteen of the forty: on its
+own seeds it left open what the pilot had promised (+0.4 points instead of +1.2), and on the fourteen the gain
+is +0.5. The power of a pilot of five seeds, of which the clearest arm is taken, promises too much; the steps
+above choose by luck where effects are small. What needs no luck is an effect of tens of points, and the ten
+layers with GELU have one: at the paper's scale independent taps stay at chance (10.1 % beside 94.4 % after
+four epochs, five pilot seeds). So the demo is that network (`CHOSEN`), at the learning rate that Kaiming had
+on held-out images, for two epochs to be quick, from five seeds; where an arm of the 2×2 diverges, its card
+says so. No pilot was made with two epochs. It is repeated on twenty seeds, from 4,000,000, that are fixed here
+and have not been used: four demos with no seed in common, and `DRAWS` random ones.
 
 Accuracies are kept in results/demo; what is finished is not run again.
 """
@@ -84,10 +94,13 @@ CANDIDATES: Mapping[str, Setting] = {
 RATES = (0.003, 0.01, 0.03, 0.1)
 RATE_SEEDS = (1_000_000, 1_000_001)
 PILOT_SEEDS = range(2_000_000, 2_000_005)
-REPEAT_SEEDS = range(3_000_000, 3_000_040)
+REPEAT_SEEDS = range(4_000_000, 4_000_020)
 DRAWS = 1_000
 SEEDS = (5, 8, 10)
 """Numbers of seeds that a demo may have."""
+
+CHOSEN = Setting(model="plain10-gelu", batch_norm=False, epochs=2, batch_size=64, lr=0.01)
+CHOSEN_SEEDS = 5
 
 ENOUGH = 0.95
 """Power from which on a candidate counts as one that decides."""
@@ -198,15 +211,12 @@ def seconds(name: str, kept: Kept) -> float:
     return float(np.median([kept.values[key][1] for key in keys]))
 
 
-def repeats(choice: Kept, kept: Kept) -> dict[Initialization, dict[int, float]]:
+def repeats(kept: Kept) -> dict[Initialization, dict[int, float]]:
     """Accuracies of all arms of the demo on the seeds that had no part in its choice."""
-    name, _ = chosen(choice)
-    setting = replace(CANDIDATES[name], lr=rate_of(name, choice))
     found: dict[Initialization, dict[int, float]] = {arm: {} for arm in DEMO}
     for seed in REPEAT_SEEDS:
         for arm in DEMO:
-            config = RunConfig.of(setting, arm, seed)
-            found[arm][seed] = kept.accuracy(f"{arm.spec} | {seed}", config)
+            found[arm][seed] = kept.accuracy(f"{arm.spec} | {seed}", RunConfig.of(CHOSEN, arm, seed))
     return found
 
 
@@ -227,7 +237,7 @@ def verdict(rows: Sequence[Standing]) -> str:
 def page(choice: Kept, kept: Kept, output: Path) -> None:
     """Write what the candidates and the repeats showed."""
     name, seeds = chosen(choice)
-    found = repeats(choice, kept)
+    found = repeats(kept)
     order = list(REPEAT_SEEDS)
     apart = [order[i : i + seeds] for i in range(0, len(order) - seeds + 1, seeds)]
     generator = np.random.default_rng(0)
@@ -340,7 +350,7 @@ def main() -> None:
             sys.stderr.write(f"    power { {arm.spec: round(p, 3) for arm, p in found.items()} }\n")
         sys.stderr.write(f"chosen: {chosen(choice)}\n")
     elif options.step == "repeat":
-        repeats(choice, kept)
+        repeats(kept)
     else:
         page(choice, kept, options.output)
 
