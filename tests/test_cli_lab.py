@@ -17,8 +17,19 @@ from corrinit.lab.runs.record import read_runs
 
 def demo(**options):
     """The words of a demo of ten tiny runs."""
-    tiny = {"epochs": 2, "seeds": 2, "width": 0.1, "train_subset": 300, "jobs": 1}
+    tiny = {
+        "epochs": 2,
+        "seeds": 2,
+        "width": 0.1,
+        "train_subset": 300,
+        "jobs": 1,
+        "model": "small",
+        "lr": 0.1,
+    }
     return ("demo", *(f"--{name.replace('_', '-')}={value}" for name, value in {**tiny, **options}.items()))
+
+
+SIGNALS = ("kaiming_normal, small scale", "correlated, He scale", "recipe 2026.1")
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +67,18 @@ def test_demo_ends_with_the_answer_and_the_path_of_a_report_of_five_arms(run):
 
 
 def test_demo_shows_the_signal_of_its_arms_before_training(run):
-    outcome = run(*demo(output="out/report.html"))
-    assert "The signal before training: plain20" in outcome.out
-    correlated = re.search(r"(?m)^ *correlated, He scale +([\d.]+) +\S+ +([\d.e+]+)", outcome.out)
-    default = re.search(r"(?m)^ *recipe 2026\.1 +([\d.]+) +\S+ +([\d.e+]+)", outcome.out)
-    assert float(correlated[2]) > 10 * float(correlated[1])  # the signal explodes
-    assert float(default[2]) < 10 * float(default[1])
-    assert "The signal before training: plain20" in Path("out/report.html").read_text()
+    outcome = run(
+        *demo(output="out/report.html", model="plain10-gelu", width=0.25, epochs=1, seeds=1, lr=1e-9)
+    )
+    assert "The signal before training: plain10-gelu" in outcome.out
+    rows = {
+        name: re.search(rf"(?m)^ *{name} +([\d.e+-]+) +\S+ +([\d.e+-]+)", outcome.out) for name in SIGNALS
+    }
+    grown = {name: float(row[2]) / float(row[1]) for name, row in rows.items()}
+    assert grown["kaiming_normal, small scale"] < 0.01  # fades
+    assert grown["correlated, He scale"] > 10  # explodes
+    assert 0.1 < grown["recipe 2026.1"] < 10
+    assert "The signal before training: plain10-gelu" in Path("out/report.html").read_text()
 
 
 def test_demo_keeps_finished_runs(with_records):

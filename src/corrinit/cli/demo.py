@@ -24,21 +24,18 @@ from corrinit.lab.networks.catalog import PLAIN
 from corrinit.lab.runs.design import designs, plan
 from corrinit.lab.runs.table import Runs
 
-SIGNAL = "plain20"
-"""Network without normalization in which the signal is shown beside the small one, which normalizes it."""
-
 
 def demo(
     *,
     data: str = "digits",
-    model: str = "small",
+    model: str = "plain10-gelu",
     epochs: int = 2,
-    seeds: int = 8,
+    seeds: int = 5,
     train_subset: int | None = None,
     resample: bool = False,
     width: float = 0.5,
     batch_size: int = 64,
-    lr: float = 0.03,
+    lr: float = 0.01,
     l2: float = 0.0,
     precision: Precision = "float32",
     jobs: int = 2,
@@ -50,13 +47,12 @@ def demo(
     Four of them cross independent and correlated taps with He's scale and the smaller one of the correlated
     method, so that what correlation does is told from what the scale does; the fifth is the default recipe.
     Runs of one seed are paired: same draws, same order of images. Finished runs are kept, and a stopped demo
-    resumes. Beside them stands what each initialization does to the signal in a network of twenty layers
-    without normalization, or in the one that you name.
+    resumes. Before that, it is shown what each initialization does to the signal in the network.
 
     Args:
         data: digits, cifar10, cifar100, parquet:DIR or folder:DIR.
-        model: small, vgg8, vgg16, vgg19, resnet10, resnet18 or resnet34; plain10, plain20 or plain10-gelu,
-            which have no normalization; or MODULE:FACTORY, PATH.py:FACTORY.
+        model: plain10-gelu, plain10 or plain20, which have no normalization; small, vgg8, vgg16, vgg19,
+            resnet10, resnet18 or resnet34; or MODULE:FACTORY, PATH.py:FACTORY.
         epochs: Passes over the training images.
         seeds: Number of seeds, from 0.
         train_subset: Train on that many images only.
@@ -89,8 +85,7 @@ def demo(
     )
     configs = [replace(base, initialization=arm, seed=seed) for seed in range(seeds) for arm in DEMO]
     require_different(base, DEMO)
-    deep = replace(base, model=SIGNAL, batch_norm=False) if model == "small" else base
-    before = signal_section(signals(deep, DEMO), deep.model)
+    before = signal_section(signals(base, DEMO), model)
     show([before])
     plan(runs, configs, seeds=seeds)
     outcome = carry_out(configs, runs, jobs=jobs)

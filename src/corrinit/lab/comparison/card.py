@@ -6,12 +6,12 @@ import math
 import shlex
 from collections.abc import Sequence
 
-from corrinit.lab.comparison.contrasts import CORRELATION, EpochsSaved, Standing, two_by_twos
+from corrinit.lab.comparison.contrasts import CORRELATION, SCALE, EpochsSaved, Standing, two_by_twos
 from corrinit.lab.comparison.groups import Comparison
 from corrinit.lab.comparison.verdict import corrected, divergence
 from corrinit.lab.document.blocks import Card
 from corrinit.lab.document.numbers import POINTS, count
-from corrinit.lab.experiment.arm import BASELINE, label
+from corrinit.lab.experiment.arm import BASELINE, Initialization, controls, label
 from corrinit.lab.experiment.snippet import line_of_code
 from corrinit.lab.statistics.contrast import Contrast
 from corrinit.lab.statistics.paired import summary
@@ -57,8 +57,31 @@ def card(
         effect = design.main[CORRELATION]
         if design.correlated == leader.arm and math.isfinite(effect.high - effect.low):
             facts.append(("of that, correlation", f"{_between(effect)}, at equal scale; the rest is scale"))
+    facts += _effects(comparison, rows, leader.arm)
     next_step, line = ("", "") if chosen is leader else _next_step(comparison, gain, command)
     return Card(QUESTION, answer, tuple(facts), line_of_code(chosen.arm), next_step, line)
+
+
+def _effects(
+    comparison: Comparison, rows: Sequence[Standing], leader: Initialization
+) -> list[tuple[str, str]]:
+    """The 2×2 of arms that do not lead: what correlation and scale do by themselves, or why that is open."""
+    found = []
+    for design in two_by_twos(comparison):
+        effects = [(name, design.main[name]) for name in (CORRELATION, SCALE)]
+        if design.correlated != leader and all(math.isfinite(each.high - each.low) for _, each in effects):
+            found.append(("2×2", "; ".join(f"{name} {_between(each)}" for name, each in effects)))
+    by_arm = {row.arm: row for row in rows}
+    for row in rows:
+        four = [by_arm.get(arm) for arm in (BASELINE, row.arm, *controls(row.arm))]
+        if len(four) == 4 and all(four):
+            lost = [
+                divergence(each.name, each.sample.diverged, each.sample.runs)
+                for each in four
+                if each is not None and each.sample.diverged
+            ]
+            found += [("2×2", f"incomplete: {', '.join(lost)}")] if lost else []
+    return found
 
 
 def best(rows: Sequence[Standing]) -> Standing | None:
