@@ -12,7 +12,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lab,dev]'
 	touch $@
 
-## demo: train a small network from four initializations on real digits; ends with the path of a report
+## demo: train a small network from five initializations on real digits; ends with the path of a report
 demo: $(READY)
 	$(BIN)/corrinit demo
 
@@ -48,6 +48,7 @@ documents: $(READY)
 	    -o results/comparison.html
 	$(BIN)/corrinit theory --all --markdown docs -o results/theory.html
 	$(BIN)/python experiments/endpoints.py --minutes 0
+	$(BIN)/python experiments/demo_candidates.py page
 	$(BIN)/python docs/results_table.py
 
 $(VENV)/.docs: $(READY)

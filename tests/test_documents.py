@@ -39,11 +39,12 @@ def test_the_gallery_shows_the_networks_of_its_list():
         assert network["sha256"] in page
 
 
-def test_the_document_of_endpoints_is_what_its_command_makes_from_the_records(monkeypatch, tmp_path):
-    committed = (ROOT / "docs" / "endpoints.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["endpoints", "demo"])
+def test_the_document_of_a_study_is_what_its_command_makes_from_the_records(name, monkeypatch, tmp_path):
+    committed = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
     program, script, *words = command_of(committed)
     assert program == "python"
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr("sys.argv", [script, *words, "--output", str(tmp_path / "endpoints.md")])
+    monkeypatch.setattr("sys.argv", [script, *words, "--output", str(tmp_path / f"{name}.md")])
     runpy.run_path(script, run_name="__main__")
-    assert (tmp_path / "endpoints.md").read_text(encoding="utf-8") == committed
+    assert (tmp_path / f"{name}.md").read_text(encoding="utf-8") == committed
