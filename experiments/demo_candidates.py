@@ -345,8 +345,8 @@ def _two_by_two(found: Mapping[Initialization, Mapping[int, float]]) -> Table:
     ]
     caption = "; ".join(
         [
-            "Correlation and scale are each averaged over the levels of the other; the scale is the small one "
-            "minus He's",
+            "Correlation and scale are each averaged over the levels of the other; the scale is the small "
+            "one minus He's",
             *told,
         ]
     )

@@ -67,14 +67,11 @@ def test_demo_ends_with_the_answer_and_the_path_of_a_report_of_five_arms(run):
 
 
 def test_demo_shows_the_signal_of_its_arms_before_training(run):
-    outcome = run(
-        *demo(output="out/report.html", model="plain10-gelu", width=0.25, epochs=1, seeds=1, lr=1e-9)
-    )
+    plain = {"model": "plain10-gelu", "width": 0.5, "epochs": 1, "seeds": 1, "lr": 1e-9}
+    outcome = run(*demo(output="out/report.html", **plain))
     assert "The signal before training: plain10-gelu" in outcome.out
-    rows = {
-        name: re.search(rf"(?m)^ *{name} +([\d.e+-]+) +\S+ +([\d.e+-]+)", outcome.out) for name in SIGNALS
-    }
-    grown = {name: float(row[2]) / float(row[1]) for name, row in rows.items()}
+    table = {name: re.search(rf"(?m)^ *{name} +(\S+) +(\S+)", outcome.out) for name in SIGNALS}
+    grown = {name: float(row[2]) / float(row[1]) for name, row in table.items()}
     assert grown["kaiming_normal, small scale"] < 0.1  # fades
     assert grown["correlated, He scale"] > 5  # explodes
     assert 0.2 < grown["recipe 2026.1"] < 5
