@@ -286,7 +286,7 @@ def page(choice: Kept, kept: Kept, output: Path) -> None:
         Section("All of these seeds together", items=(_arms(rows), _two_by_two(found))),
         Section("How the setting was chosen", story, (_candidates(choice), first)),
     ]
-    facts = {"command": " ".join(["python", *sys.argv]), "results": str(RESULTS)}
+    facts = {"command": "python experiments/demo_candidates.py page", "results": str(RESULTS)}
     write_markdown(output, "Does the demo repeat?", sections, provenance=facts)
 
 

@@ -44,12 +44,15 @@ def card(
     if chosen is leader:
         answer = f"{name}: {size} of accuracy above {baseline.name}."
     elif gain.mean > 0:
-        answer = f"Keep {baseline.name} for now: that {name} leads by {size} may be chance."
+        answer = f"Keep {baseline.name} for now: that {name} leads by {size} may be chance"
+        answer += "; others are decidedly worse." if _worse(rows) else "."
     elif any(row.gain is not None and row.gain.decided for row in rows):
         answer = f"{baseline.name}: no other is better, and some are worse."
     else:
         answer = f"{baseline.name}: no other is better."
     facts = [(f"gain of {name}", _between(gain)), ("how sure", _sureness(gain))]
+    if worse := _worse(rows):
+        facts.append(("decidedly worse", "; ".join(f"{row.name} {_between(lost)}" for row, lost in worse)))
     if saved is not None and saved.contrast.n > 1:
         facts.append((f"epochs saved to {100 * saved.target:g} %", _epochs(saved.contrast)))
     facts.append(("cost", "none: the network that is trained is the same"))
@@ -82,6 +85,11 @@ def _effects(
             ]
             found += [("2×2", f"incomplete: {', '.join(lost)}")] if lost else []
     return found
+
+
+def _worse(rows: Sequence[Standing]) -> list[tuple[Standing, Contrast]]:
+    """Arms that are decidedly worse than the baseline, with their loss."""
+    return [(row, row.gain) for row in rows if row.gain is not None and row.gain.direction < 0]
 
 
 def best(rows: Sequence[Standing]) -> Standing | None:
@@ -121,7 +129,7 @@ def _next_step(comparison: Comparison, gain: Contrast, command: str) -> tuple[st
     if total is None:
         return (
             f"If the difference is as small as it looks, more than {MOST} seeds would be needed to show it: "
-            "for this network on these data the choice does not matter."
+            "between these two the choice does not matter here."
         ), ""
     seconds = [float(record.result.get("seconds") or 0) for record in comparison.records]
     minutes = (total - gain.n) * len(comparison.arms) * summary(seconds).mean / 60
