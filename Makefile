@@ -12,7 +12,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lab,dev]'
 	touch $@
 
-## demo: train a small network from four initializations on real digits; ends with the path of a report
+## demo: train a small network from five initializations on real digits; ends with the path of a report
 demo: $(READY)
 	$(BIN)/corrinit demo
 
@@ -61,6 +61,7 @@ documents: $(READY)
 	$(BIN)/python experiments/best_rate.py --minutes 0
 	$(BIN)/python experiments/search.py --minutes 0
 	$(BIN)/python experiments/presets.py --data parquet:cifar10-jpeg
+	$(BIN)/python experiments/demo_candidates.py page
 	$(BIN)/python docs/results_table.py
 
 $(VENV)/.docs: $(READY)

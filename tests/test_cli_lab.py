@@ -9,16 +9,27 @@ from pathlib import Path
 
 import pytest
 
-from corrinit.cli import main, progress
+from corrinit.cli import main, progress, tally
 from corrinit.lab.experiment.config import RunConfig, read_experiment
 from corrinit.lab.runs import record
 from corrinit.lab.runs.record import read_runs
 
 
 def demo(**options):
-    """The words of a demo of eight tiny runs."""
-    tiny = {"epochs": 2, "seeds": 2, "width": 0.1, "train_subset": 300, "jobs": 1}
+    """The words of a demo of ten tiny runs."""
+    tiny = {
+        "epochs": 2,
+        "seeds": 2,
+        "width": 0.1,
+        "train_subset": 300,
+        "jobs": 1,
+        "model": "small",
+        "lr": 0.1,
+    }
     return ("demo", *(f"--{name.replace('_', '-')}={value}" for name, value in {**tiny, **options}.items()))
+
+
+SIGNALS = ("kaiming_normal, small scale", "correlated, He scale", "recipe 2026.1")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +48,7 @@ def with_records(run, recorded):
     return run
 
 
-def test_demo_ends_with_the_answer_and_the_path_of_a_report_of_four_arms(run):
+def test_demo_ends_with_the_answer_and_the_path_of_a_report_of_five_arms(run):
     outcome = run(*demo(output="out/report.html"))
     assert outcome.code == 0
     assert "Which initialization for this network on these data?" in outcome.out
@@ -48,16 +59,29 @@ def test_demo_ends_with_the_answer_and_the_path_of_a_report_of_four_arms(run):
         "kaiming_normal, small scale",
         "correlated, He scale",
         "correlated",
+        "recipe 2026.1",
     ):
         assert arm in page
         assert len(re.findall(rf"(?m)^{arm}, seed [01]: test accuracy \d+\.\d\d %", outcome.err)) == 2
-    assert len(read_runs(Path("runs"))[0]) == 8
+    assert len(read_runs(Path("runs"))[0]) == 10
+
+
+def test_demo_shows_the_signal_of_its_arms_before_training(run):
+    plain = {"model": "plain10-gelu", "width": 0.5, "epochs": 1, "seeds": 1, "lr": 1e-9}
+    outcome = run(*demo(output="out/report.html", **plain))
+    assert "The signal before training: plain10-gelu" in outcome.out
+    table = {name: re.search(rf"(?m)^ *{name} +(\S+) +(\S+)", outcome.out) for name in SIGNALS}
+    grown = {name: float(row[2]) / float(row[1]) for name, row in table.items()}
+    assert grown["kaiming_normal, small scale"] < 0.1  # fades
+    assert grown["correlated, He scale"] > 5  # explodes
+    assert 0.2 < grown["recipe 2026.1"] < 5
+    assert "The signal before training: plain10-gelu" in Path("out/report.html").read_text()
 
 
 def test_demo_keeps_finished_runs(with_records):
     before = {path: path.stat().st_mtime_ns for path in Path("runs").glob("*/result.json")}
     outcome = with_records(*demo())
-    assert "8 of 8 runs are finished already, in runs" in outcome.err
+    assert "10 of 10 runs are finished already, in runs" in outcome.err
     assert {path: path.stat().st_mtime_ns for path in Path("runs").glob("*/result.json")} == before
 
 
@@ -71,7 +95,7 @@ def test_a_finished_record_is_read_once_by_a_command(with_records, monkeypatch):
     monkeypatch.setattr(record, "read_run", counting)
     assert with_records(*demo()).code == 0
     assert set(reads.values()) == {1}
-    assert len(reads) == 8
+    assert len(reads) == 10
 
 
 def test_demo_says_after_an_interruption_how_to_go_on(run, monkeypatch):
@@ -83,8 +107,8 @@ def test_demo_says_after_an_interruption_how_to_go_on(run, monkeypatch):
     monkeypatch.setattr(progress, "sweep", interrupted)
     outcome = run(*demo())
     assert outcome.code == 130
-    assert outcome.out == ""
-    assert "3 of 8 runs are finished, in runs; the same command resumes the others" in outcome.err
+    assert "Which initialization" not in outcome.out
+    assert "3 of 10 runs are finished, in runs; the same command resumes the others" in outcome.err
     monkeypatch.undo()
     assert run(*demo(runs=Path("runs").resolve())).code == 0
 
@@ -124,7 +148,7 @@ def test_what_finished_is_reported_though_some_runs_failed(run, monkeypatch):
     outcome = run(*demo())
     assert outcome.code == 2
     assert outcome.out.splitlines()[-1] == "report.html"
-    assert "error: 1 of 8 runs failed: kaiming_normal, seed 1: model is 'vgg9'" in outcome.err
+    assert "error: 1 of 10 runs failed: kaiming_normal, seed 1: model is 'vgg9'" in outcome.err
 
 
 def test_a_run_that_diverged_is_said_to(run):
@@ -135,14 +159,14 @@ def test_a_run_that_diverged_is_said_to(run):
 
 def test_runs_are_named_by_what_they_differ_in():
     one, other = RunConfig(lr=0.1), RunConfig(lr=0.005, seed=2)
-    assert progress.run_names([one, other]) == {
+    assert tally.run_names([one, other]) == {
         one: "lr 0.1, correlated, seed 0",
         other: "lr 0.005, correlated, seed 2",
     }
 
 
 def test_runs_lists_the_records_that_meet_the_conditions(with_records):
-    assert len(with_records("runs").out.splitlines()) == 9
+    assert len(with_records("runs").out.splitlines()) == 11
     listed = with_records("runs", "scale=he", "seed=1").out.splitlines()
     assert len(listed) == 3
     row = r"[0-9a-f]{16} +digits +small +kaiming_normal +1 +0.1 +0 +2/2 +\d+\.\d\d %"
@@ -151,9 +175,9 @@ def test_runs_lists_the_records_that_meet_the_conditions(with_records):
 
 def test_runs_exports_and_prints_experiment_files(with_records):
     assert with_records("runs", "--output", "all.csv").out == "all.csv\n"
-    assert len(Path("all.csv").read_text().splitlines()) == 9
+    assert len(Path("all.csv").read_text().splitlines()) == 11
     assert with_records("runs", "-o", "epochs.csv", "--by-epoch").code == 0
-    assert len(Path("epochs.csv").read_text().splitlines()) == 17
+    assert len(Path("epochs.csv").read_text().splitlines()) == 21
     Path("run.toml").write_text(with_records("runs", "scale=he", "seed=1", "method=correlated", "--toml").out)
     (config,) = read_experiment("run.toml")
     assert (config.seed, config.initialization.scale, config.epochs) == (1, "he", 2)

@@ -16,7 +16,7 @@ def command_of(document):
     return shlex.split(line.removeprefix("| command | ").removesuffix(" |").replace("\\", ""))
 
 
-@pytest.mark.parametrize("name", ["reproduction", "comparison"])
+@pytest.mark.parametrize("name", ["reproduction", "comparison", "words"])
 def test_a_document_is_what_its_command_makes_from_the_records(name, run, monkeypatch, tmp_path):
     committed = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
     program, *words = command_of(committed)
@@ -39,7 +39,7 @@ def test_the_gallery_shows_the_networks_of_its_list():
         assert network["sha256"] in page
 
 
-@pytest.mark.parametrize("name", ["endpoints", "presets"])
+@pytest.mark.parametrize("name", ["endpoints", "presets", "demo"])
 def test_a_document_is_what_its_script_makes_from_the_records(name, monkeypatch, tmp_path):
     committed = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
     program, script, *words = command_of(committed)

@@ -9,6 +9,7 @@ from torch import nn
 
 from corrinit._planning.gains import Power
 from corrinit._planning.recipes import RECIPES, score_deviation
+from corrinit._tracing import TensorFunction
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "initialize.md"
@@ -49,7 +50,7 @@ def test_what_the_page_says_of_draws_that_stray():
     """By d log E f(y)² / d log v, where the signal keeps unit strength, what it strays by is multiplied."""
 
     def factor(activation, step=0.05):
-        low, high = (Power(activation).before(math.exp(shift)) for shift in (-step, step))
+        low, high = (Power(TensorFunction(activation)).before(math.exp(shift)) for shift in (-step, step))
         return 2 * step / math.log(high / low)
 
     text = PAGE.read_text(encoding="utf-8")

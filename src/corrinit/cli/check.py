@@ -41,7 +41,14 @@ def checked(config: RunConfig, *, resample: bool | None = False) -> RunConfig:
             model = build_model(config.model)
             require_outputs(model, shape, classes)
         return replace(config, architecture=fingerprint(model))
-    build(config.model, classes=classes, in_channels=shape[0], image_size=shape[1:], width=config.width)
+    build(
+        config.model,
+        classes=classes,
+        in_channels=shape[0],
+        image_size=shape[1:],
+        width=config.width,
+        batch_norm=config.batch_norm,
+    )
     return config
 
 

@@ -11,8 +11,10 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from corrinit.cli.check import checked, require_different
+from corrinit.cli.dry_run import foretold, opening_runs
 from corrinit.cli.json_output import AsJson, print_json, section_record
 from corrinit.cli.progress import carry_out, require_success
+from corrinit.cli.tensorboard import TensorBoard
 from corrinit.errors import ConfigError
 from corrinit.lab.comparison.conclusions import conclusions
 from corrinit.lab.comparison.coverage import coverages
@@ -50,6 +52,8 @@ def compare(
     jobs: int = 2,
     runs: Path = Path("runs"),
     output: Annotated[Path, Parameter(alias="-o")] = Path("report.html"),
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    tensorboard: Path | None = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare initializations of a network on your data, each from the same seeds.
@@ -83,6 +87,8 @@ def compare(
         jobs: Runs at a time, each in its own process.
         runs: Folder of the run records.
         output: The report, one HTML file.
+        dry_run: Say how many runs that makes and about how long they take, and train nothing.
+        tensorboard: Write the curves of the runs to this folder as well, for `tensorboard --logdir`.
         as_json: Print the summary as JSON instead of tables; progress goes to the other stream as ever.
     """
     if target is not None and not 0 < target < 1:
@@ -106,18 +112,23 @@ def compare(
     if base.resample and resample is None:
         sys.stderr.write("every seed draws its own training images; --no-resample: one draw for all seeds\n")
     require_different(base, arms)
+    on_epoch = None if tensorboard is None else TensorBoard(tensorboard).epoch
+    if dry_run:
+        sys.stdout.write(foretold(base, arms, rates, contest, runs=runs, jobs=jobs) + "\n")
+        return
     tuned = Sweep((), ())
     if rates is None:
-        tuned = carry_out(tuning_runs(base, arms), runs, jobs=jobs)
+        later = sum(config.epochs for config in opening_runs(base, arms, rates, contest))
+        tuned = carry_out(tuning_runs(base, arms), runs, jobs=jobs, later=later, on_epoch=on_epoch)
         require_success(tuned)
         panels = panels_at_best(tunings(tuned.records)[0].best, arms)
     else:
         panels = panels_at(rates, arms)
     contest = replace(contest, base=base.setting, panels=panels)
     plan(runs, contest.opening(), seeds=contest.seeds, max_seeds=contest.max_seeds)
-    outcome = carry_out(contest.opening(), runs, jobs=jobs)
+    outcome = carry_out(contest.opening(), runs, jobs=jobs, on_epoch=on_epoch)
     while not outcome.failures and (wanted := contest.following(outcome.records)):
-        more = carry_out(wanted, runs, jobs=jobs)
+        more = carry_out(wanted, runs, jobs=jobs, on_epoch=on_epoch)
         outcome = Sweep((*outcome.records, *more.records), more.failures)
     records = (*tuned.records, *outcome.records)
     if outcome.records:

@@ -1,23 +1,23 @@
-"""A sweep in the terminal: a bar with the time left, a line for each run that ends, and what went wrong."""
+"""A sweep on the standard error stream: live on a terminal, else a line for each run that ends."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from corrinit.cli.live import shown, whole
+from corrinit.cli.tally import Tally, run_names, score_in_words, score_of
 from corrinit.errors import CorrInitError, FailedRunsError
 from corrinit.lab.data.dataset import Dataset, load
-from corrinit.lab.experiment.arm import label
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.experiment.observation import EVERYTHING, Observation
 from corrinit.lab.runs.record import Metrics, RunRecord, finished_run
-from corrinit.lab.runs.table import settings
-from corrinit.lab.training.sweep import Sweep, sweep
+from corrinit.lab.training.sweep import OnEpoch, Sweep, sweep
 
 
 def carry_out(
@@ -29,6 +29,8 @@ def carry_out(
     start_another: Callable[[], bool] = lambda: True,
     known: Sequence[RunRecord] | None = None,
     needs: Collection[str] = (),
+    later: int = 0,
+    on_epoch: OnEpoch | None = None,
 ) -> Sweep:
     """Bring runs to their end, telling on the standard error stream how far they are.
 
@@ -40,54 +42,58 @@ def carry_out(
         start_another: question that `corrinit.lab.training.sweep.sweep` asks before each run.
         known: the finished records among them, if they were read before.
         needs: endpoints without which a record does not count.
+        later: epochs of runs that are to follow these, which the time left is to cover too.
+        on_epoch: called with the configuration and metrics of each epoch as it ends.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C, after saying how to go on.
     """
     console = Console(stderr=True, highlight=False, markup=False)
-    names = run_names(configs)
+    configs = list(dict.fromkeys(configs))
     if known is None:
-        known = finished_runs(names, runs, needs)
+        known = finished_runs(configs, runs, needs)
     finished = {record.run_id for record in known}
-    epochs = {config: config.epochs for config in names if config.run_id in finished}
-    if epochs:
-        console.print(f"{len(epochs)} of {len(names)} runs are finished already, in {runs}")
+    left = [config for config in configs if config.run_id not in finished]
+    if len(left) < len(configs):
+        console.print(f"{len(configs) - len(left)} of {len(configs)} runs are finished already, in {runs}")
     with _bar(console) as progress:
-        for data in sorted({config.data for config in names.keys() - epochs.keys()}):
+        for data in sorted({config.data for config in left}):
             with suppress(CorrInitError):  # which the runs will meet again
                 _load(data, progress)
-        total = sum(config.epochs for config in names)
-        task = progress.add_task("starting", total=total, completed=sum(epochs.values()))
+    tally = Tally(configs, known, later=later)
 
-        def show(config: RunConfig, metrics: Metrics) -> None:
-            epoch = int(metrics["epoch"])
-            diverged = not math.isfinite(metrics["train_loss"])
-            epochs[config] = config.epochs if diverged else epoch
-            score = _score(metrics)
-            if epochs[config] == config.epochs:
-                ending = f", diverged in epoch {epoch}" if diverged else ""
-                console.print(f"{names[config]}{score}{ending}", soft_wrap=True)
-            description = f"{names[config]}, epoch {epoch} of {config.epochs}{score}"
-            progress.update(task, completed=sum(epochs.values()), description=description)
+    def note(config: RunConfig, metrics: Metrics) -> None:
+        ended = tally.add(config, metrics)
+        if on_epoch is not None:
+            on_epoch(config, metrics)
+        if ended and (not console.is_terminal or not math.isfinite(metrics["train_loss"])):
+            console.print(f"{_ending(tally.names[config], metrics)} ({whole(tally)})", soft_wrap=True)
 
-        try:
+    def fail(config: RunConfig, reason: str) -> None:
+        tally.fail(config, reason)
+        if not console.is_terminal:
+            console.print(f"{tally.names[config]} failed: {reason} ({whole(tally)})", soft_wrap=True)
+
+    try:
+        with shown(tally, console) if console.is_terminal and left else nullcontext():
             return sweep(
-                list(names),
+                configs,
                 runs,
                 jobs=jobs,
-                on_epoch=show,
+                on_epoch=note,
+                on_failure=fail,
                 start_another=start_another,
                 observation=observation,
                 known=known,
                 needs=needs,
             )
-        except KeyboardInterrupt:
-            console.print(
-                f"{len(finished_runs(names, runs, needs))} of {len(names)} runs are finished, in {runs}; "
-                "the same command resumes the others",
-                soft_wrap=True,
-            )
-            raise
+    except KeyboardInterrupt:
+        console.print(
+            f"{len(finished_runs(configs, runs, needs))} of {len(configs)} runs are finished, in {runs}; "
+            "the same command resumes the others",
+            soft_wrap=True,
+        )
+        raise
 
 
 def finished_runs(configs: Iterable[RunConfig], runs: Path, needs: Collection[str] = ()) -> list[RunRecord]:
@@ -109,26 +115,6 @@ def require_success(outcome: Sweep) -> None:
     told = [f"{_first(runs)}: {reason}" for reason, runs in failed.items()]
     total = len(names) + len(outcome.records)
     raise FailedRunsError(f"{len(names)} of {total} runs failed: " + "; ".join(told))
-
-
-def run_names(configs: Sequence[RunConfig]) -> dict[RunConfig, str]:
-    """What to call each run: the settings in which they differ, the initialization and the seed."""
-    flat = {config: settings(config) for config in configs}
-    varying = [
-        name
-        for name in settings(RunConfig())
-        if not name.startswith(("initialization.", "seed")) and len({s[name] for s in flat.values()}) > 1
-    ]
-    return {
-        config: ", ".join(
-            [
-                *(f"{name} {values[name]}" for name in varying),
-                label(config.initialization),
-                f"seed {config.seed}",
-            ]
-        )
-        for config, values in flat.items()
-    }
 
 
 def load_visibly(data: str, *, train_subset: int | None = None) -> Dataset:
@@ -153,11 +139,13 @@ def _load(name: str, progress: Progress, train_subset: int | None = None) -> Dat
     return dataset
 
 
-def _score(metrics: Metrics) -> str:
-    """How an epoch was scored, in words; nothing if it was not."""
-    if "test_accuracy" in metrics:
-        return f": test accuracy {100 * metrics['test_accuracy']:.2f} %"
-    return f": test PSNR {metrics['test_psnr']:.2f} dB" if "test_psnr" in metrics else ""
+def _ending(name: str, metrics: Metrics) -> str:
+    """How a run ended, in words."""
+    measure = "accuracy" if "test_accuracy" in metrics else "PSNR"
+    score = score_of(metrics)
+    told = "" if score is None else f": test {measure} {score_in_words(score, metrics)}"
+    diverged = not math.isfinite(metrics["train_loss"])
+    return f"{name}{told}" + (f", diverged in epoch {int(metrics['epoch'])}" if diverged else "")
 
 
 def _first(names: Sequence[str]) -> str:

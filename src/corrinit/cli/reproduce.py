@@ -13,10 +13,11 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from corrinit.cli.progress import carry_out, finished_runs, require_success, run_names
+from corrinit.cli.progress import carry_out, finished_runs, require_success
+from corrinit.cli.tally import run_names
 from corrinit.errors import ConfigError, UnknownNameError
 from corrinit.lab.comparison.groups import compare
-from corrinit.lab.document.numbers import count
+from corrinit.lab.document.numbers import count, time_in_words
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.paper.agenda import agenda, bearing, undecided
 from corrinit.lab.paper.claims import judge
@@ -204,7 +205,7 @@ class Plan:
     def progress(self) -> str:
         """How many runs are made, and how long the others take."""
         planned = len(self.made) + len(self.left)
-        rest = in_words(total(self.seconds, jobs=self.jobs))
+        rest = time_in_words(total(self.seconds, jobs=self.jobs))
         at_a_time = "one run" if self.jobs == 1 else f"{self.jobs} runs"
         told = f"; the others take about {rest}, {at_a_time} at a time" if self.left else ""
         return f"{len(self.made)} of {count(planned, 'run')} finished{told}"
@@ -217,7 +218,7 @@ class Plan:
     def upcoming(self) -> list[str]:
         """What comes next, and what it bears on."""
         return [
-            f"next: {self.names[config]}, {in_words(self.seconds[config])}"
+            f"next: {self.names[config]}, {time_in_words(self.seconds[config])}"
             + (f", for {', '.join(sorted(claims))}" if (claims := self._open(config)) else "")
             for config in self.left[:NEXT]
         ]
@@ -244,14 +245,3 @@ def duration(text: str) -> float:
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ConfigError(f"budget is {text!r}; it is a time such as 2h, 90min or 1h30min")
     return sum(float(number) * {"h": 3600, "min": 60, "s": 1}[unit] for number, unit in parts)
-
-
-def in_words(seconds: float) -> str:
-    """A time to the precision that an estimate has.
-
-    >>> in_words(3700), in_words(600), in_words(7)
-    ('1.0 h', '10 min', '7 s')
-    """
-    if seconds >= 3600:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -241,3 +241,27 @@ def test_learning_rates_that_were_chosen_are_shown():
     sections = conclusions(compared(Runs([*runs({BASELINE: 0, ORTHOGONAL: 0}), *tried])))
     assert sections[-1].title == "Learning rates"
     assert sections[-1].items[0].rows == (("kaiming_normal", "50.00", "60.00", "0.1"),)
+
+
+def said_by_the_card(records):
+    (section, *_) = conclusions(compared(Runs(tuple(records), {})))
+    return said_of(section)
+
+
+def test_the_card_names_arms_that_are_decidedly_worse_beside_a_leader_that_may_be_chance():
+    said = said_by_the_card(runs({BASELINE: 0.0, ORTHOGONAL: 0.0002, SMALL: -0.3}))
+    assert "may be chance; others are decidedly worse." in said
+    assert re.search(r"decidedly worse: kaiming_normal, small scale −(29|30)\.\d+ points", said)
+    assert "the choice does not matter" not in said or "between these two" in said
+
+
+def test_the_card_shows_the_2x2_though_another_arm_leads():
+    arms = {BASELINE: 0.0, SMALL: -0.02, AT_HE: 0.01, CORRELATED: -0.01, ORTHOGONAL: 0.05}
+    said = said_by_the_card(runs(arms))
+    assert re.search(r"2×2: correlation \+(0.9|1.0)\d* points, between .*; scale −(1.9|2.0)\d* points", said)
+
+
+def test_the_card_says_why_the_2x2_is_incomplete():
+    arms = {BASELINE: 0.0, SMALL: -0.02, AT_HE: 0.01, CORRELATED: -0.01, ORTHOGONAL: 0.05}
+    said = said_by_the_card(runs(arms, diverged={(AT_HE, 1), (AT_HE, 3)}))
+    assert "2×2: incomplete: correlated, He scale diverged in 2 of 5 runs (seeds 1, 3)" in said

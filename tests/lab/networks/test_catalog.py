@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from corrinit.errors import ConfigError
-from corrinit.lab.networks.catalog import NAMES, build
+from corrinit.lab.networks.catalog import NAMES, PLAIN, build
 
 
 def parameters(model):
@@ -105,12 +105,12 @@ def test_3x3_convolutions_are_as_many_as_in_the_papers_tables(name, layers):
 
 @pytest.mark.parametrize(
     ("name", "batch_norm"),
-    [(name, norm) for name in NAMES for norm in (True, False) if (name, norm) != ("plain10", True)],
+    [(name, norm) for name in NAMES for norm in (True, False) if not (name in PLAIN and norm)],
 )
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_every_network_maps_images_to_what_its_task_asks_for_and_trains(name, batch_norm, dropout):
     torch.manual_seed(0)
-    size, denoises = 8 if name == "small" else 32, name == "unet"
+    size, denoises = 8 if name in ("small", "plain20", "plain10-gelu") else 32, name == "unet"
     options = {"width": 0.125, "batch_norm": batch_norm, "dropout": 0.0 if denoises else dropout}
     model = build(name, classes=7, in_channels=1, image_size=size, denoises=denoises, **options)
     scores = model(torch.randn(2, 1, size, size))
@@ -178,6 +178,14 @@ BESIDE = {
         )
         + (256 * 2 * 2 * k + k)
     ),
+    "plain20": lambda k: (
+        sum(9 * i * o + o for i, o in [(3, 32), *[(32, 32)] * 9, (32, 64), *[(64, 64)] * 9])
+        + (64 * 8 * 8 * k + k)
+    ),
+    "plain10-gelu": lambda k: (
+        sum(9 * i * o + o for i, o in [(3, 32), *[(32, 32)] * 4, (32, 64), *[(64, 64)] * 4])
+        + (64 * 16 * 16 * k + k)
+    ),
     # Patches of 4×4 pixels in 96 channels; five blocks of a 7×7 depthwise and a 1×1 convolution, with biases.
     "convmixer": lambda k: (
         (3 * 16 * 96 + 96 + 2 * 96) + 5 * ((49 * 96 + 96 + 192) + (96 * 96 + 96 + 192)) + (96 * k + k)
@@ -197,7 +205,7 @@ BESIDE = {
 @pytest.mark.parametrize("name", BESIDE)
 def test_parameters_of_the_other_networks_are_those_counted_by_hand(name):
     with torch.device("meta"):
-        norm = name != "plain10"
+        norm = name not in PLAIN
         model = build(name, classes=10, in_channels=3, image_size=32, width=1.0, batch_norm=norm)
     assert parameters(model) == BESIDE[name](10)
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from corrinit.lab.comparison.contrasts import Standing
 from corrinit.lab.comparison.groups import Comparison
 from corrinit.lab.comparison.time_to_accuracy import EpochsSaved
-from corrinit.lab.comparison.two_by_two import CORRELATION, two_by_twos
+from corrinit.lab.comparison.two_by_two import CORRELATION, SCALE, two_by_twos
 from corrinit.lab.comparison.verdict import corrected, divergence
 from corrinit.lab.document.blocks import Card
 from corrinit.lab.document.numbers import POINTS, count
-from corrinit.lab.experiment.arm import BASELINE, label
+from corrinit.lab.experiment.arm import BASELINE, Initialization, controls, label
 from corrinit.lab.experiment.snippet import line_of_code
 from corrinit.lab.statistics.contrast import Contrast
 from corrinit.lab.statistics.paired import summary
@@ -46,12 +46,15 @@ def card(
     if chosen is leader:
         answer = f"{name}: {size} of accuracy above {baseline.name}."
     elif gain.mean > 0:
-        answer = f"Keep {baseline.name} for now: that {name} leads by {size} may be chance."
+        answer = f"Keep {baseline.name} for now: that {name} leads by {size} may be chance"
+        answer += "; others are decidedly worse." if _worse(rows) else "."
     elif any(row.gain is not None and row.gain.decided for row in rows):
         answer = f"{baseline.name}: no other is better, and some are worse."
     else:
         answer = f"{baseline.name}: no other is better."
     facts = [(f"gain of {name}", _between(gain)), ("how sure", _sureness(gain))]
+    if worse := _worse(rows):
+        facts.append(("decidedly worse", "; ".join(f"{row.name} {_between(lost)}" for row, lost in worse)))
     if saved is not None and saved.contrast.n > 1:
         facts.append((f"epochs saved to {100 * saved.target:g} %", _epochs(saved.contrast)))
     facts.append(("cost", "none: the network that is trained is the same"))
@@ -59,8 +62,36 @@ def card(
         effect = design.main[CORRELATION]
         if design.correlated == leader.arm and math.isfinite(effect.high - effect.low):
             facts.append(("of that, correlation", f"{_between(effect)}, at equal scale; the rest is scale"))
+    facts += _effects(comparison, rows, leader.arm)
     next_step, line = ("", "") if chosen is leader else _next_step(comparison, gain, command)
     return Card(QUESTION, answer, tuple(facts), line_of_code(chosen.arm), next_step, line)
+
+
+def _effects(
+    comparison: Comparison, rows: Sequence[Standing], leader: Initialization
+) -> list[tuple[str, str]]:
+    """The 2×2 of arms that do not lead: what correlation and scale do by themselves, or why that is open."""
+    found = []
+    for design in two_by_twos(comparison):
+        effects = [(name, design.main[name]) for name in (CORRELATION, SCALE)]
+        if design.correlated != leader and all(math.isfinite(each.high - each.low) for _, each in effects):
+            found.append(("2×2", "; ".join(f"{name} {_between(each)}" for name, each in effects)))
+    by_arm = {row.arm: row for row in rows}
+    for row in rows:
+        four = [by_arm.get(arm) for arm in (BASELINE, row.arm, *controls(row.arm))]
+        if len(four) == 4 and all(four):
+            lost = [
+                divergence(each.name, each.sample.diverged, each.sample.runs)
+                for each in four
+                if each is not None and each.sample.diverged
+            ]
+            found += [("2×2", f"incomplete: {', '.join(lost)}")] if lost else []
+    return found
+
+
+def _worse(rows: Sequence[Standing]) -> list[tuple[Standing, Contrast]]:
+    """Arms that are decidedly worse than the baseline, with their loss."""
+    return [(row, row.gain) for row in rows if row.gain is not None and row.gain.direction < 0]
 
 
 def best(rows: Sequence[Standing]) -> Standing | None:
@@ -100,7 +131,7 @@ def _next_step(comparison: Comparison, gain: Contrast, command: str) -> tuple[st
     if total is None:
         return (
             f"If the difference is as small as it looks, more than {MOST} seeds would be needed to show it: "
-            "for this network on these data the choice does not matter."
+            "between these two the choice does not matter here."
         ), ""
     seconds = [record.result.seconds or 0.0 for record in comparison.records]
     minutes = (total - gain.n) * len(comparison.arms) * summary(seconds).mean / 60

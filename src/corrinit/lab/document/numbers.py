@@ -113,3 +113,14 @@ def count(number: int, noun: str) -> str:
     ('1 run', '2 runs')
     """
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def time_in_words(seconds: float) -> str:
+    """A time to the precision that an estimate has.
+
+    >>> time_in_words(3700), time_in_words(600), time_in_words(7)
+    ('1.0 h', '10 min', '7 s')
+    """
+    if seconds >= 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

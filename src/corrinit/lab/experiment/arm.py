@@ -218,6 +218,9 @@ TWO_BY_TWO = tuple(
 )
 """{independent, correlated} taps × {He's, the paper's} scale: separates correlation from scale."""
 
+DEMO = (*TWO_BY_TWO, Initialization("recipe=2026.1"))
+"""The arms of the demo: the 2×2, and the default of `corrinit.initialize`."""
+
 
 def controls(initialization: Initialization) -> tuple[Initialization, ...]:
     """The arms that complete a correlated one to its 2×2: independent taps at its scale, its taps at He's.

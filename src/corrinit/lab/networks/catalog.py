@@ -4,13 +4,15 @@ In the paper's, every convolution is 3×3 with padding 1 and is followed by batc
 stride 1 and no pooling. `width` (the paper's netSize) multiplies the numbers of channels; the classifier is
 one linear layer. The paper leaves these details open; they are our choice.
 
-Of the others, `plain10` has ten 3×3 convolutions and no normalization; `corrinit.lab.networks.patches` has
-networks of depthwise convolutions, and `corrinit.lab.networks.unet` one that denoises.
+Of the others, `plain10` and `plain20` have ten and twenty 3×3 convolutions and no normalization, and
+`plain10-gelu` has ten with GELU instead of ReLU; `corrinit.lab.networks.patches` has networks of depthwise
+convolutions, and `corrinit.lab.networks.unet` one that denoises.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 from torch import Tensor, nn
 
@@ -24,11 +26,16 @@ VGG: dict[str, tuple[int | str, ...]] = {
     "vgg19": (64, 64, "M", 128, 128, "M", *(256,) * 4, "M", *(512,) * 4, "M", *(512,) * 4, "M"),
     "small": (32, 64, "M", 64, 128, "M"),
     "plain10": (64, 64, "M", 128, 128, "M", *(256,) * 3, "M", *(256,) * 3, "M"),
+    "plain20": (*(32,) * 10, "M", *(64,) * 10, "M"),
+    "plain10-gelu": (*(32,) * 5, "M", *(64,) * 5),
 }
 """Channels of the convolutions, and M for 2×2 max pooling (Simonyan & Zisserman 2015, Table 1).
 
-`small`, for 8×8 images, and `plain10` are ours.
+`small`, `plain20` and `plain10-gelu`, for 8×8 images, and `plain10` are ours.
 """
+
+PLAIN = ("plain10", "plain20", "plain10-gelu")
+"""Networks that are made to have no normalization."""
 
 RESNET = {"resnet10": (1, 1, 1, 1), "resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 """Blocks per stage of 64, 128, 256 and 512 channels (He et al. 2016, Table 1)."""
@@ -98,8 +105,8 @@ def build(
         body = scaled(channels, width), depth, kernel, patch
         network = ConvMixer if name in CONVMIXER else ConvNeXt
         return network(in_channels, classes, *body, normalized=batch_norm, dropout=dropout)
-    if name == "plain10" and batch_norm:
-        raise ConflictError("plain10 is a network without normalization: set batch_norm = false")
+    if name in PLAIN and batch_norm:
+        raise ConflictError(f"{name} is a network without normalization: set batch_norm = false")
     if name in VGG:
         halvings = VGG[name].count("M")
         if min(size) < 2**halvings:
@@ -107,7 +114,8 @@ def build(
                 f"{name} halves its images {halvings} times; {size[0]}×{size[1]} pixels are too small for "
                 f"that: use a model such as 'small', or images of at least {2**halvings} pixels"
             )
-        return vgg(VGG[name], classes, in_channels, size, width, batch_norm, dropout)
+        activation = nn.GELU() if name == "plain10-gelu" else nn.ReLU(inplace=True)
+        return vgg(VGG[name], classes, in_channels, size, width, batch_norm, dropout, activation)
     return ResNet(RESNET[name], classes, in_channels, width, batch_norm, dropout)
 
 
@@ -141,6 +149,7 @@ def vgg(
     width: float,
     batch_norm: bool,
     dropout: float,
+    activation: nn.Module,
 ) -> nn.Sequential:
     """A plain stack of convolutions and poolings, then one linear layer."""
     layers: list[nn.Module] = []
@@ -154,7 +163,7 @@ def vgg(
         ):  # before the ReLU: as max and ReLU commute, the same numbers from a quarter of them
             layers.append(nn.MaxPool2d(2))
             height, breadth = height // 2, breadth // 2
-        layers.append(nn.ReLU(inplace=True))
+        layers.append(copy(activation))
         channels = scaled(entry, width)
     return nn.Sequential(*layers, flatten(dropout), nn.Linear(channels * height * breadth, classes))
 

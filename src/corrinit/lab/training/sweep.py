@@ -69,6 +69,7 @@ def sweep(
     *,
     jobs: int = 1,
     on_epoch: OnEpoch | None = None,
+    on_failure: Callable[[RunConfig, str], object] = lambda config, reason: None,
     start_another: Callable[[], bool] = lambda: True,
     known: Iterable[RunRecord] = (),
     **options: Unpack[RunOptions],
@@ -83,6 +84,7 @@ def sweep(
         runs: the folder of all runs.
         jobs: runs at a time; with more than one, each in its own process with its share of the cores.
         on_epoch: called in this process with the configuration and metrics of each epoch as it ends.
+        on_failure: called in this process with the configuration of a run that failed, and the reason.
         start_another: asked before each run is started; once it says no, those under way are brought to
             their end, and the others are left.
         known: finished records that were read before, and are not read again.
@@ -92,8 +94,7 @@ def sweep(
         ConfigError: if `jobs` is not positive, or an endpoint that is needed does not exist.
         KeyboardInterrupt: on Ctrl-C, after the workers have been stopped; finished runs and checkpoints stay.
     """
-    if jobs < 1:
-        raise ConfigError(f"jobs is {jobs}; it is the number of runs at a time, at least 1")
+    check_jobs(jobs)
     check_needs(options.get("needs", ()))
     finished = partial(
         finished_run,
@@ -110,12 +111,15 @@ def sweep(
     left = [config for config in wanted if config.run_id not in records]
     report = on_epoch or (lambda config, metrics: None)
     make = partial(_make_in_workers, jobs=jobs) if jobs > 1 else _make_here
-    failures = tuple(make(left, runs, report, options, start_another))
+    failures = []
+    for failure in make(left, runs, report, options, start_another):
+        on_failure(*failure)
+        failures.append(failure)
     failed = {config.run_id for config, _ in failures}
     for config in left:
         if config.run_id not in failed and (record := _found(finished, config)) is not None:
             records[record.run_id] = record
-    return Sweep(tuple(records[c.run_id] for c in wanted if c.run_id in records), failures)
+    return Sweep(tuple(records[c.run_id] for c in wanted if c.run_id in records), tuple(failures))
 
 
 def _found(finished: Callable[[RunConfig], RunRecord | None], config: RunConfig) -> RunRecord | None:
@@ -211,6 +215,16 @@ def _make_in_workers(
         for worker, _ in working.values():
             worker.kill()
             worker.join()
+
+
+def check_jobs(jobs: int) -> None:
+    """Refuse a number of runs at a time that is none.
+
+    Raises:
+        ConfigError: if `jobs` is not positive.
+    """
+    if jobs < 1:
+        raise ConfigError(f"jobs is {jobs}; it is the number of runs at a time, at least 1")
 
 
 def threads_per_run(jobs: int) -> int:
