@@ -54,8 +54,8 @@ bench: $(READY)
 
 ## documents: make every document that quotes runs or computations again; their HTML reports stay out of git
 documents: $(READY)
-	$(BIN)/corrinit report results/cifar10-jpeg --paper all --scale cpu --cifar10 parquet:cifar10-jpeg \
-	    --cifar100 none --correlation default --markdown docs/reproduction.md -o results/reproduction.html
+	$(BIN)/corrinit report results/mini --paper all --scale mini --cifar10 parquet:cifar10-jpeg \
+	    --cifar100 parquet:tinyimagenet100-32 --markdown docs/reproduction.md -o results/reproduction.html
 	$(BIN)/corrinit report results/cifar10-jpeg results/digit-images --markdown docs/comparison.md \
 	    -o results/comparison.html
 	$(BIN)/corrinit report results/mini --paper words --scale mini --cifar10 parquet:cifar10-jpeg \
