@@ -101,6 +101,8 @@ class TestNoFilters:
             ("grad.conv2.weight", (8, 8, 3, 3)),
             ("conv2.weight.grad", (8, 8, 3, 3)),
             ("conv2.scores", (8, 8, 3, 3)),
+            ("block/attention/out/kernel", (12, 64, 768)),
+            ("einsum_dense/kernel:0", (64, 8, 7)),
             ("fisher/conv2/weight", (8, 8, 3, 3)),
             ("net.long.weight", (6, 8, 64, 65)),
         ],
@@ -142,6 +144,7 @@ class TestGuesses:
             ("stem.weight", (16, 7, 7, 3), (16, 3, 7, 7)),
             ("stem.weight", (5, 5, 3, 8), (8, 3, 5, 5)),
             ("conv.kernel", (9, 32, 16), (16, 32, 9)),
+            ("out/kernel", (7, 64, 768), (768, 64, 7)),
         ],
     )
     def test_are_said(self, name, stored, filters):

@@ -55,6 +55,10 @@ _CONVOLUTION = re.compile(r"conv|cnn|(^|[./])\d+[./][^./]*$", re.IGNORECASE)
 """Names of layers that speak for a convolution: its own, or a number in a sequence of layers of one input."""
 
 
+_SPLIT = re.compile(r"attention|attn|einsum|dense", re.IGNORECASE)
+"""Layers whose matrices have a third axis where outputs or inputs are split, over heads for example."""
+
+
 class Filter(NamedTuple):
     """The filters of a layer, to be read as (out, in, k_1, …, k_d)."""
 
@@ -130,6 +134,9 @@ def _other_than_filters(evidence: Evidence) -> str:
         return "its name is that of no filters"
     if not evidence.given and (beside := _BESIDE.search(evidence.name)):
         return f"its name says {beside[2]}: it belongs to a weight, and is none"
+    split = _SPLIT.search(evidence.name) if len(evidence.shape) == 3 else None
+    if split and not (evidence.given or evidence.by_hand or _CONVOLUTION.search(evidence.name)):
+        return f"its layer is called {split[0].lower()}: it is a matrix of which an axis is split"
     if bias == evidence.shape or (bias is not None and len(bias) > 1):
         return f"the bias beside it has shape {bias}: it is a scale, not filters"
     return ""
@@ -157,13 +164,13 @@ def _judge(evidence: Evidence, common: Order, *, alike: int) -> Judged:
         if out == 1 or inputs == 1 or len(kernel) == 1 or not is_typical(kernel) or kernel[0] % 2 == 0:
             return Judged(None, "neither its name nor its shape is that of filters")
         reason = reason or f"its shape {evidence.shape} is that of filters, its name is not"
-    if max(kernel) > 1 and not evidence.called_kernel and not _CONVOLUTION.search(evidence.name):
+    if max(kernel) > 1 and not _CONVOLUTION.search(evidence.name):
         if len(kernel) == 1:
             reason = (
                 reason
                 or f"its shape {evidence.shape} is not that of filters alone, and nothing names a convolution"
             )
-        elif out == 1 and bias is None:
+        elif out == 1 and bias is None and not evidence.called_kernel:
             reason = reason or f"its shape {evidence.shape} is also that of a constant image"
     if alike > 1:
         reason = reason or f"{alike} tensors of its layer have the shape {evidence.shape}"
