@@ -51,7 +51,8 @@ def foretold(
     then = "Then " if tuning else ""
     lines.append(
         f"{then}{count(len(opening), 'run')} compare {len(arms)} arms from "
-        f"{count(contest.seeds, 'seed')} each{at}."
+        f"{count(contest.seeds, 'seed')} each{at}"
+        f"{', and a placebo' if contest.placebo else ''}."
     )
     if rates is None:
         lines.append(
