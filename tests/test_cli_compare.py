@@ -1,6 +1,7 @@
 """`corrinit compare` as users call it, on real digits; runs are tiny, and made in this process."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -186,3 +187,17 @@ def test_runs_that_diverge_are_reported_and_the_rest_goes_on(run):
     assert outcome.code == 0, outcome.err
     assert "All 4 runs diverged." in outcome.out
     assert re.search(r"kaiming_normal +\d+\.\d\d", outcome.out)
+
+
+@pytest.mark.parametrize("options", [("--address", "10.0.0.1:6379"), ("--gpus-per-run", "0.25")])
+def test_options_of_a_cluster_are_refused_without_one(run, options):
+    outcome = run("compare", *options, *FAST)
+    assert outcome.code == 2
+    assert "is of a Ray cluster, and the engine is local; add --engine ray" in outcome.err
+
+
+def test_without_ray_the_remedy_is_named(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    outcome = run("compare", "--engine", "ray", *FAST)
+    assert outcome.code == 2
+    assert 'the engine ray needs ray: pip install "corrinit[ray]"' in outcome.err

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from corrinit.cli.check import checked, require_different
 from corrinit.cli.dry_run import foretold, opening_runs
+from corrinit.cli.engine import EngineName, chosen_engine
 from corrinit.cli.json_output import AsJson, print_json, section_record
 from corrinit.cli.progress import carry_out, require_success
 from corrinit.cli.tensorboard import TensorBoard
@@ -52,6 +53,9 @@ def compare(
     controls: bool = True,
     placebo: bool = True,
     jobs: int = 2,
+    engine: EngineName = "local",
+    address: str | None = None,
+    gpus_per_run: float = 0.0,
     runs: Path = Path("runs"),
     output: Annotated[Path, Parameter(alias="-o")] = Path("report.html"),
     dry_run: Annotated[bool, Parameter(negative="")] = False,
@@ -89,6 +93,10 @@ def compare(
         placebo: Run kaiming_normal once more on seeds of its own, to see how far apart two copies of the same
             thing come to lie.
         jobs: Runs at a time, each in its own process.
+        engine: Where runs are made. local: here; ray: on a Ray cluster, all of whose nodes see --runs.
+        address: Of the Ray cluster: HOST:PORT, ray://HOST:PORT or auto; by default that in RAY_ADDRESS, else
+            one is started here with --jobs runs at a time.
+        gpus_per_run: Part of a GPU that each run gets on a Ray cluster, such as 0.25.
         runs: Folder of the run records.
         output: The report, one HTML file.
         dry_run: Say how many runs that makes and about how long they take, and train nothing.
@@ -102,6 +110,7 @@ def compare(
         max_seeds=seeds if max_seeds is None else max_seeds,
         placebo=placebo_seeds(seeds) if placebo else (),
     )
+    maker = chosen_engine(engine, jobs=jobs, address=address, gpus_per_run=gpus_per_run)
     arms = _arms(methods, controls)
     rates = None if lr == "auto" else _learning_rates(lr)
     base = checked(
@@ -127,7 +136,9 @@ def compare(
     tuned = Sweep((), ())
     if rates is None:
         later = sum(config.epochs for config in opening_runs(base, arms, rates, contest))
-        tuned = carry_out(tuning_runs(base, arms), runs, jobs=jobs, later=later, on_epoch=on_epoch)
+        tuned = carry_out(
+            tuning_runs(base, arms), runs, jobs=jobs, engine=maker, later=later, on_epoch=on_epoch
+        )
         require_success(tuned)
         panels = panels_at_best(tunings(tuned.records)[0].best, arms)
     else:
@@ -140,9 +151,9 @@ def compare(
         max_seeds=contest.max_seeds,
         placebo=contest.placebo,
     )
-    outcome = carry_out(contest.opening(), runs, jobs=jobs, on_epoch=on_epoch)
+    outcome = carry_out(contest.opening(), runs, jobs=jobs, engine=maker, on_epoch=on_epoch)
     while not outcome.failures and (wanted := contest.following(outcome.records)):
-        more = carry_out(wanted, runs, jobs=jobs, on_epoch=on_epoch)
+        more = carry_out(wanted, runs, jobs=jobs, engine=maker, on_epoch=on_epoch)
         outcome = Sweep((*outcome.records, *more.records), more.failures)
     records = (*tuned.records, *outcome.records)
     if outcome.records:

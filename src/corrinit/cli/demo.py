@@ -23,7 +23,7 @@ from corrinit.lab.experiment.config import Precision, RunConfig
 from corrinit.lab.networks.catalog import PLAIN
 from corrinit.lab.runs.design import designs, plan
 from corrinit.lab.runs.table import Runs
-from corrinit.lab.training.sweep import check_jobs
+from corrinit.lab.training.engine import check_jobs
 
 
 def demo(

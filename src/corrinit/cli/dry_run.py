@@ -12,7 +12,7 @@ from corrinit.lab.document.numbers import count, time_in_words
 from corrinit.lab.experiment.config import Initialization, RunConfig
 from corrinit.lab.runs.index import finished_runs
 from corrinit.lab.training.duration import durations, total
-from corrinit.lab.training.sweep import threads_per_run
+from corrinit.lab.training.engine import threads_per_run
 
 
 def foretold(

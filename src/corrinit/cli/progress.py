@@ -18,7 +18,8 @@ from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.experiment.observation import EVERYTHING, Observation
 from corrinit.lab.runs.index import finished_runs
 from corrinit.lab.runs.record import Metrics, RunRecord
-from corrinit.lab.training.sweep import OnEpoch, Sweep, sweep
+from corrinit.lab.training.engine import Engine, OnEpoch
+from corrinit.lab.training.sweep import Sweep, sweep
 
 
 def carry_out(
@@ -26,6 +27,7 @@ def carry_out(
     runs: Path,
     *,
     jobs: int,
+    engine: Engine | None = None,
     observation: Observation = EVERYTHING,
     start_another: Callable[[], bool] = lambda: True,
     known: Sequence[RunRecord] | None = None,
@@ -39,6 +41,7 @@ def carry_out(
         configs: what to run.
         runs: the folder of all runs.
         jobs: runs at a time.
+        engine: what makes them, instead of this machine with so many jobs.
         observation: on how many images they are scored, and how often.
         start_another: question that `corrinit.lab.training.sweep.sweep` asks before each run.
         known: the finished records among them, if they were read before.
@@ -81,6 +84,7 @@ def carry_out(
                 configs,
                 runs,
                 jobs=jobs,
+                engine=engine,
                 on_epoch=note,
                 on_failure=fail,
                 start_another=start_another,

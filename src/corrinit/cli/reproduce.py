@@ -13,6 +13,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from corrinit.cli.engine import Address, EngineOption, GpusPerRun, chosen_engine
 from corrinit.cli.progress import carry_out, require_success
 from corrinit.cli.tally import run_names
 from corrinit.errors import ConfigError, UnknownNameError
@@ -32,7 +33,7 @@ from corrinit.lab.runs.observed import LAYERS
 from corrinit.lab.runs.record import RunRecord
 from corrinit.lab.runs.table import Runs
 from corrinit.lab.training.duration import durations, total
-from corrinit.lab.training.sweep import threads_per_run
+from corrinit.lab.training.engine import threads_per_run
 
 reproduce = App(
     name="reproduce",
@@ -96,6 +97,9 @@ def carry_out_and_report(
     resample: Resample = False,
     budget: Budget = None,
     jobs: Jobs = 1,
+    engine: EngineOption = "local",
+    address: Address = None,
+    gpus_per_run: GpusPerRun = 0.0,
     runs: RunsFolder = Path("runs"),
     output: Output = Path("reproduction.html"),
     markdown: Markdown = None,
@@ -105,6 +109,7 @@ def carry_out_and_report(
     Finished runs are kept, also between tables that share them, and a stopped reproduction resumes.
     """
     seconds = None if budget is None else duration(budget)
+    maker = chosen_engine(engine, jobs=jobs, address=address, gpus_per_run=gpus_per_run)
     protocol = Protocol(
         scale, data_sources(cifar10=cifar10, cifar100=cifar100), models, correlation, resample
     )
@@ -123,6 +128,7 @@ def carry_out_and_report(
         configs,
         runs,
         jobs=jobs,
+        engine=maker,
         observation=replace(SCALES[scale].observation, layers=bool(needs)),
         start_another=lambda: time.monotonic() < end,
         known=made,

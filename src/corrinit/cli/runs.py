@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
-from rich.table import Table
 
 from corrinit.cli.json_output import AsJson, print_json
 from corrinit.errors import NoRunsError, one_line
@@ -91,30 +90,34 @@ def _check(folder: Path, as_json: bool) -> None:
 
 
 def _list(records: Sequence[RunRecord]) -> None:
-    listing = Table(box=None, header_style="bold", pad_edge=False)
+    """Write a line for each run, its cells below each other; there may be 10⁵ of them."""
     observed = {
         name: column
         for name, column in OBSERVED.items()
         if any(record.endpoint(name) is not None for record in records)
     }
-    for name in (*COLUMNS, *observed.values()):
-        listing.add_column(name, no_wrap=name != "data")
+    arms = cache(label)
+    rows = [(*COLUMNS, *observed.values())]
     for record in records:
         config = record.config
-        listing.add_row(
-            record.run_id,
-            config.data,
-            config.model,
-            label(config.initialization),
-            str(config.seed),
-            f"{config.lr:g}",
-            f"{config.l2:g}",
-            f"{len(record.metrics)}/{config.epochs}",
-            _outcome(record),
-            f"{record.protocol}{'' if record.current else ', replaced'}",
-            *(_observed(record, name) for name in observed),
+        rows.append(
+            (
+                record.run_id,
+                config.data,
+                config.model,
+                arms(config.initialization),
+                str(config.seed),
+                f"{config.lr:g}",
+                f"{config.l2:g}",
+                f"{len(record.metrics)}/{config.epochs}",
+                _outcome(record),
+                f"{record.protocol}{'' if record.current else ', replaced'}",
+                *(_observed(record, name) for name in observed),
+            )
         )
-    Console(highlight=False).print(listing)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    line = "  ".join(f"{{:{width}}}" for width in widths)
+    sys.stdout.write("".join(f"{line.format(*row).rstrip()}\n" for row in rows))
 
 
 def _observed(record: RunRecord, endpoint: str) -> str:

@@ -27,6 +27,7 @@ from corrinit.errors._data import DataError as DataError
 from corrinit.errors._data import ImageShapeError as ImageShapeError
 from corrinit.errors._data import LabelError as LabelError
 from corrinit.errors._data import MissingDataError as MissingDataError
+from corrinit.errors._files import ClusterError as ClusterError
 from corrinit.errors._files import MissingLibraryError as MissingLibraryError
 from corrinit.errors._files import WriteError as WriteError
 from corrinit.errors._files import missing_library as missing_library

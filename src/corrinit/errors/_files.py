@@ -34,8 +34,24 @@ class WriteError(CorrInitError):
     )
 
 
+class ClusterError(CorrInitError):
+    """A cluster does not answer, or its nodes cannot make runs that count."""
+
+    page = Page(
+        code="C003",
+        why="Runs count if every node sees the same folder of runs, and has the same versions of Python, "
+        "torch and corrinit: records say one of each.",
+        fix="Start the cluster, name the address that `ray start` printed, install what the nodes lack, and "
+        "put the folder of runs on a file system that all of them share.",
+        example="""
+            $ ray status --address 10.0.0.1:6379
+            $ corrinit compare --engine ray --address 10.0.0.1:6379 --runs /shared/runs
+        """,
+    )
+
+
 _EXTRA_OF = {
-    **{library: library for library in ("torch", "jax", "keras", "onnx", "tflite")},
+    **{library: library for library in ("torch", "jax", "keras", "onnx", "tflite", "ray")},
     "h5py": "keras",
     "huggingface_hub": "hub",
     **dict.fromkeys(("cyclopts", "rich"), "cli"),

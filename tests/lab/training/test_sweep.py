@@ -15,7 +15,7 @@ from corrinit.errors import ConfigError, RunBusyError
 from corrinit.lab.experiment.config import TWO_BY_TWO, Initialization, RunConfig
 from corrinit.lab.runs import record as records
 from corrinit.lab.runs.record import claimed, finished_run
-from corrinit.lab.training import sweep as sweep_module
+from corrinit.lab.training import processes
 from corrinit.lab.training.sweep import sweep
 
 TINY = RunConfig(train_subset=64, width=0.1, epochs=3, batch_size=32, lr=0.05)
@@ -240,7 +240,7 @@ def sweep_in_a_process(runs, epochs):
 
 def kill_after(epochs, seconds, runs):
     """Run the sweep in a process of its own and kill it; returns how it ended."""
-    context = sweep_module._context()
+    context = processes._context()
     done = context.Semaphore(0)
     process = context.Process(target=sweep_in_a_process, args=(runs, done))
     process.start()
@@ -281,7 +281,7 @@ def test_a_process_killed_while_it_writes_leaves_no_half_file_behind(tmp_path, u
     while exit_code == -signal.SIGKILL:
         number += 1
         runs = tmp_path / str(number)
-        process = sweep_module._context().Process(target=die_at_replacement, args=(number, runs))
+        process = processes._context().Process(target=die_at_replacement, args=(number, runs))
         process.start()
         process.join()
         exit_code = process.exitcode
@@ -294,7 +294,7 @@ def work_for_a_parent_that_dies(runs, started):
     """Stand between the test and a worker, as the process of the sweep does."""
     messages, end = multiprocessing.Pipe(duplex=False)
     worker = multiprocessing.get_context("fork").Process(
-        target=sweep_module._work, args=(replace(TINY, epochs=100_000), runs, 1, False, {}, end)
+        target=processes._work, args=(replace(TINY, epochs=100_000), runs, 1, False, {}, end)
     )
     worker.start()
     messages.recv()
@@ -303,7 +303,7 @@ def work_for_a_parent_that_dies(runs, started):
 
 
 def test_a_worker_ends_with_the_process_that_started_it_and_frees_its_run(tmp_path):
-    context = sweep_module._context()
+    context = processes._context()
     started = context.Event()
     process = context.Process(target=work_for_a_parent_that_dies, args=(tmp_path, started))
     process.start()

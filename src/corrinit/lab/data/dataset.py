@@ -20,7 +20,7 @@ from corrinit.errors import ConfigError, UnknownNameError
 from corrinit.lab.data import cifar, digits, folder, parquet
 from corrinit.lab.data.cache import cached
 from corrinit.lab.data.decode import Progress
-from corrinit.lab.data.source import Source, stratified_sample
+from corrinit.lab.data.source import Source, Splits, stratified_sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,14 +141,13 @@ def load(
     >>> load("digits").train_images.shape
     (1438, 1, 8, 8)
     """
-    source = _source(spec)
-    splits = cached(source, progress) if source.files else source.read(progress)
+    name, splits = decoded(spec, progress)
     images, labels = splits.train_images, splits.train_labels
     kept_out = reserved(labels) if reserve == "keep out" else 0
     images, labels = images[: len(images) - kept_out], labels[: len(labels) - kept_out]
     shape = "×".join(str(n) for n in images.shape[1:])
     provenance = (
-        f"{source.name}: {splits.origin}; {len(images):,} training and {len(splits.test_images):,} test "
+        f"{name}: {splits.origin}; {len(images):,} training and {len(splits.test_images):,} test "
         f"images of {shape}, {len(splits.classes)} classes"
     )
     if kept_out:
@@ -160,7 +159,7 @@ def load(
         images, labels = images[kept], labels[kept]
         provenance += f"; trained on a stratified random subset of {train_subset:,} images"
     return Dataset(
-        source.name,
+        name,
         provenance,
         splits.classes,
         images,
@@ -170,6 +169,27 @@ def load(
         unused,
         kept_out,
     )
+
+
+def decoded(spec: str, progress: Progress | None = None) -> tuple[str, Splits]:
+    """The name of a data set, and its images before any are chosen: what `provide` takes.
+
+    Raises:
+        ConfigError: if the spec cannot be.
+        DataError: if the data cannot be found or read.
+    """
+    if spec in _PROVIDED:
+        return _PROVIDED[spec]
+    source = _source(spec)
+    return source.name, cached(source, progress) if source.files else source.read(progress)
+
+
+def provide(spec: str, name: str, splits: Splits) -> None:
+    """Have `load` take a data set from here: for a machine that has not got its files."""
+    _PROVIDED[spec] = name, splits
+
+
+_PROVIDED: dict[str, tuple[str, Splits]] = {}
 
 
 def reserved(labels: NDArray[np.int64]) -> int:
