@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from corrinit.cli.json_output import AsJson, print_json
 from corrinit.errors import NoRunsError, one_line
 from corrinit.lab.document.numbers import count
-from corrinit.lab.experiment.arm import label
+from corrinit.lab.experiment.arm import Initialization, label
 from corrinit.lab.experiment.config import to_toml
 from corrinit.lab.runs.check import check_records
 from corrinit.lab.runs.export import export, table
@@ -96,16 +96,20 @@ def _list(records: Sequence[RunRecord]) -> None:
         for name, column in OBSERVED.items()
         if any(record.endpoint(name) is not None for record in records)
     }
-    arms = cache(label)
-    rows = [(*COLUMNS, *observed.values())]
+
+    @cache
+    def name_of(arm: Initialization) -> str:
+        return one_line(label(arm))
+
+    rows: list[tuple[str, ...]] = [(*COLUMNS, *observed.values())]
     for record in records:
         config = record.config
         rows.append(
             (
                 record.run_id,
-                config.data,
-                config.model,
-                arms(config.initialization),
+                one_line(config.data),  # names of files, of which a terminal takes some as commands
+                one_line(config.model),
+                name_of(config.initialization),
                 str(config.seed),
                 f"{config.lr:g}",
                 f"{config.l2:g}",
