@@ -170,33 +170,30 @@ def main() -> int:
     parser.add_argument("--room", choices=ROOMS, help="one alone")
     parser.add_argument("--sample", type=int, default=100, help="changes of each room")
     parser.add_argument("--seed", type=int, default=None, help="by default drawn anew, and printed")
-    parser.add_argument("--write", action="store_true", help="write the scores into docs/reliability.md")
+    parser.add_argument("--write", action="store_true", help="write the score into docs/reliability.md")
     options = parser.parse_args()
     seed = secrets.randbelow(10**9) if options.seed is None else options.seed
-    command = f"python -m tests.mutation --sample {options.sample} --seed {seed}"
     known = tomllib.loads((ROOT / "tests" / "equivalent_mutants.toml").read_text())["equivalent"]
     equivalent = {(each["file"], each["line"], each["change"]) for each in known}
-    lines = ["| room | possible | drawn | equivalent | noticed | score | 95 % interval |"]
-    lines.append("| :-- | --: | --: | --: | --: | --: | :-- |")
-    sys.stdout.write(f"{command}\n")
-    missed: list[Change] = []
     reached = True
     for name in [options.room] if options.room else ROOMS:
+        command = f"python -m tests.mutation --room {name} --sample {options.sample} --seed {seed}"
+        sys.stdout.write(f"{command}\n")
         possible, drawn = sample(ROOMS[name], options.sample, seed)
         counted = [each for each in drawn if each.key not in equivalent]
-        unnoticed = list(survivors(ROOMS[name], counted))
-        noticed = len(counted) - len(unnoticed)
-        reached &= noticed >= GOAL * len(counted)
-        missed += unnoticed
-        interval = binomtest(noticed, len(counted)).proportion_ci(method="wilson")
-        lines.append(
-            f"| {name} | {possible:,} | {len(drawn)} | {len(drawn) - len(counted)} | {noticed} | "
-            f"{noticed / len(counted):.1%} | {interval.low:.1%} to {interval.high:.1%} |"
+        missed = list(survivors(ROOMS[name], counted))
+        share = 1 - len(missed) / len(counted)
+        interval = binomtest(len(counted) - len(missed), len(counted)).proportion_ci(method="wilson")
+        text = (
+            f"`{command}`: of {possible:,} possible changes {len(drawn)} were drawn; "
+            f"{len(drawn) - len(counted)} of them alter nothing, and of the other {len(counted)} "
+            f"{len(counted) - len(missed)} were noticed, **{share:.1%}** (95 % interval "
+            f"{interval.low:.1%} to {interval.high:.1%}). Not noticed: {len(missed) or 'none'}."
         )
-    sys.stdout.write("\n".join(lines) + "\n")
-    if options.write:
-        left = [f"- {each}" for each in missed]
-        document.write("mutation score", "\n".join([f"`{command}`; not noticed:", "", *left, "", *lines]))
+        sys.stdout.write(f"{text}\n")
+        if options.write:
+            document.write(f"mutation of {name}", "\n".join([text, "", *(f"- {each}" for each in missed)]))
+        reached &= share >= GOAL
     return 0 if reached else 1
 
 
