@@ -154,7 +154,7 @@ def test_a_variance_is_at_least_that_of_rounding():
     found = Conditions.of(values, step=0.1)
     np.testing.assert_allclose(found.variance, [0.01 / 12, 1 / 3], rtol=1e-12)
     assert found.n.dtype == np.int64
-    assert np.isnan(Conditions.of([[1.0]]).variance).all()
+    assert np.isnan(Conditions.of([[1.0], [1.0, 3.0]]).variance).tolist() == [True, False]
 
 
 def test_without_seeds_the_rest_is_scaled_and_keeps_its_sign():
