@@ -56,7 +56,13 @@ class Room:
 
 ROOMS = {
     "statistics": Room(("lab/statistics/*.py",), ("tests/lab/statistics",)),
-    "records": Room(("lab/runs/*.py",), ("tests/lab/runs", "tests/drills/test_disk.py")),
+    "records": Room(
+        ("lab/runs/*.py",),
+        (
+            *("tests/lab/runs", "tests/lab/experiment/test_identity.py", "tests/lab/training/test_layers.py"),
+            "tests/drills/test_disk.py",
+        ),
+    ),
     "formats": Room(
         (
             *("_atomic.py", "_reading.py", "_correlation_io.py"),
