@@ -36,12 +36,16 @@ mutants: $(READY)
 mutation: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation --write
 
-## lint: style, types and the direction of imports
+## lint: style, types, the direction of imports, and workflows and issue forms by the schemas of GitHub
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
 ## bench: measured ratios beside their targets
 bench: $(READY)

@@ -197,6 +197,11 @@ class TestKernelSize:
             ({"a": torch.ones(3, 3, 3, 3)}, (1, 1), "a single tap has no correlation"),
             ({"a": torch.randn(3, 3, 3, 3)}, None, "a: 9 filters of 9 taps are too few"),
             ({"a": torch.ones(8, 8, 3, 3)}, None, "a: 0 of its taps vary"),
+            (
+                {"a": torch.randn(9, 1, 3, 3).repeat(8, 1, 1, 1)},
+                None,
+                "a: its 72 filters are 9 different ones, over and over",
+            ),
         ],
     )
     def test_nothing_to_estimate_from_names_what_there_is(self, weights, size, message):

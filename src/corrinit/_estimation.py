@@ -173,6 +173,8 @@ def _layer(each: Filter, size: tuple[int, ...], with_influence: bool) -> LayerCo
     live = variance > max(FLAGGED_VARIANCE * variance.max(), np.finfo(np.float32).tiny)
     if live.sum() < 2:
         return Skipped(name, f"{live.sum()} of its taps vary over the filters")
+    if (different := _different_filters(weight, taps)) <= taps:
+        return Skipped(name, f"its {filters:,} filters are {different} different ones, over and over: fixed")
     matrix = _pearson(moments.covariance, live)
     return LayerCorrelation(
         name=name,
@@ -187,6 +189,14 @@ def _layer(each: Filter, size: tuple[int, ...], with_influence: bool) -> LayerCo
         moments=moments,
         influence=_influence(weight, moments, matrix, live) if with_influence else None,
     )
+
+
+def _different_filters(weight: Array, taps: int) -> int:
+    """How many different filters there are; counted no further than shows that they are more than taps."""
+    first = weight[: 4 * taps, : max(1, 4 * taps // weight.shape[0])].reshape(-1, taps)
+    if (count := len(np.unique(first, axis=0))) > taps:
+        return count
+    return len(np.unique(weight.reshape(-1, taps), axis=0))
 
 
 def _pearson(covariance: Matrix, live: NDArray[np.bool_]) -> Matrix:

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from corrinit._arrays import as_array
 from corrinit._estimation import estimate
 from corrinit._weights import named_weights, read_filters
-from corrinit.errors import WeightsError
+from corrinit.errors import CorrInitWarning, WeightsError
 
 
 class Phase(enum.Enum):
@@ -126,8 +126,17 @@ class TestTensors:
     def test_without_values_are_named(self, weight, tmp_path, zipped):
         for kind, value in (("sparse tensor", weight.to_sparse()), ("meta tensor", weight.to("meta"))):
             torch.save({"c.weight": value}, tmp_path / "w", _use_new_zipfile_serialization=zipped)
-            with pytest.raises(WeightsError, match=rf"holds a {kind}.* as 'c\.weight'"):
-                list(named_weights(tmp_path / "w"))
+            with pytest.raises(WeightsError, match=rf"left out are c\.weight: it is a {kind}"):
+                estimate(tmp_path / "w")
+            torch.save({"c.weight": value, "d.weight": weight}, tmp_path / "w")
+            found = read_filters(tmp_path / "w")
+            assert [each.name for each in found.filters] == ["d.weight"]
+            assert [each.name for each in found.left_out] == ["c.weight"]
+
+    def test_beside_pickled_arrays_are_not_all_there_is(self, weight, tmp_path, zipped):
+        state = {"c.weight": weight, "d.weight": weight.numpy(), "best": np.float64(1)}
+        torch.save(state, tmp_path / "w", _use_new_zipfile_serialization=zipped)
+        assert [each.name for each in read_filters(tmp_path / "w").left_out] == ["d.weight"]
 
     def test_damage_anywhere_is_one_clear_error(self, weight, tmp_path, zipped):
         saved = io.BytesIO()
@@ -230,6 +239,18 @@ class TestShards:
         index.write_text(json.dumps({"metadata": {}, "weight_map": places}))
         found = dict(named_weights(index))
         assert all(np.array_equal(found[name], as_array(value)) for name, value in state.items())
+
+    @pytest.mark.parametrize("name", ["model-00002-of-00004.safetensors", "pytorch_model-00001-of-00002.bin"])
+    def test_one_of_several_is_said_to_be_a_part(self, tmp_path, name, recwarn):
+        save = save_file if name.endswith("safetensors") else torch.save
+        save({"c.weight": torch.randn(8, 8, 3, 3)}, tmp_path / name)
+        with pytest.warns(CorrInitWarning, match=r"is part \d of \d of a network; give the index"):
+            list(named_weights(tmp_path / name))
+        index = tmp_path / "index.json"
+        index.write_text(json.dumps({"weight_map": {"c.weight": name}}))
+        recwarn.clear()
+        list(named_weights(index))
+        assert not recwarn
 
     def test_index_that_names_itself_is_an_error(self, tmp_path):
         index = tmp_path / "model.bin.index.json"

@@ -95,7 +95,16 @@ class TestNoFilters:
             ("dynamic.weight", (4, 64, 32, 3, 3)),
             ("net.theta", (16, 16, 4, 4)),
             ("net.thing", (1, 16, 3, 3)),
-            ("net.long.weight", (8, 8, 64, 65)),
+            ("conv2.weight.exp_avg", (8, 8, 3, 3)),
+            ("conv2.weight_exp_avg_sq", (8, 8, 3, 3)),
+            ("optimizer.state.exp_avg.conv2.weight", (8, 8, 3, 3)),
+            ("grad.conv2.weight", (8, 8, 3, 3)),
+            ("conv2.weight.grad", (8, 8, 3, 3)),
+            ("conv2.scores", (8, 8, 3, 3)),
+            ("block/attention/out/kernel", (12, 64, 768)),
+            ("einsum_dense/kernel:0", (64, 8, 7)),
+            ("fisher/conv2/weight", (8, 8, 3, 3)),
+            ("net.long.weight", (6, 8, 64, 65)),
         ],
     )
     def test_are_left_out_and_listed(self, name, shape):
@@ -126,6 +135,16 @@ class TestGuesses:
             ("conv.weight", (3, 3, 64, 64), (64, 64, 3, 3)),
             ("net.theta", (16, 16, 3, 3), (16, 16, 3, 3)),
             ("norm.weight", (64, 7, 7), (64, 7, 7)),
+            ("norm.weight", (64, 16, 8), (64, 16, 8)),
+            ("layer.spline_weight", (32, 16, 8), (32, 16, 8)),
+            ("experts.weight", (8, 64, 8), (8, 64, 8)),
+            ("rel_pos.weight", (1, 64, 7, 7), (1, 64, 7, 7)),
+            ("spectral.weight", (32, 32, 8, 8, 2), (32, 32, 8, 8, 2)),
+            ("convs.weight", (5, 16, 8, 3), (5, 16, 8, 3)),
+            ("stem.weight", (16, 7, 7, 3), (16, 3, 7, 7)),
+            ("stem.weight", (5, 5, 3, 8), (8, 3, 5, 5)),
+            ("conv.kernel", (9, 32, 16), (16, 32, 9)),
+            ("out/kernel", (7, 64, 768), (768, 64, 7)),
         ],
     )
     def test_are_said(self, name, stored, filters):
@@ -135,6 +154,48 @@ class TestGuesses:
     def test_biases_of_point_cloud_kernels_have_an_axis_more(self):
         with pytest.warns(CorrInitWarning, match="its 27 taps"):
             assert shapes(tensors(c__kernel=(27, 32, 16), c__bias=(1, 16))) == {"c.kernel": (16, 32, 3, 3, 3)}
+
+    @pytest.mark.parametrize("taps", [5, 30])
+    def test_bilinear_layers_look_like_filters(self, taps):
+        with pytest.warns(CorrInitWarning, match="nothing names a convolution"):
+            shapes(tensors(head__weight=(32, 20, taps), head__bias=(32,)))
+
+    @pytest.mark.filterwarnings("error::corrinit.CorrInitWarning")
+    def test_numbers_in_a_sequence_are_layers_of_one_input(self):
+        assert shapes({"0.weight": torch.randn(16, 8, 4)}) == {"0.weight": (16, 8, 4)}
+
+    def test_the_other_tensors_tell_the_order_of_axes(self):
+        state = tensors(
+            stem__weight=(64, 7, 7, 3),
+            deep__weight=(64, 3, 3, 64),
+            wide__weight=(32, 3, 3, 3),
+            one__w=(8, 5, 5, 1),
+        )
+        with pytest.warns(CorrInitWarning, match="another order of axes"):
+            assert shapes(state) == {
+                "stem.weight": (64, 3, 7, 7),
+                "deep.weight": (64, 64, 3, 3),
+                "wide.weight": (32, 3, 3, 3),
+                "one.w": (8, 1, 5, 5),
+            }
+        with pytest.warns(CorrInitWarning, match="another order of axes"):
+            ((_, weight),) = named_weights(state, include="wide")
+        assert np.array_equal(weight[:, :, 2, 0], as_array(state["wide.weight"][:, 2, 0, :]))
+
+    def test_several_networks_in_one_tensor(self):
+        state = tensors(c0__weight=(32, 3, 3, 3), c1__weight=(4, 64, 3, 3, 3), c2__weight=(4, 32, 16, 3, 3))
+        with pytest.warns(CorrInitWarning, match=r"c1\.weight: c2\.weight of shape .* is no filters"):
+            read_filters(state)
+
+    @pytest.mark.parametrize("other", ["rho_weight", "delta_weight", "init_weight"])
+    def test_several_tensors_of_a_layer_of_the_same_shape(self, other):
+        state = {"c.weight": torch.randn(8, 8, 3, 3), f"c.{other}": torch.randn(8, 8, 3, 3)}
+        with pytest.warns(CorrInitWarning, match="2 tensors of its layer have the shape"):
+            read_filters(state)
+
+    def test_biases_of_haiku(self):
+        with pytest.warns(CorrInitWarning, match="another order of axes"):
+            assert shapes({"a/w": torch.randn(5, 5, 3, 8), "a/b": torch.randn(8)}) == {"a/w": (8, 3, 5, 5)}
 
     def test_excluded_ones_are_not(self, recwarn):
         state = tensors(net__theta=(16, 16, 3, 3), net__weight=(8, 8, 3, 3))

@@ -92,10 +92,12 @@ def test_weights_are_those_of_the_module(store):
     np.testing.assert_allclose(weight, as_array(model[0].weight), rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize(("stored", "mask"), [("weight", "mask"), ("weight", "weight_mask")])
-def test_masks_of_other_libraries(stored, mask):
-    weight, kept = torch.randn(8, 8, 3, 3), (torch.rand(8, 8, 3, 3) > 0.5).float()
-    ((name, found),) = named_weights({f"c.{stored}": weight, f"c.{mask}": kept})
+@pytest.mark.parametrize("mask", ["c.mask", "c.weight_mask", "c.weight.mask", "masks.c.weight"])
+@pytest.mark.parametrize("shape", [(8, 8, 3, 3), (8, 1, 1, 1)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bool])
+def test_masks_of_other_libraries(mask, shape, dtype):
+    weight, kept = torch.randn(8, 8, 3, 3), (torch.rand(shape) > 0.5).to(dtype)
+    ((name, found),) = named_weights({"c.weight": weight, mask: kept})
     assert name == "c.weight"
     assert np.array_equal(found, as_array(weight * kept))
 

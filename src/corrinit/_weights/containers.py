@@ -22,7 +22,14 @@ from corrinit._weights.onnx_files import read_onnx
 from corrinit._weights.stored_tensor import StoredTensor, unreadable
 from corrinit._weights.tflite_files import read_tflite
 from corrinit._weights.torch_files import read_torch_pickles, read_torch_zip
-from corrinit.errors import DamagedWeightsError, MissingWeightsError, NotWeightsError, WeightsError, one_line
+from corrinit.errors import (
+    DamagedWeightsError,
+    MissingWeightsError,
+    NotWeightsError,
+    WeightsError,
+    one_line,
+    warn_caller,
+)
 
 KINDS = (
     "safetensors and what torch.save writes (.pt, .pth, .bin, .ckpt, ...), whole or in shards with an index "
@@ -90,6 +97,9 @@ def read_file(path: Path, *, shard: bool = False) -> Any:
         WeightsError: if there is no such file, it is of another kind, or damaged.
     """
     head, size = _head(path)
+    part = re.search(r"-(\d+)-of-(\d+)\.[^.]*$", path.name)
+    if part and not shard and int(part[2]) > 1:
+        warn_caller(f"{path} is part {int(part[1])} of {int(part[2])} of a network; give the index beside it")
     if _is_safetensors(head, size):
         return _safetensors(path)
     if head.startswith(b"PK"):

@@ -28,6 +28,9 @@ _WEIGHT_INPUT = {
 }
 """Which input of a node are the filters: (out, in, k_1, …, k_d), of `ConvTranspose` (in, out, …)."""
 
+_DOMAINS = {"FusedConv": ("com.microsoft",), "QLinearConv": ("", "ai.onnx", "com.microsoft")}
+"""Whose operators these are, if not ONNX's own alone: others of the same names have blocks of channels."""
+
 _ANONYMOUS = re.compile(r"((onnx::\w+|const_fold_opt_)_)?\d+|", re.IGNORECASE)
 """Names that exporters number through, and no name at all."""
 
@@ -116,10 +119,11 @@ class _Found:
     ) -> None:
         """Put the filters of a convolution to the others, unless another one has them too."""
         index = _WEIGHT_INPUT.get(node.op_type)
-        if index is None:
+        if index is None or node.domain not in _DOMAINS.get(node.op_type, ("", "ai.onnx")):
             for given in node.input:
                 if given in constants and len(constants[given].shape) >= 3:
-                    reason = f"the operator {node.op_type} is not known"
+                    operator = f"{node.domain}.{node.op_type}".lstrip(".")
+                    reason = f"the operator {operator} is not known"
                     tensors[given] = unreadable(constants[given].shape, reason)
             return
         given = node.input[index] if len(node.input) > index else ""

@@ -34,7 +34,7 @@ class _Joining(NamedTuple):
 def put_together(tensors: dict[str, StoredTensor]) -> tuple[dict[str, StoredTensor], list[LeftOut]]:
     """The weights that layers compute with, in the place of their first parts.
 
-    - pruned or masked: `w_orig` · `w_mask`, `w` · `w_mask`, `weight` · `mask`
+    - pruned or masked: `w_orig` · `w_mask`; `w` · `w_mask`, `w.mask` or `masks.w`; `weight` · `mask`
     - weight norm: g v / ‖v‖, of `weight_g` and `weight_v`, or of `original0` and `original1`
     - spectral norm: W / (uᵀ W v), of `weight_orig`, `weight_u`, `weight_v`, or of `original`, `0._u`, `0._v`
     - scaled 8-bit numbers: q · scale, a scale for all or one for each output channel
@@ -55,7 +55,7 @@ def put_together(tensors: dict[str, StoredTensor]) -> tuple[dict[str, StoredTens
         if name.endswith("_mask"):
             stem = name.removesuffix("_mask")
             parts.join(stem, f"{stem}_orig" if f"{stem}_orig" in parts.whole else stem, name, _PRUNED)
-        elif name.endswith(".mask") and _same_shape(tensors, name, stem := f"{name[:-5]}.weight"):
+        elif stem := _masked(tensors, name):
             parts.join(stem, stem, name, _PRUNED)
     for name in list(parts.whole):
         if name.endswith((".original0", ".original")):
@@ -74,8 +74,13 @@ def put_together(tensors: dict[str, StoredTensor]) -> tuple[dict[str, StoredTens
     return parts.whole, parts.left_out
 
 
-def _same_shape(tensors: dict[str, StoredTensor], one: str, other: str) -> bool:
-    return other in tensors and tensors[one].shape == tensors[other].shape
+def _masked(tensors: dict[str, StoredTensor], name: str) -> str:
+    """The weight of which a tensor is the mask by its name and shape; empty if it is none."""
+    beside = [f"{name[:-5]}.weight", name[:-5]] if name.endswith(".mask") else []
+    tree, _, rest = name.partition(".")
+    candidates = [*beside, rest] if tree in ("mask", "masks") else beside
+    shape = tensors[name].shape
+    return next((o for o in candidates if o in tensors and _broadcasts(shape, tensors[o].shape)), "")
 
 
 class _Parts:
@@ -205,9 +210,12 @@ def _scale_shape(values: Shape, scale: Shape) -> Shape | None:
         return (1,) * len(values)
     if prod(scale) == scale[0] == values[0]:
         return (values[0], *[1] * (len(values) - 1))
-    if len(scale) == len(values) and all(a in (1, b) for a, b in zip(scale, values, strict=True)):
-        return scale
-    return None
+    return scale if _broadcasts(scale, values) else None
+
+
+def _broadcasts(shape: Shape, whole: Shape) -> bool:
+    """Whether a tensor of as many axes is as long as another one or 1 along each."""
+    return len(shape) == len(whole) and all(a in (1, b) for a, b in zip(shape, whole, strict=True))
 
 
 def _scaled(values: Array, scale: Array) -> Array:
@@ -221,7 +229,7 @@ def _precise(values: Array) -> type[np.floating]:
 
 
 _PRUNED = _Joining(
-    lambda weight, mask: weight == mask, lambda weight, mask: mask.astype(weight.dtype) * weight
+    lambda weight, mask: _broadcasts(mask, weight), lambda weight, mask: mask.astype(weight.dtype) * weight
 )
 _WEIGHT_NORMED = _Joining(lambda *shapes: _normed_axis(*shapes) is not None, _weight_normed)
 _SPECTRALLY_NORMED = _Joining(lambda *shapes: bool(_normed_rows(*shapes)), _spectrally_normed)

@@ -16,7 +16,7 @@ from corrinit._arrays import is_array
 from corrinit._weights.filters import find_filters
 from corrinit._weights.inert_pickle import Foreign
 from corrinit._weights.stored_parts import put_together
-from corrinit._weights.stored_tensor import LeftOut, StoredTensor, Tensors, in_memory
+from corrinit._weights.stored_tensor import LeftOut, StoredTensor, Tensors, in_memory, unreadable
 from corrinit.errors import NotWeightsError, WeightsError, WeightSetError, warn_caller
 
 _PREFERRED = ("state_dict", "model_state_dict", "model", "model.state_dict", "module", "net", "network", "")
@@ -32,6 +32,10 @@ _AVERAGE = re.compile(
 )
 _ORIGINALS = ("", "student", "online", "source", "base", "_q")
 """What stands in the name of a layer where that of its average says so."""
+
+_REBUILD = "torch._utils._rebuild_"
+_UNKNOWN_SHAPE = (0, 0, 0)
+"""Of a tensor that may be filters, so that it is listed with what was left out."""
 
 _WRAPPERS = ("module", "orig_mod", "forward_module", "model", "net", "network")
 
@@ -79,7 +83,8 @@ def _sets(checkpoint: Mapping[Any, Any]) -> dict[str, dict[str, StoredTensor]]:
             if isinstance(name, str) and _is_tensor(value)
         }
         if own:
-            found[path] = own
+            arrays = {name: _unread(value) for name, value in mapping.items() if _is_pickled_array(value)}
+            found[path] = own | {name: each for name, each in arrays.items() if isinstance(name, str)}
         for key, value in mapping.items() if depth < _DEEPEST else ():
             inside = isinstance(value, Mapping) and id(value) not in seen
             if inside and isinstance(key, str) and not _NO_WEIGHTS.search(key):
@@ -90,11 +95,27 @@ def _sets(checkpoint: Mapping[Any, Any]) -> dict[str, dict[str, StoredTensor]]:
 
 
 def _is_tensor(value: Any) -> bool:
-    return isinstance(value, StoredTensor) or is_array(value)
+    return isinstance(value, StoredTensor) or is_array(value) or _is_other_tensor(value)
+
+
+def _is_other_tensor(value: Any) -> bool:
+    """Whether it is a tensor of torch in a file that does not hold its values one after the other."""
+    return isinstance(value, Foreign) and str(value).startswith(_REBUILD)
+
+
+def _is_pickled_array(value: Any) -> bool:
+    return isinstance(value, Foreign) and str(value).startswith("numpy.") and "scalar" not in str(value)
 
 
 def _stored(value: Any) -> StoredTensor:
+    if isinstance(value, Foreign):
+        return _unread(value)
     return value if isinstance(value, StoredTensor) else in_memory(value)
+
+
+def _unread(value: Foreign) -> StoredTensor:
+    kind = str(value).removeprefix(_REBUILD).replace("_", " ") if _is_other_tensor(value) else "numpy array"
+    return unreadable(_UNKNOWN_SHAPE, f"it is a {kind}, and only plain tensors with values are read")
 
 
 def _layers(tensors: Tensors) -> dict[str, tuple[int, ...]]:
@@ -180,11 +201,6 @@ def _no_tensors(checkpoint: Mapping[Any, Any], where: str) -> WeightsError:
     if isinstance(checkpoint, Foreign):
         objects = [("", checkpoint)]
     for key, value in objects:
-        if str(value).startswith("torch._utils._rebuild_"):
-            kind = str(value).removeprefix("torch._utils._rebuild_").replace("_", " ")
-            return WeightsError(
-                f"{where} holds a {kind} as {key!r:.40}; only plain tensors with values are read"
-            )
         if value.state is not None or not value:
             name = f" as {key!r:.40}" if key else ""
             return WeightsError(

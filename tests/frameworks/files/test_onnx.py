@@ -163,6 +163,29 @@ class TestExporters:
         for one, other in zip(whole.values(), quantized.values(), strict=True):
             assert np.abs(one - other).max() <= 0.51 * np.abs(one).max() / 127 + 1e-7
 
+    def test_that_optimize_for_one_machine_are_not_believed(self, tmp_path, filters):
+        """onnxruntime then keeps filters in blocks of channels, under the shape that they had."""
+        deep = np.tile(filters, (4, 4, 1, 1))
+        shape = [1, 32, 16, 16]
+        graph = helper.make_graph(
+            [helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1])],
+            "graph",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+            [numpy_helper.from_array(deep, "w")],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.optimized_model_filepath = str(tmp_path / "a.onnx")
+        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        (node, *_) = [n for n in onnx.load(tmp_path / "a.onnx").graph.node if n.op_type == "Conv"]
+        if node.domain == "com.microsoft.nchwc":
+            with pytest.raises(corrinit.CorrInitError, match=r"com\.microsoft\.nchwc\.Conv is not known"):
+                corrinit.estimate(tmp_path / "a.onnx")
+        else:  # on a machine for which there are no blocks
+            np.testing.assert_array_equal(*weights_of(tmp_path / "a.onnx").values(), deep)
+
     def test_that_quantize_dynamically_give_the_weights_up_to_a_step(self, tmp_path):
         torch.onnx.export(Small().eval(), (torch.zeros(1, 3, 16, 16),), tmp_path / "float.onnx", dynamo=False)
         quantization.quantize_dynamic(
@@ -263,16 +286,18 @@ class TestGraphs:
             helper.make_node("Conv", ["x", "squared"], ["a"]),
             helper.make_node("Conv", ["a", "given"], ["b"]),
             helper.make_node("Conv", ["b", "w"], ["c"]),
-            helper.make_node("NhwcConv", ["c", "v"], ["y"], domain="com.microsoft"),
+            helper.make_node("NhwcConv", ["c", "v"], ["d"], domain="com.microsoft"),
+            helper.make_node("Conv", ["d", "u"], ["y"], domain="com.microsoft.nchwc"),
         ]
-        constants = [numpy_helper.from_array(filters, name) for name in ("w", "v", "table")]
+        constants = [numpy_helper.from_array(filters, name) for name in ("w", "v", "u", "table")]
         path = model_of(nodes, constants, tmp_path / "a.onnx", inputs=("x", "given"))
         found = read_filters(path)
         assert [each.name for each in found.filters] == ["w"]
         reasons = dict(found.left_out)
         assert "computed by Mul" in reasons["squared"]
         assert "input of the graph" in reasons["given"]
-        assert "NhwcConv is not known" in reasons["v"]
+        assert "com.microsoft.NhwcConv is not known" in reasons["v"]
+        assert "com.microsoft.nchwc.Conv is not known" in reasons["u"]
         assert "no convolution" in reasons["table"]
 
     @pytest.mark.parametrize(

@@ -322,4 +322,4 @@ corrinit.transformers.model_init(list)
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     last = ended.stderr.splitlines()[-1]
     assert says in last
-    assert last.endswith('pip install --upgrade "transformers>=5"')
+    assert last.endswith('pip install --upgrade "transformers>=5" [C001]')

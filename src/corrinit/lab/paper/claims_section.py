@@ -12,8 +12,8 @@ from corrinit.lab.statistics.contrast import ALPHA, Contrast
 from corrinit.lab.statistics.random_effects import Answer
 
 
-def answers_section(findings: Sequence[Finding]) -> Section:
-    """One answer per claim from all settings."""
+def answers_section(findings: Sequence[Finding], name: str) -> Section:
+    """One answer per claim from all settings of a figure or table, or of all."""
     answered = verdicts(findings)
     rows = tuple(
         (
@@ -35,11 +35,13 @@ def answers_section(findings: Sequence[Finding]) -> Section:
     )
     header = ("claim", "reading", "answer", "settings", "mean effect", "95 % interval", "p", "τ", "I²")
     return Section(
-        "The paper's claims, answered", (*_share(answered), text), (Table("Answers", header, rows),)
+        "The paper's claims, answered",
+        (*_share(answered, "" if name == "all" else f" from the runs of {name} alone"), text),
+        (Table("Answers", header, rows),),
     )
 
 
-def _share(answered: Sequence[Verdict]) -> Iterator[str]:
+def _share(answered: Sequence[Verdict], source: str) -> Iterator[str]:
     """How many claims are decided, in each reading."""
     readings = dict.fromkeys(verdict.reading for verdict in answered)
     for reading in readings:
@@ -48,7 +50,7 @@ def _share(answered: Sequence[Verdict]) -> Iterator[str]:
         told = "; ".join(f"{verdict.claim.number} is {verdict.answer.value}" for verdict in decided)
         yield (
             f"{reading[0].upper()}{reading[1:]}, {len(decided)} of {count(len(of_it), 'claim')} "
-            f"{'is' if len(decided) == 1 else 'are'} decided{': ' * bool(told)}{told}."
+            f"{'is' if len(decided) == 1 else 'are'} decided{source}{': ' * bool(told)}{told}."
         )
 
 

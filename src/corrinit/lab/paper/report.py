@@ -26,7 +26,7 @@ from corrinit.lab.paper.experiments import (
 )
 from corrinit.lab.paper.protocol import SCALES, Protocol
 from corrinit.lab.paper.results_section import figure_1_section, left_out_sections, results_section
-from corrinit.lab.paper.words import planned
+from corrinit.lab.paper.words import is_of_the_paper, planned
 from corrinit.lab.runs.provenance import distinct, provenance
 from corrinit.lab.runs.record import RunRecord
 from corrinit.lab.runs.table import Runs
@@ -67,13 +67,14 @@ def write_paper_report(
     used = list({record.path: record for part in measured for record in part.records}.values())
     recorded = {record.path: record for part in measured for record in (*part.records, *part.left_out)}
     findings = judge(compare(Runs([*recorded.values()], runs.designs)), protocol.initialization(CORRELATED))
+    claimed = bool(measured) and is_of_the_paper(name)
     sections = [
-        *([answers_section(findings)] if measured else []),
+        *([answers_section(findings, name)] if claimed else []),
         _scope(protocol, measured, used),
-        *([claims_section(findings)] if measured else []),
+        *([claims_section(findings)] if claimed else []),
         *([figure_1_section()] if name in (FIGURE_1, "all") else []),
         *(results_section(part) for part in measured),
-        *evidence_sections(findings),
+        *(evidence_sections(findings) if claimed else []),
         *left_out_sections(measured),
     ]
     title = f"The paper beside our runs: {'all figures and tables' if name == 'all' else name}"
