@@ -149,6 +149,7 @@ def test_the_t_test_is_that_of_the_textbook():
     assert t_test(sure)[2] == 0
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_variance_is_at_least_that_of_rounding():
     values = [np.full(4, 0.5), np.array([0.0, 1.0, 0.0, 1.0])]
     found = Conditions.of(values, step=0.1)
