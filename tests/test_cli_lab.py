@@ -104,13 +104,19 @@ def test_demo_says_after_an_interruption_how_to_go_on(run, monkeypatch):
         raise KeyboardInterrupt
 
     sweep = progress.sweep
-    monkeypatch.setattr(progress, "sweep", interrupted)
-    outcome = run(*demo())
+    with monkeypatch.context() as patch:
+        patch.setattr(progress, "sweep", interrupted)
+        outcome = run(*demo())
     assert outcome.code == 130
     assert "Which initialization" not in outcome.out
     assert "3 of 10 runs are finished, in runs; the same command resumes the others" in outcome.err
-    monkeypatch.undo()
-    assert run(*demo(runs=Path("runs").resolve())).code == 0
+    finished = {path: path.stat().st_mtime_ns for path in Path("runs").glob("*/result.json")}
+    assert run(*demo()).code == 0
+    assert len(finished) == 3
+    assert (
+        finished.items()
+        < {path: path.stat().st_mtime_ns for path in Path("runs").glob("*/result.json")}.items()
+    )
 
 
 @pytest.mark.parametrize(

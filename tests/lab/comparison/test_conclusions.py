@@ -252,7 +252,13 @@ def test_the_card_names_arms_that_are_decidedly_worse_beside_a_leader_that_may_b
     said = said_by_the_card(runs({BASELINE: 0.0, ORTHOGONAL: 0.0002, SMALL: -0.3}))
     assert "may be chance; others are decidedly worse." in said
     assert re.search(r"decidedly worse: kaiming_normal, small scale −(29|30)\.\d+ points", said)
-    assert "the choice does not matter" not in said or "between these two" in said
+
+
+def test_the_card_does_not_say_that_an_undecided_choice_does_not_matter(monkeypatch):
+    monkeypatch.setattr("corrinit.lab.comparison.card.seeds_to_settle", lambda *_, **__: None)
+    said = said_by_the_card(runs({BASELINE: 0.0, ORTHOGONAL: 0.0002}))
+    assert "more than 200 seeds would be needed to show it." in said
+    assert "does not matter" not in said
 
 
 def test_the_card_shows_the_2x2_though_another_arm_leads():

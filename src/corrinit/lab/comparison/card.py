@@ -138,9 +138,9 @@ def _next_step(comparison: Comparison, gain: Contrast, command: str) -> tuple[st
     total = seeds_to_settle(gain.mean, gain.sd, gain.n, family=max(1, gain.size))
     if total is None:
         return (
-            f"If the difference is as small as it looks, more than {MOST} seeds would be needed to show it: "
-            "between these two the choice does not matter here."
-        ), ""
+            f"If the difference is as small as it looks, more than {MOST} seeds would be needed to show it.",
+            "",
+        )
     seconds = [record.result.seconds or 0.0 for record in comparison.records]
     minutes = (total - gain.n) * len(comparison.arms) * summary(seconds).mean / 60
     when = f"about {minutes:.0f} minutes of training" if minutes >= 1 else "less than a minute of training"
