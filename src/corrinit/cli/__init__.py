@@ -81,6 +81,13 @@ app.command(
     help="List recorded runs, or export them.",
     help_epilogue="Example: corrinit runs model=vgg8 lr=0.1 --output runs.csv",
 )
+app.command(
+    "corrinit.cli.judge:judge_table",
+    name="judge",
+    help="Judge runs that you already have, from a CSV or Parquet file; nothing is trained.\n\n"
+    "The tests, the table, the figure and the words are those of corrinit compare.",
+    help_epilogue="Example: corrinit judge runs.csv --group method --seed seed --metric accuracy",
+)
 app.command("corrinit.cli.theory:theory", help="Compute and draw the paper's theory, errors corrected.")
 app.command("corrinit.cli.listings:methods", help="List the initialization methods by name.")
 app.command(

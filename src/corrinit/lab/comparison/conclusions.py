@@ -12,16 +12,14 @@ from corrinit.lab.comparison.card import best, card
 from corrinit.lab.comparison.contrasts import Standing, standings
 from corrinit.lab.comparison.curves import CURVES, over_training
 from corrinit.lab.comparison.endpoints_beside import noise, other_endpoints
-from corrinit.lab.comparison.findings import arm_table, findings
+from corrinit.lab.comparison.findings import arm_table, findings, gain_figure
 from corrinit.lab.comparison.groups import Comparison
 from corrinit.lab.comparison.names import AT_BEST, Compared
 from corrinit.lab.comparison.placebo import placebo, placebo_in_words
 from corrinit.lab.comparison.time_to_accuracy import default_target, epochs_saved
 from corrinit.lab.comparison.tuning import Tuning
 from corrinit.lab.comparison.verdict import unstable, unstable_in_words, verdicts
-from corrinit.lab.document import figures
 from corrinit.lab.document.blocks import Figure, Section, Table
-from corrinit.lab.document.figures import Range
 from corrinit.lab.document.numbers import count
 from corrinit.lab.experiment.arm import BASELINE, controls, label
 from corrinit.lab.runs.endpoints import TEST_ACCURACY
@@ -71,7 +69,7 @@ def _conclusion(comparison: Comparison, name: str, target: float | None, command
     answer = card(comparison, rows, saved, command=command, placebo=copy)
     table = arm_table(rows, copy)
     return [
-        Section(name, (), (answer, *_gain_figure(rows, copy), *_learning_curves(comparison), table)),
+        Section(name, (), (answer, *gain_figure(rows, copy), *_learning_curves(comparison), table)),
         Section(
             f"{name}: in words",
             paragraphs,
@@ -130,30 +128,6 @@ def _time_table(comparison: Comparison, rows: Sequence[Standing], target: float)
         f"Means over the runs that reach it; seconds are those of training alone. Epochs saved against "
         f"“{label(BASELINE)}” are paired by seed, over the seeds for which both reach it.",
     )
-
-
-def _gain_figure(rows: Sequence[Standing], placebo: Standing | None) -> list[Figure]:
-    gains = [
-        Range(
-            row.name,
-            100 * row.gain.mean,
-            100 * max(row.gain.low, -1.0),
-            100 * min(row.gain.high, 1.0),
-            decided=row.gain.decided and row is not placebo,
-        )
-        for row in [*sorted(rows, key=_gain_of, reverse=True), *([placebo] if placebo is not None else [])]
-        if row.gain is not None and row.gain.fair and row.gain.n
-    ]
-    caption = (
-        f"Mean difference from {label(BASELINE)} and its 95 % interval, not corrected for the number of "
-        "arms; coloured if it is decided once corrected."
-    )
-    title, axis = "Gain over the baseline", "difference in accuracy (points)"
-    return [figures.intervals(title, axis, gains, caption=caption)] if gains else []
-
-
-def _gain_of(row: Standing) -> float:
-    return row.gain.mean if row.gain is not None else 0.0
 
 
 def _learning_curves(comparison: Comparison) -> list[Figure]:
