@@ -25,7 +25,7 @@ EXAMPLES = (
     *(SITE / f"{name}.md" for name in ("index", "initialize", "cheat-sheet")),
     *sorted(SITE.glob("howto/*.md")),
 )
-ONLY_PARSED = ("compare", "demo", "reproduce", "theory", "runs", "report")
+ONLY_PARSED = ("compare", "study", "demo", "reproduce", "theory", "runs", "report")
 """Sub-commands that train, compute long or need records: here their words are read, and not carried out."""
 
 

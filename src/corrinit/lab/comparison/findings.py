@@ -54,17 +54,20 @@ COMPARED = ("difference", "95 % interval", "seeds", "p")
 """Columns of a table of arms."""
 
 
-def findings(comparison: Comparison, name: str, rows: Sequence[Standing]) -> list[str]:
+def findings(
+    comparison: Comparison, name: str, rows: Sequence[Standing], endpoint: Endpoint = TEST_ACCURACY
+) -> list[str]:
     """What the runs of a setting say about test accuracy, a paragraph per 2×2.
 
     Args:
         comparison: the runs.
         name: what the setting is called.
         rows: where its arms stand.
+        endpoint: the accuracy that decides.
     """
     gains = {row.arm: row.gain for row in rows}
     found = []
-    for design in two_by_twos(comparison):
+    for design in two_by_twos(comparison, endpoint):
         gain = gains[design.correlated]
         assert gain is not None  # it is not the baseline
         together = design.simple[TOGETHER].judged(gain.p_adjusted, gain.family, gain.size)

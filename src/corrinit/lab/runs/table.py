@@ -52,7 +52,8 @@ class Runs:
         return frozenset(
             record.run_id
             for record in self.records
-            if record.arm == BASELINE and record.seed in self.designs.get(record.setting, Design()).placebo
+            if record.arm == BASELINE
+            and record.seed in self.designs.get(record.setting, Design()).of(record.result.study).placebo
         )
 
     def where(self, keep: Callable[[RunRecord], bool]) -> Runs:
