@@ -37,12 +37,16 @@ mutation: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lab,dev,mutation]'
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation --write
 
-## lint: style, types and the direction of imports
+## lint: style, types, the direction of imports, and workflows and issue forms by the schemas of GitHub
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
 ## bench: measured ratios beside their targets
 bench: $(READY)
@@ -50,8 +54,8 @@ bench: $(READY)
 
 ## documents: make every document that quotes runs or computations again; their HTML reports stay out of git
 documents: $(READY)
-	$(BIN)/corrinit report results/cifar10-jpeg --paper all --scale cpu --cifar10 parquet:cifar10-jpeg \
-	    --cifar100 none --correlation default --markdown docs/reproduction.md -o results/reproduction.html
+	$(BIN)/corrinit report results/mini --paper all --scale mini --cifar10 parquet:cifar10-jpeg \
+	    --cifar100 parquet:tinyimagenet100-32 --markdown docs/reproduction.md -o results/reproduction.html
 	$(BIN)/corrinit report results/cifar10-jpeg results/digit-images --markdown docs/comparison.md \
 	    -o results/comparison.html
 	$(BIN)/corrinit report results/mini --paper words --scale mini --cifar10 parquet:cifar10-jpeg \

@@ -19,6 +19,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
+    "correlations",
     "llms_txt",
     "plain_docstrings",
     "cyclopts.sphinx_ext",
@@ -38,6 +39,8 @@ default_role = "code"
 
 html_theme = "furo"
 html_title = "corrinit"
+html_static_path = ["_static"]
+html_css_files = ["browser.css"]
 html_show_copyright = False
 html_show_sourcelink = True
 copybutton_prompt_text = ">>> "

@@ -8,7 +8,7 @@ from PIL import Image
 
 from corrinit.lab.runs.record import read_runs
 
-FAST = ("--epochs", "1", "--jobs", "1", "--width", "0.1")
+FAST = ("--epochs", "1", "--jobs", "1", "--width", "0.1", "--no-placebo")
 
 NETWORK = """
 from torch import nn

@@ -191,6 +191,8 @@ def test_unknown_mode_and_scale_are_refused():
     weight = torch.zeros(2, 2, 3, 3)
     with pytest.raises(CorrelationError, match="mode is 'fan_avg'"):
         corrinit.correlated_kaiming_normal_(weight, R3, mode="fan_avg")
+    with pytest.raises(CorrelationError, match="nonlinearity is 'swish'"):
+        corrinit.correlated_kaiming_normal_(weight, R3, nonlinearity="swish")
     with pytest.raises(CorrelationError, match="scale is 'whatever'"):
         corrinit.correlated_kaiming_normal_(weight, R3, scale="whatever")
     with pytest.raises(CorrelationError, match=r"'natural' is one of a model.*use corrinit\.initialize"):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import kstest
 from torch import nn
 
 import corrinit
@@ -236,6 +237,38 @@ def test_a_mode_of_the_central_tap_is_delta_orthogonal():
     delta = weight[..., 1, 1]
     torch.testing.assert_close(delta @ delta.T, 2 * torch.eye(8), atol=1e-5, rtol=1e-5)
     assert weight.count_nonzero() == delta.count_nonzero()
+
+
+# Uniform
+
+
+def test_uniform_taps_stay_within_their_bounds_and_fill_them():
+    correlation = SpatialCorrelation(kernels.exponential((3, 3), mean=0.3))
+    correlation = correlation.with_deviations(kernels.centre_weighted((3, 3), 0.8))
+    weight = initialized(nn.Conv2d(64, 64, 3), "correlated_uniform", correlation=correlation, scale="he")
+    std = math.sqrt(2 / (64 * 9)) * torch.as_tensor(correlation.deviations.copy()).view(3, 3)
+    largest = weight.abs().amax((0, 1))
+    assert (largest <= math.sqrt(3) * std * (1 + 1e-6)).all()
+    assert (largest >= 0.99 * math.sqrt(3) * std).all()
+
+
+@pytest.mark.statistical
+def test_uniform_taps_are_uniform_and_have_the_correlation_asked_for():
+    """Of 4,096 filters: each entry within 4.5 deviations, and each tap by Kolmogorov's test: 1e-3 in all."""
+    correlation = SpatialCorrelation(kernels.exponential((3, 3), mean=0.3))
+    weight = initialized(nn.Conv2d(64, 64, 3), "correlated_uniform", correlation=correlation)
+    filters = weight.flatten(2).flatten(0, 1).double().numpy()
+    assert np.abs(np.corrcoef(filters, rowvar=False) - correlation.matrix).max() < 4.5 / math.sqrt(4096)
+    bound = math.sqrt(3) * math.sqrt(2 / (64 * correlation.total))
+    p = [kstest(tap, "uniform", (-bound, 2 * bound)).pvalue for tap in filters.T]
+    assert min(p) > 1e-4
+
+
+def test_a_correlation_beyond_what_uniform_taps_can_have_gives_the_nearest_one():
+    correlation = SpatialCorrelation(np.ones((9, 9)) * 0.999 + np.eye(9) * 0.001, (3, 3))
+    weight = initialized(nn.Conv2d(64, 64, 3), "correlated_uniform", correlation=correlation)
+    sample = np.corrcoef(weight.flatten(2).flatten(0, 1).double().numpy(), rowvar=False)
+    assert sample.min() > 0.99
 
 
 # Correlated

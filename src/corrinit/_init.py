@@ -109,7 +109,13 @@ def correlated_kaiming_normal_(
     True
     """
     channels = _channels(tensor, mode)
-    gain = calculate_gain(nonlinearity, a)  # pyright: ignore[reportArgumentType]
+    try:
+        gain = calculate_gain(nonlinearity, a)  # pyright: ignore[reportArgumentType]
+    except ValueError as error:
+        raise CorrelationError(
+            f"nonlinearity is {nonlinearity!r} and a is {a!r}: {error}; give a name that "
+            "torch.nn.init.calculate_gain knows, such as 'relu', and a number"
+        ) from error
     std = scale_for(amplification(correlation, resolve_scale(scale, inputs)), channels, gain)
     return correlated_normal_(tensor, correlation, std, generator=generator)
 
@@ -156,7 +162,7 @@ def _require_kernel(tensor: Tensor) -> None:
 
 def _channels(tensor: Tensor, mode: FanMode) -> int:
     _require_kernel(tensor)
-    if mode not in ("fan_in", "fan_out"):
+    if not isinstance(mode, str) or mode not in ("fan_in", "fan_out"):
         raise CorrelationError(f"mode is {mode!r}; it is 'fan_in' or 'fan_out'")
     return tensor.shape[1 if mode == "fan_in" else 0]
 

@@ -74,6 +74,11 @@ BUILT_IN: dict[str, MethodInfo] = {
         uses_correlation=True,
         source="after Xiao et al. 2018, Dynamical isometry and a mean field theory of CNNs",
     ),
+    "correlated_uniform": MethodInfo(
+        own_scale="paper",
+        uses_correlation=True,
+        source="after Schneider, Correlated initialization for correlated data, Algorithm 1",
+    ),
 }
 """What the methods of the package declare, to be known without loading them."""
 

@@ -57,6 +57,15 @@ def calls(folder):
             "std": 1.0,
             "generator": None,
         },
+        corrinit.correlated_kaiming_normal_: {
+            "tensor": MODEL[0].weight,
+            "correlation": R,
+            "a": 0,
+            "mode": "fan_in",
+            "nonlinearity": "relu",
+            "scale": None,
+        },
+        corrinit.correlated_xavier_normal_: {"tensor": MODEL[0].weight, "correlation": R, "gain": 1.0},
         corrinit.signal_scale: {"correlation": R, "channels": 3, "gain": 1.0, "scale": "he"},
         corrinit.estimate_inputs: {
             "images": np.random.default_rng(0).normal(size=(4, 3, 8, 8)),

@@ -2,13 +2,15 @@
 
 A framework is a folder here that holds `requirements.txt` and `test_*.py`. Comments in its requirements name
 what else it needs, separated by blanks or one a line: the extras of corrinit to install, the scripts that
-have to end well, settings of the environment, for each of which tests and scripts run anew, and packages of
-which only the files are wanted, so that nothing they depend on is installed.
+have to end well, settings of the environment, for each of which tests and scripts run anew, packages of
+which only the files are wanted, so that nothing they depend on is installed, and what to copy out of the
+checkout for the tests to read.
 
     # extra: keras
     # example: examples/keras_digits.py
     # setting: KERAS_BACKEND=jax KERAS_BACKEND=torch
     # files: silero-vad==6.2.3
+    # copy: docs/conf.py
 
 Tests, the modules of `shared` and the examples are copied out of the checkout, and what they import as
 corrinit is the wheel. Shared versions, torch's among them, are those of constraints.txt.
@@ -42,6 +44,7 @@ class Framework:
         examples: scripts, relative to the checkout.
         settings: variables of the environment, `NAME=VALUE`.
         files: packages to install without what they depend on.
+        copies: files and folders of the checkout that its tests read.
     """
 
     folder: Path
@@ -50,6 +53,7 @@ class Framework:
     examples: tuple[Path, ...]
     settings: tuple[str, ...]
     files: tuple[str, ...]
+    copies: tuple[Path, ...]
 
     @property
     def name(self) -> str:
@@ -72,6 +76,7 @@ class Framework:
             examples,
             _named(text, "setting"),
             _named(text, "files"),
+            tuple(map(Path, _named(text, "copy"))),
         )
 
 
@@ -176,6 +181,10 @@ def _copy(framework: Framework, work: Path) -> Path:
     (work / "examples").mkdir()
     for example in framework.examples:
         shutil.copy(ROOT / example, work / "examples")
+    for path in framework.copies:
+        source, target = ROOT / path, work / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
     return work
 
 

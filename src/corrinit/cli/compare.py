@@ -19,6 +19,7 @@ from corrinit.errors import ConfigError
 from corrinit.lab.comparison.conclusions import conclusions
 from corrinit.lab.comparison.coverage import coverages
 from corrinit.lab.comparison.names import compared
+from corrinit.lab.comparison.placebo import placebo_seeds
 from corrinit.lab.comparison.report import write_report
 from corrinit.lab.comparison.rounds import Contest, panels_at, panels_at_best, with_controls
 from corrinit.lab.comparison.tuning import tuning_runs, tunings
@@ -49,6 +50,7 @@ def compare(
     l2: float = 0.0,
     precision: Precision = "float32",
     controls: bool = True,
+    placebo: bool = True,
     jobs: int = 2,
     runs: Path = Path("runs"),
     output: Annotated[Path, Parameter(alias="-o")] = Path("report.html"),
@@ -84,6 +86,8 @@ def compare(
         l2: L2 regularization.
         precision: float32, or bfloat16 for automatic mixed precision.
         controls: Complete correlated methods to the 2×2 that tells correlation from scale.
+        placebo: Run kaiming_normal once more on seeds of its own, to see how far apart two copies of the same
+            thing come to lie.
         jobs: Runs at a time, each in its own process.
         runs: Folder of the run records.
         output: The report, one HTML file.
@@ -93,7 +97,11 @@ def compare(
     """
     if target is not None and not 0 < target < 1:
         raise ConfigError(f"target is {target:g}; it is an accuracy between 0 and 1, such as 0.8")
-    contest = Contest(seeds=seeds, max_seeds=seeds if max_seeds is None else max_seeds)
+    contest = Contest(
+        seeds=seeds,
+        max_seeds=seeds if max_seeds is None else max_seeds,
+        placebo=placebo_seeds(seeds) if placebo else (),
+    )
     arms = _arms(methods, controls)
     rates = None if lr == "auto" else _learning_rates(lr)
     base = checked(
@@ -125,7 +133,13 @@ def compare(
     else:
         panels = panels_at(rates, arms)
     contest = replace(contest, base=base.setting, panels=panels)
-    plan(runs, contest.opening(), seeds=contest.seeds, max_seeds=contest.max_seeds)
+    plan(
+        runs,
+        contest.opening(),
+        seeds=contest.seeds,
+        max_seeds=contest.max_seeds,
+        placebo=contest.placebo,
+    )
     outcome = carry_out(contest.opening(), runs, jobs=jobs, on_epoch=on_epoch)
     while not outcome.failures and (wanted := contest.following(outcome.records)):
         more = carry_out(wanted, runs, jobs=jobs, on_epoch=on_epoch)

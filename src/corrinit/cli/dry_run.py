@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from corrinit.cli.progress import finished_runs
 from corrinit.lab.comparison.rounds import Contest, panels_at
 from corrinit.lab.comparison.tuning import tuning_runs
 from corrinit.lab.document.numbers import count, time_in_words
 from corrinit.lab.experiment.config import Initialization, RunConfig
+from corrinit.lab.runs.index import finished_runs
 from corrinit.lab.training.duration import durations, total
 from corrinit.lab.training.sweep import threads_per_run
 
@@ -40,7 +40,7 @@ def foretold(
     """
     opening = list(opening_runs(base, arms, rates, contest))
     tuning = list(tuning_runs(base, arms)) if rates is None else []
-    made = finished_runs([*tuning, *opening], runs)
+    made = finished_runs(runs, [*tuning, *opening])
     ids = {record.run_id for record in made}
     left = [config for config in [*tuning, *opening] if config.run_id not in ids]
     lines = []
@@ -51,7 +51,8 @@ def foretold(
     then = "Then " if tuning else ""
     lines.append(
         f"{then}{count(len(opening), 'run')} compare {len(arms)} arms from "
-        f"{count(contest.seeds, 'seed')} each{at}."
+        f"{count(contest.seeds, 'seed')} each{at}"
+        f"{', and a placebo' if contest.placebo else ''}."
     )
     if rates is None:
         lines.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from corrinit.errors import CorrInitError, FailedRunsError
 from corrinit.lab.data.dataset import Dataset, load
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.experiment.observation import EVERYTHING, Observation
-from corrinit.lab.runs.record import Metrics, RunRecord, finished_run
+from corrinit.lab.runs.index import finished_runs
+from corrinit.lab.runs.record import Metrics, RunRecord
 from corrinit.lab.training.sweep import OnEpoch, Sweep, sweep
 
 
@@ -51,7 +52,7 @@ def carry_out(
     console = Console(stderr=True, highlight=False, markup=False)
     configs = list(dict.fromkeys(configs))
     if known is None:
-        known = finished_runs(configs, runs, needs)
+        known = finished_runs(runs, configs, needs=needs)
     finished = {record.run_id for record in known}
     left = [config for config in configs if config.run_id not in finished]
     if len(left) < len(configs):
@@ -88,18 +89,13 @@ def carry_out(
                 needs=needs,
             )
     except KeyboardInterrupt:
+        made = finished_runs(runs, configs, needs=needs)
         console.print(
-            f"{len(finished_runs(configs, runs, needs))} of {len(configs)} runs are finished, in {runs}; "
+            f"{len(made)} of {len(configs)} runs are finished, in {runs}; "
             "the same command resumes the others",
             soft_wrap=True,
         )
         raise
-
-
-def finished_runs(configs: Iterable[RunConfig], runs: Path, needs: Collection[str] = ()) -> list[RunRecord]:
-    """The finished records among runs."""
-    found = (finished_run(runs, config, needs=needs) for config in configs)
-    return [record for record in found if record is not None]
 
 
 def require_success(outcome: Sweep) -> None:

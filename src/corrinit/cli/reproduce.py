@@ -13,7 +13,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from corrinit.cli.progress import carry_out, finished_runs, require_success
+from corrinit.cli.progress import carry_out, require_success
 from corrinit.cli.tally import run_names
 from corrinit.errors import ConfigError, UnknownNameError
 from corrinit.lab.comparison.groups import compare
@@ -27,6 +27,7 @@ from corrinit.lab.paper.report import write_paper_report
 from corrinit.lab.paper.words import planned, watches_layers
 from corrinit.lab.runs.design import designs
 from corrinit.lab.runs.design import plan as note_design
+from corrinit.lab.runs.index import finished_runs
 from corrinit.lab.runs.observed import LAYERS
 from corrinit.lab.runs.record import RunRecord
 from corrinit.lab.runs.table import Runs
@@ -184,7 +185,7 @@ class Plan:
         jobs: int,
         needs: Collection[str] = (),
     ) -> None:
-        self.made: Sequence[RunRecord] = finished_runs(configs, runs, needs)
+        self.made: Sequence[RunRecord] = finished_runs(runs, configs, needs=needs)
         made = {record.run_id for record in self.made}
         self.jobs = jobs
         self.names = run_names(configs)

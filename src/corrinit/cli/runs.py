@@ -19,7 +19,8 @@ from corrinit.lab.experiment.arm import label
 from corrinit.lab.experiment.config import to_toml
 from corrinit.lab.runs.check import check_records
 from corrinit.lab.runs.export import export, table
-from corrinit.lab.runs.record import RunRecord, read_runs
+from corrinit.lab.runs.index import list_runs
+from corrinit.lab.runs.record import RunRecord
 from corrinit.lab.runs.table import Runs
 
 COLUMNS = ("run", "data", "model", "initialization", "seed", "lr", "L2", "epochs", "accuracy", "protocol")
@@ -61,7 +62,7 @@ def runs(
     if check:
         _check(folder, as_json)
         return
-    records, faults = read_runs(folder)
+    records, faults = list_runs(folder)
     chosen = Runs(records).meeting(conditions)
     for fault in faults:
         sys.stderr.write(f"warning: {fault}\n")

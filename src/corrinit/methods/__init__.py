@@ -21,6 +21,7 @@ from corrinit.methods import (
     centre_weighted,
     convolutional_covariance,
     correlated,
+    correlated_uniform,
     delta_orthogonal,
     dirac,
     kaiming_normal,
@@ -58,6 +59,7 @@ METHODS: dict[str, Method] = {
         centre_weighted,
         natural_whitening,
         mode_orthogonal,
+        correlated_uniform,
     )
 }
 """The methods that come with the package, by name."""

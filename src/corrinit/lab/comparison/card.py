@@ -23,7 +23,12 @@ QUESTION = "Which initialization for this network on these data?"
 
 
 def card(
-    comparison: Comparison, rows: Sequence[Standing], saved: EpochsSaved | None, *, command: str = ""
+    comparison: Comparison,
+    rows: Sequence[Standing],
+    saved: EpochsSaved | None,
+    *,
+    command: str = "",
+    placebo: Standing | None = None,
 ) -> Card:
     """The answer of a setting that has a baseline.
 
@@ -32,6 +37,7 @@ def card(
         rows: where its arms stand.
         saved: epochs that the arm of `best` saves; None if that is not known.
         command: what the user typed, for the line that makes the answer surer.
+        placebo: where the placebo stands; None without one.
     """
     (baseline,) = (row for row in rows if row.gain is None)
     if lost := baseline.sample.diverged:
@@ -57,6 +63,8 @@ def card(
         facts.append(("decidedly worse", "; ".join(f"{row.name} {_between(lost)}" for row, lost in worse)))
     if saved is not None and saved.contrast.n > 1:
         facts.append((f"epochs saved to {100 * saved.target:g} %", _epochs(saved.contrast)))
+    if placebo is not None and placebo.gain is not None and placebo.gain.n and placebo.gain.fair:
+        facts.append((f"{baseline.name} once more", f"{_between(placebo.gain)}: the noise (placebo)"))
     facts.append(("cost", "none: the network that is trained is the same"))
     for design in two_by_twos(comparison):
         effect = design.main[CORRELATION]

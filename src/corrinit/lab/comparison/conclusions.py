@@ -15,6 +15,7 @@ from corrinit.lab.comparison.endpoints_beside import noise, other_endpoints
 from corrinit.lab.comparison.findings import arm_table, findings
 from corrinit.lab.comparison.groups import Comparison
 from corrinit.lab.comparison.names import AT_BEST, Compared
+from corrinit.lab.comparison.placebo import placebo, placebo_in_words
 from corrinit.lab.comparison.time_to_accuracy import default_target, epochs_saved
 from corrinit.lab.comparison.tuning import Tuning
 from corrinit.lab.comparison.verdict import unstable, unstable_in_words, verdicts
@@ -54,6 +55,7 @@ def _conclusion(comparison: Comparison, name: str, target: float | None, command
     if comparison.find(BASELINE) is None:
         return [Section(name, (f"No run of {label(BASELINE)} is finished, with which others are compared.",))]
     rows = standings(comparison)
+    copy = placebo(comparison)
     controlled = {control for arm in comparison.initializations for control in controls(arm)}
     reached = target or default_target(comparison)
     assert reached is not None
@@ -62,13 +64,14 @@ def _conclusion(comparison: Comparison, name: str, target: float | None, command
         *_instability(rows, name),
         *verdicts(comparison, rows, TEST_ACCURACY, target=reached, silent=controlled),
         *findings(comparison, name, rows),
+        *placebo_in_words(copy),
     )
     leader = best(rows)
     saved = None if leader is None else epochs_saved(comparison, rows, reached).get(leader.arm)
-    answer = card(comparison, rows, saved, command=command)
-    table = arm_table(rows)
+    answer = card(comparison, rows, saved, command=command, placebo=copy)
+    table = arm_table(rows, copy)
     return [
-        Section(name, (), (answer, *_gain_figure(rows), *_learning_curves(comparison), table)),
+        Section(name, (), (answer, *_gain_figure(rows, copy), *_learning_curves(comparison), table)),
         Section(
             f"{name}: in words",
             paragraphs,
@@ -129,16 +132,16 @@ def _time_table(comparison: Comparison, rows: Sequence[Standing], target: float)
     )
 
 
-def _gain_figure(rows: Sequence[Standing]) -> list[Figure]:
+def _gain_figure(rows: Sequence[Standing], placebo: Standing | None) -> list[Figure]:
     gains = [
         Range(
             row.name,
             100 * row.gain.mean,
             100 * max(row.gain.low, -1.0),
             100 * min(row.gain.high, 1.0),
-            decided=row.gain.decided,
+            decided=row.gain.decided and row is not placebo,
         )
-        for row in sorted(rows, key=_gain_of, reverse=True)
+        for row in [*sorted(rows, key=_gain_of, reverse=True), *([placebo] if placebo is not None else [])]
         if row.gain is not None and row.gain.fair and row.gain.n
     ]
     caption = (

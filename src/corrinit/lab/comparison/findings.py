@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from corrinit.lab.comparison.contrasts import Standing
 from corrinit.lab.comparison.groups import Comparison
+from corrinit.lab.comparison.placebo import PLACEBO_NOTE
 from corrinit.lab.comparison.two_by_two import (
     AT_HE,
     AT_SMALL,
@@ -77,14 +78,15 @@ def findings(comparison: Comparison, name: str, rows: Sequence[Standing]) -> lis
     return found
 
 
-def arm_table(rows: Sequence[Standing]) -> Table:
+def arm_table(rows: Sequence[Standing], placebo: Standing | None = None) -> Table:
     """Accuracy of each arm, and its difference from the baseline.
 
     Args:
         rows: where the arms stand, of accuracies.
+        placebo: where the placebo stands; None without one.
     """
     cells = []
-    for row in rows:
+    for row in [*rows, *([placebo] if placebo is not None else [])]:
         mean, known, gain = "–", row.sample.summary, row.gain
         if known is not None:
             mean = f"{100 * known.mean:.2f}" + (f" ± {100 * known.sd:.2f}" if known.n > 1 else "")
@@ -100,8 +102,9 @@ def arm_table(rows: Sequence[Standing]) -> Table:
         ("initialization", "accuracy (%)", "n", "difference", "95 % interval", "seeds", "p"),
         tuple(cells),
         f"Mean ± standard deviation over n seeds. Differences from “{label(BASELINE)}” are in percentage "
-        f"points, {how or 'untested'}; p is Holm-corrected over the {count(tests, 'test')} of this table. "
-        "An arm is not tested if it or the baseline diverged: the runs that remain are no fair sample.",
+        f"points, {how or 'untested'}; p is Holm-corrected over the {count(tests, 'test')} of arms. "
+        "An arm is not tested if it or the baseline diverged: the runs that remain are no fair sample."
+        + ("" if placebo is None else f" {PLACEBO_NOTE}"),
     )
 
 

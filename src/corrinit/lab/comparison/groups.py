@@ -85,6 +85,7 @@ class Comparison:
         design: how many seeds were planned; None if that is not recorded, and so as many as there are.
         baseline: arm that the others are compared with.
         names: what arms are called, if not by their `label`.
+        placebo: runs of the baseline that are its placebo and came to an end, in order of seeds.
     """
 
     setting: Setting
@@ -94,6 +95,7 @@ class Comparison:
     design: Design | None = None
     baseline: Initialization = BASELINE
     names: Mapping[Initialization, str] = field(default_factory=dict)
+    placebo: tuple[RunRecord, ...] = ()
 
     def name(self, arm: Initialization) -> str:
         """What an arm is called."""
@@ -179,10 +181,15 @@ def side_by_side(
 ) -> Comparison:
     """The runs of one setting by arm and seed; of two runs of an arm and a seed, the first counts."""
     arms: dict[Initialization, dict[int, RunRecord]] = {}
+    placebos: dict[int, RunRecord] = {}
     seen: dict[tuple[int, str], Initialization] = {}
     left_out = []
     # Arms in their order, so that a copy is one of an earlier arm; then seeds.
     for record in sorted(records, key=lambda record: (order(record.arm), record.seed, record.run_id)):
+        if design is not None and record.seed in design.placebo and record.arm == BASELINE:
+            if record.has_accuracy or record.status is Status.DIVERGED:
+                placebos.setdefault(record.seed, record)
+            continue
         runs = arms.setdefault(record.arm, {})
         if not record.has_accuracy:
             left_out.append(LeftOut(record))
@@ -194,7 +201,8 @@ def side_by_side(
             runs[record.seed] = record
     left_out.sort(key=lambda out: (out.record.seed, out.record.run_id))
     finished = tuple(Arm(arm, arms[arm]) for arm in sorted(arms, key=order) if arms[arm])
-    return Comparison(setting, finished, tuple(left_out), protocol, design)
+    placebo = tuple(placebos[seed] for seed in sorted(placebos))
+    return Comparison(setting, finished, tuple(left_out), protocol, design, placebo=placebo)
 
 
 def shortfall(record: RunRecord) -> str:

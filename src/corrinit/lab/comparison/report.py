@@ -16,6 +16,7 @@ from corrinit.lab.comparison.curves import CURVES, at_the_end, over_training
 from corrinit.lab.comparison.findings import INTRODUCTION, effect_tables
 from corrinit.lab.comparison.groups import Arm, Comparison
 from corrinit.lab.comparison.names import Compared
+from corrinit.lab.comparison.placebo import PLACEBO
 from corrinit.lab.comparison.two_by_two import two_by_twos
 from corrinit.lab.document import figures
 from corrinit.lab.document.blocks import Figure, Section, Table
@@ -74,7 +75,9 @@ def write_report(
         *_configuration(named),
         _runs(named),
     ]
-    counted = list({record.run_id: record for c in comparisons for record in c.records}.values())
+    counted = list(
+        {record.run_id: record for c in comparisons for record in (*c.records, *c.placebo)}.values()
+    )
     names = list(named)
     title = f"Correlated initialization: {names[0] if len(names) == 1 else f'{len(names)} settings'}"
     if not named:  # a comparison that was stopped while its learning rates were chosen
@@ -193,17 +196,17 @@ def _runs(named: Mapping[str, Comparison]) -> Section:
 
 
 def _run_table(comparison: Comparison, name: str) -> Table:
+    named = [(arm.label, record) for arm in comparison.arms for record in arm.records]
     rows = tuple(
         (
-            arm.label,
-            str(seed),
+            name,
+            str(record.seed),
             f"{100 * record.result.endpoints['test_accuracy']:.2f}",
             _fact(record.result.seconds, ".1f"),
             _fact(record.result.images_per_second, ",.0f"),
             record.run_id,
         )
-        for arm in comparison.arms
-        for seed, record in sorted(arm.runs.items())
+        for name, record in [*named, *((PLACEBO, record) for record in comparison.placebo)]
     )
     return Table(name, ("initialization", "seed", "accuracy (%)", "seconds", "images/s", "run"), rows)
 

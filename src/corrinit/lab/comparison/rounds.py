@@ -35,6 +35,7 @@ class Contest:
         numbers: the seeds in the order in which they are used.
         baseline: arm that the others are compared with, in every panel.
         endpoint: what is compared.
+        placebo: seeds with which the baseline runs once more in every panel; none for no placebo.
 
     Raises:
         ConfigError: for impossible numbers of seeds.
@@ -47,6 +48,7 @@ class Contest:
     numbers: Sequence[int] = range(2**31)
     baseline: Initialization = BASELINE
     endpoint: Endpoint = TEST_ACCURACY
+    placebo: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
@@ -58,14 +60,18 @@ class Contest:
 
     def opening(self) -> tuple[RunConfig, ...]:
         """The runs that are made whatever comes out, those of the first seeds first."""
-        return tuple(
-            dict.fromkeys(
-                self._run(arm, lr, seed)
-                for seed in self.numbers[: self.seeds]
-                for panel in self.panels
-                for arm, lr in panel.items()
-            )
+        arms = (
+            self._run(arm, lr, seed)
+            for seed in self.numbers[: self.seeds]
+            for panel in self.panels
+            for arm, lr in panel.items()
         )
+        placebo = (
+            self._run(self.baseline, panel[self.baseline], seed)
+            for seed in self.placebo
+            for panel in self.panels
+        )
+        return tuple(dict.fromkeys([*arms, *placebo]))
 
     def following(self, records: Iterable[RunRecord]) -> tuple[RunConfig, ...]:
         """One more seed for each arm that is still open, and for the baseline; none when all is decided."""

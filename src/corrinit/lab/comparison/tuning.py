@@ -91,10 +91,12 @@ def each_at_its_best(comparisons: Sequence[Comparison], tuning: Tuning) -> Compa
         that rate is the one.
     """
     best, found = tuning.best, dict[Initialization, Arm]()
-    left_out, design = list[LeftOut](), None
+    left_out, design, placebo = list[LeftOut](), None, ()
     for comparison in comparisons:
         if (_setting(comparison.setting), comparison.protocol) != (tuning.setting, tuning.protocol):
             continue
+        if comparison.setting.lr == best.get(BASELINE):
+            placebo = comparison.placebo
         at_best = {arm for arm, lr in best.items() if lr == comparison.setting.lr}
         found |= {arm.initialization: arm for arm in comparison.arms if arm.initialization in at_best}
         out = [each for each in comparison.left_out if each.record.arm in at_best]
@@ -105,7 +107,7 @@ def each_at_its_best(comparisons: Sequence[Comparison], tuning: Tuning) -> Compa
         return None
     arms = (found[BASELINE], *(arm for key, arm in found.items() if key != BASELINE))
     setting = replace(tuning.setting, lr=best[BASELINE])
-    return Comparison(setting, arms, tuple(left_out), tuning.protocol, design)
+    return Comparison(setting, arms, tuple(left_out), tuning.protocol, design, placebo=placebo)
 
 
 def _accuracies(records: Iterable[RunRecord]) -> dict[Initialization, dict[float, float]]:

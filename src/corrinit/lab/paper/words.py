@@ -1,9 +1,9 @@
 """Experiments on what the paper says in words, without a table or figure: all of them are ours.
 
 Sections 1 and 6.2 and footnote 2 speak of networks without batch norm, of regularization, of long and short
-training, of correlations beyond those of trained networks, of Figure 6 for CIFAR-10, of R per layer and of
-where filters are centred. Each is run as the paper's tables are, every correlated row with its two controls,
-and the layers of the runs are watched (`corrinit.lab.runs.layers`).
+training, of correlations beyond those of trained networks, of uniform draws, of Figure 6 for CIFAR-10, of R
+per layer and of where filters are centred. Each is run as the paper's tables are, every correlated row with
+its two controls, and the layers of the runs are watched (`corrinit.lab.runs.layers`).
 """
 
 from __future__ import annotations
@@ -96,6 +96,20 @@ WORDS: tuple[Experiment, ...] = (
         "(Section 6.2). What is no correlation matrix any more is replaced by the nearest one.",
     ),
     Experiment(
+        "uniform",
+        "Uniform draws",
+        (VGG,),
+        (
+            Row("correlated, uniform", Initialization("correlated_uniform", "paper")),
+            Row("uncorrelated, uniform", Initialization("kaiming_uniform", "he")),
+            Row("independent taps, same scale, uniform", Initialization("kaiming_uniform", "paper")),
+            Row("same correlation, He's scale, uniform", Initialization("correlated_uniform", "he")),
+            *_two_by_two(),
+        ),
+        note="“A uniform distribution may also be used” (Section 2). Of correlated taps the ranks are "
+        "correlated, so that each is uniform.",
+    ),
+    Experiment(
         "figure6-cifar10",
         "Figure 6 for CIFAR-10: gradient sign changes, gradient magnitude and accuracy over training",
         (RESNET,),
@@ -141,11 +155,16 @@ def planned(name: str) -> tuple[Experiment, ...]:
         ConfigError: if nothing is called so.
 
     >>> [len(planned(name)) for name in ("per-layer", "words", "figure4")]
-    [2, 8, 1]
+    [2, 9, 1]
     """
     if name == "words":
         return WORDS
     return tuple(each for each in WORDS if each.name == name) or experiments(name)
+
+
+def is_of_the_paper(name: str) -> bool:
+    """Whether the runs of a name are those of the paper's figures and tables, which its claims are about."""
+    return not watches_layers(name)
 
 
 def watches_layers(name: str) -> bool:

@@ -4,13 +4,14 @@ A t test is right for a number of seeds that was fixed before any result was see
 in `design.json`, what comparisons were planned in each setting. Once seeds were added until the answer was
 clear, once a setting was planned with different numbers of seeds, or while not all seeds are there, its
 inference has to hold whenever one looks. A setting without an entry counts as planned with the seeds it has.
+An entry names the seeds of the placebo too: nothing else tells these runs from those of the baseline.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -38,10 +39,12 @@ class Design:
     Args:
         seeds: numbers of seeds that comparisons were planned with.
         sequential: whether seeds were to be added until the answer was clear.
+        placebo: seeds of the runs of the baseline that are its placebo, and no more runs of it.
     """
 
     seeds: frozenset[int] = frozenset()
     sequential: bool = False
+    placebo: frozenset[int] = frozenset()
 
     def anytime(self, present: int) -> bool:
         """Whether inference from that many seeds has to hold whenever one looks.
@@ -53,7 +56,9 @@ class Design:
         return self.sequential or bool(self.seeds - {present})
 
     def __or__(self, other: Design) -> Design:
-        return Design(self.seeds | other.seeds, self.sequential or other.sequential)
+        return Design(
+            self.seeds | other.seeds, self.sequential or other.sequential, self.placebo | other.placebo
+        )
 
     def __str__(self) -> str:
         planned = ", then ".join(map(str, sorted(self.seeds)))
@@ -61,7 +66,14 @@ class Design:
         return ", and ".join(each for each in (f"{planned} seeds" if planned else "", added) if each)
 
 
-def plan(folder: Path, configs: Iterable[RunConfig], *, seeds: int, max_seeds: int | None = None) -> None:
+def plan(
+    folder: Path,
+    configs: Iterable[RunConfig],
+    *,
+    seeds: int,
+    max_seeds: int | None = None,
+    placebo: Collection[int] = (),
+) -> None:
     """Note, before any run is made, how many seeds a comparison is to have.
 
     Args:
@@ -69,12 +81,13 @@ def plan(folder: Path, configs: Iterable[RunConfig], *, seeds: int, max_seeds: i
         configs: one run of each setting, or more.
         seeds: that every arm gets.
         max_seeds: that an arm may get; more than `seeds` to stop when the answer is clear.
+        placebo: seeds of the placebo.
 
     Raises:
         CorrInitError: if the file is damaged, or cannot be written.
     """
     settings = [asdict(setting) for setting in dict.fromkeys(config.setting for config in configs)]
-    note(folder, settings, seeds=seeds, max_seeds=max_seeds)
+    note(folder, settings, seeds=seeds, max_seeds=max_seeds, placebo=placebo)
 
 
 def designs(folders: Iterable[Path]) -> dict[Setting, Design]:
@@ -103,10 +116,15 @@ def _files(folder: Path) -> list[Path]:
 
 
 def note(
-    folder: Path, settings: Sequence[Mapping[str, Any]], *, seeds: int, max_seeds: int | None = None
+    folder: Path,
+    settings: Sequence[Mapping[str, Any]],
+    *,
+    seeds: int,
+    max_seeds: int | None = None,
+    placebo: Collection[int] = (),
 ) -> None:
     """The same as `plan`, for settings that are any JSON objects."""
-    new = Design(frozenset({seeds}), sequential=max_seeds is not None and max_seeds > seeds)
+    new = Design(frozenset({seeds}), max_seeds is not None and max_seeds > seeds, frozenset(placebo))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / LOCK):
@@ -148,15 +166,20 @@ def entries(folder: Path) -> list[Entry]:
 
 
 def _entry(value: Mapping[str, Any]) -> Entry:
-    seeds, sequential = value["seeds"], value["sequential"]
-    if not all(type(each) is int for each in seeds) or type(sequential) is not bool:
-        raise TypeError(f"seeds are {seeds!r} and sequential is {sequential!r}")
-    return dict(value["setting"]), Design(frozenset(seeds), sequential)
+    seeds, sequential, placebo = value["seeds"], value["sequential"], value.get("placebo", [])
+    if not all(type(each) is int for each in (*seeds, *placebo)) or type(sequential) is not bool:
+        raise TypeError(f"seeds are {seeds!r}, sequential is {sequential!r} and placebo is {placebo!r}")
+    return dict(value["setting"]), Design(frozenset(seeds), sequential, frozenset(placebo))
 
 
 def _write(file: Path, found: Sequence[Entry]) -> None:
     comparisons = [
-        {"setting": shared, "seeds": sorted(design.seeds), "sequential": design.sequential}
+        {
+            "setting": shared,
+            "seeds": sorted(design.seeds),
+            "sequential": design.sequential,
+            **({"placebo": sorted(design.placebo)} if design.placebo else {}),
+        }
         for shared, design in found
     ]
     with replacing(file) as opened:

@@ -13,6 +13,7 @@ import io
 import json
 import math
 import os
+import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -82,7 +83,7 @@ class RunRecord:
 
     path: Path
     config: RunConfig
-    metrics: tuple[Metrics, ...]
+    metrics: Sequence[Metrics]
     result: RunResult
     protocol: int = identity.CHANGES[0].number
 
@@ -230,7 +231,10 @@ def read_run(path: Path) -> RunRecord:
 
 
 def read_runs(root: Path) -> tuple[list[RunRecord], list[RecordError]]:
-    """All records below a folder, ordered by path, and what is wrong with those that cannot be read."""
+    """All records below a folder, ordered by path, and what is wrong with those that cannot be read.
+
+    There are no runs in the folder of a run.
+    """
     records: list[RunRecord] = []
     faults: list[RecordError] = []
 
@@ -238,13 +242,30 @@ def read_runs(root: Path) -> tuple[list[RunRecord], list[RecordError]]:
         if not isinstance(error, FileNotFoundError):
             faults.append(UnreadableError(f"{error.filename} cannot be read: {error.strerror}"))
 
-    found = os.walk(root, onerror=unreadable)
-    for folder in sorted(Path(folder) for folder, _, files in found if "config.json" in files):
+    found = []
+    for folder, inside, files in os.walk(root, onerror=unreadable):
+        if "config.json" in files:
+            found.append(Path(folder))
+            if is_run(folder):
+                inside.clear()
+    for folder in sorted(found):
         try:
             records.append(read_run(folder))
         except RecordError as error:
             faults.append(error)
     return records, faults
+
+
+def is_run(folder: str) -> bool:
+    """Whether a folder has a name as runs have it.
+
+    >>> is_run("runs/0123456789abcdef"), is_run("runs/results")
+    (True, False)
+    """
+    return _RUN.search(folder) is not None
+
+
+_RUN = re.compile(rf"(^|{re.escape(os.sep)})[0-9a-f]{{16}}$")
 
 
 def by_protocol(records: Sequence[RunRecord]) -> list[tuple[int | None, list[RunRecord]]]:
@@ -307,7 +328,7 @@ def finished_run(
         if identity.run_id(record.config, protocol=record.protocol) != path.name:
             raise RecordError(f"{path} holds another run than the one that it is named by")
         record.updates()
-        if any(_lacks(record, name, reserve_name(reserve)) for name in needs):
+        if any(lacks(record, name, reserve_name(reserve)) for name in needs):
             return None
     except UnreadableError:
         raise
@@ -317,8 +338,8 @@ def finished_run(
     return record
 
 
-def _lacks(record: RunRecord, name: str, reserve: str | None) -> bool:
-    """Whether a finished run would have an endpoint, or what `correct` gives, if it were made again."""
+def lacks(record: RunRecord, name: str, reserve: str | None) -> bool:
+    """Whether a finished run would have an endpoint, `correct` or `layers`, if it were made again."""
     if name == CORRECT:
         has_none = record.config.noise or record.result.diverged
         return record.correct() is None and not has_none

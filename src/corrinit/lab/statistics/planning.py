@@ -7,7 +7,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from corrinit.lab.statistics.contrast import Inference, is_decided
+from corrinit.lab.statistics.anytime import evidence_path
+from corrinit.lab.statistics.contrast import is_decided
 
 PAIRED_BELOW = 0.8
 """Variance of differences within seeds, as a share of that of unpaired ones, below which pairing pays."""
@@ -35,10 +36,11 @@ def seeds_to_settle(mean: float, sd: float, n: int, *, family: int) -> int | Non
     """
     if not (mean and sd > 0 and math.isfinite(mean) and math.isfinite(sd)):
         return None
-    for total in range(n + 1, MOST + 1):
-        differences = mean + sd * math.sqrt((total - 1) / total) * np.where(np.arange(total) % 2, 1.0, -1.0)
-        p = float(Inference.ANYTIME.test(differences, 0.0)[2])  # the number depends on what was seen
-        if is_decided(min(1.0, family * p)):
+    for total in range(n + 1, MOST + 1):  # at any time: the number depends on what was seen
+        swing = np.where(np.arange(total) % 2, 1.0, -1.0)
+        swing = (swing - swing.mean()) / swing.std(ddof=1)  # an odd number of them has a mean
+        evidence = evidence_path(mean + sd * swing)[-1]  # of the whole: it does not depend on their order
+        if is_decided(family / evidence):
             return total
     return None
 

@@ -32,8 +32,9 @@ from corrinit.errors import ConfigError, CorrInitError, RunBusyError, one_line
 from corrinit.lab.data.dataset import load
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.experiment.observation import Observation
+from corrinit.lab.runs.index import finished_runs
 from corrinit.lab.runs.observed import check_needs
-from corrinit.lab.runs.record import ERROR, Metrics, RunRecord, finished_run
+from corrinit.lab.runs.record import ERROR, Metrics, RunRecord
 from corrinit.lab.training.run import run
 
 OnEpoch = Callable[[RunConfig, Metrics], object]
@@ -97,37 +98,28 @@ def sweep(
     check_jobs(jobs)
     check_needs(options.get("needs", ()))
     finished = partial(
-        finished_run,
+        finished_runs,
         runs,
         with_weights=options.get("keep_weights", False),
         needs=options.get("needs", ()),
         reserve=options.get("reserve", ()),
+        skip_unreadable=True,  # as the run then says itself
     )
-    wanted = list({config.run_id: config for config in configs}.values())
+    wanted = {config.run_id: config for config in configs}
     records = {record.run_id: record for record in known}
-    for config in wanted:
-        if config.run_id not in records and (record := _found(finished, config)) is not None:
-            records[record.run_id] = record
-    left = [config for config in wanted if config.run_id not in records]
+    for record in finished([config for run_id, config in wanted.items() if run_id not in records]):
+        records[record.run_id] = record
+    left = [config for run_id, config in wanted.items() if run_id not in records]
     report = on_epoch or (lambda config, metrics: None)
     make = partial(_make_in_workers, jobs=jobs) if jobs > 1 else _make_here
     failures = []
     for failure in make(left, runs, report, options, start_another):
         on_failure(*failure)
         failures.append(failure)
-    failed = {config.run_id for config, _ in failures}
-    for config in left:
-        if config.run_id not in failed and (record := _found(finished, config)) is not None:
-            records[record.run_id] = record
-    return Sweep(tuple(records[c.run_id] for c in wanted if c.run_id in records), tuple(failures))
-
-
-def _found(finished: Callable[[RunConfig], RunRecord | None], config: RunConfig) -> RunRecord | None:
-    """The finished record; None if there is none, or it cannot be read, as the run then says itself."""
-    try:
-        return finished(config)
-    except CorrInitError:
-        return None
+    failed = {config for config, _ in failures}
+    for record in finished([config for config in left if config not in failed]):
+        records[record.run_id] = record
+    return Sweep(tuple(records[run_id] for run_id in wanted if run_id in records), tuple(failures))
 
 
 def _make_here(
