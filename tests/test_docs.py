@@ -82,6 +82,13 @@ def test_the_examples_of_a_page_run(page, run, tmp_path, monkeypatch):
         del sys.modules[file]
 
 
+def test_the_figure_of_a_deep_network_is_what_its_example_gives(run):
+    model = f"{ROOT / 'examples' / 'deep_plain_network.py'}:build"
+    options = ("--input-size", "32", "--recipe", "schneider", "--scale", "he", "--svg", "signal.svg")
+    assert run("plan", model, *options).code == 0
+    assert Path("signal.svg").read_text() == (ROOT / "docs" / "signal.svg").read_text()
+
+
 @pytest.mark.parametrize("page", results_table.PAGES, ids=lambda page: page.stem)
 def test_the_table_of_gains_is_that_of_the_records(page):
     text = page.read_text(encoding="utf-8")
