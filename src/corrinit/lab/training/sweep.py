@@ -49,6 +49,7 @@ class RunOptions(TypedDict, total=False):
     needs: Collection[str]
     reserve: Collection[int]
     observation: Observation
+    study: str | None
 
 
 @dataclass(frozen=True)
