@@ -60,7 +60,7 @@ ROOMS = {
         ("lab/runs/*.py",),
         (
             *("tests/lab/runs", "tests/lab/experiment/test_identity.py", "tests/lab/training/test_layers.py"),
-            "tests/drills/test_disk.py",
+            *("tests/test_cli_judge.py", "tests/drills/test_disk.py"),
         ),
     ),
     "formats": Room(

@@ -184,6 +184,7 @@ def test_conditions_of_many_studies_have_one_row_each():
     assert found.n.tolist() == [[2, 2], [2, 2]]
     assert found.mean.tolist() == [[2, 0], [2, 6]]
     assert found.variance.tolist() == [[2, 0], [0, 2]]
+    assert Conditions.of([np.ones((3, 1)), np.ones((3, 1))]).variance.shape == (3, 2)
 
 
 @pytest.mark.parametrize("n", [[5] * 12, [3, 4, 6, 9]])

@@ -159,3 +159,7 @@ def test_no_difference_that_is_exact_is_none_for_certain():
     low, high, p = t_test(np.array([[0.0, 0.0, 0.0], [1.0, 2.0, np.nan]]), 0.0)
     assert (low[0], high[0], p[0]) == (0, 0, 1)
     assert np.isnan([low[1], high[1], p[1]]).all()
+
+
+def test_values_that_are_all_zero_are_whole_numbers():
+    assert resolution([0.0, 0.0]) == 1

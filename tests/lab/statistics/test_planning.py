@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from corrinit.lab.statistics.planning import MOST, baseline_seeds, pairing_ratio, seeds_to_settle
+from corrinit.lab.statistics.planning import MOST, baseline_seeds, pairing_ratio, power, seeds_to_settle
 from corrinit.lab.statistics.targets import crossing, epochs_to, seconds_to
 
 
@@ -55,3 +55,12 @@ def test_pairing_is_as_good_as_seeds_have_in_common():
     assert pairing_ratio([[1, 2, 3], [1, 3, 2]]) == pytest.approx(0.5)
     assert pairing_ratio([[1, 2, 3], [1, 3, 2], [1, 2, 3]]) == pytest.approx(1 - (0.5 + 1 + 0.5) / 3)
     assert [baseline_seeds(5, conditions) for conditions in (1, 2, 4)] == [5, 8, 10]
+
+
+@pytest.mark.parametrize(("sd", "seeds"), [(0.0, 5), (-1.0, 5), (math.nan, 5), (1.0, 1)])
+def test_without_noise_or_a_second_seed_there_is_no_power_to_tell(sd, seeds):
+    assert math.isnan(power(1.0, sd, seeds))
+
+
+def test_power_begins_at_two_seeds():
+    assert 0.05 < power(1.0, 1.0, 2) < 0.2

@@ -28,6 +28,7 @@ def test_a_summary_is_of_the_values_that_there_are():
     assert Sample().summary is None
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_contrast_says_what_it_is_of():
     ours, theirs = (
         Sample.of(dict(enumerate(v)), "accuracy") for v in ([0.71, 0.72, 0.76], [0.70, 0.70, 0.71])
