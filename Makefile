@@ -32,9 +32,8 @@ fuzz: $(READY)
 mutants: $(READY)
 	$(BIN)/python -m tests.mutants --write
 
-## mutation: change the statistics in small ways, a sample of all, and see how many their tests notice
+## mutation: change statistics, records and readers in small ways, samples of all, and see how many their tests notice
 mutation: $(READY)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lab,dev,mutation]'
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation --write
 
 ## lint: style, types, the direction of imports, and workflows and issue forms by the schemas of GitHub

@@ -124,13 +124,13 @@ def test_a_failure_is_told_as_it_happens(tmp_path):
 
 
 def test_without_a_terminal_a_line_for_each_run_says_how_far_the_whole_is(run):
-    outcome = run("compare", "--methods", "orthogonal", "--seeds", "1", *FAST)
+    outcome = run("compare", "--methods", "orthogonal", "--seeds", "1", *FAST, "--no-placebo")
     assert "(1 of 2 runs, about " in outcome.err
     assert "(2 of 2 runs)" in outcome.err
 
 
 def test_a_dry_run_says_how_many_runs_and_how_long_and_trains_nothing(run, tmp_path):
-    words = ("compare", "--methods", "correlated", "--seeds", "3", "--max-seeds", "5", *FAST)
+    words = ("compare", "--methods", "correlated", "--seeds", "3", "--max-seeds", "5", *FAST, "--no-placebo")
     outcome = run(*words, "--dry-run")
     assert outcome.code == 0, outcome.err
     assert "12 runs compare 4 arms from 3 seeds each." in outcome.out
@@ -141,11 +141,11 @@ def test_a_dry_run_says_how_many_runs_and_how_long_and_trains_nothing(run, tmp_p
 
 
 def test_a_dry_run_counts_the_runs_that_look_for_rates_and_leaves_out_finished_ones(run):
-    run("compare", "--methods", "orthogonal", "--seeds", "1", *FAST)
-    outcome = run("compare", "--methods", "orthogonal", "--seeds", "1", *FAST, "--dry-run")
+    run("compare", "--methods", "orthogonal", "--seeds", "1", *FAST, "--no-placebo")
+    outcome = run("compare", "--methods", "orthogonal", "--seeds", "1", *FAST, "--no-placebo", "--dry-run")
     assert "2 runs of these are finished already." in outcome.out
     assert "Nothing is left to run." in outcome.out
-    outcome = run("compare", "--methods", "orthogonal", "--lr", "auto", *FAST, "--dry-run")
+    outcome = run("compare", "--methods", "orthogonal", "--lr", "auto", *FAST, "--no-placebo", "--dry-run")
     assert "30 runs choose the learning rate of each of 2 arms.\nThen 10 runs" in outcome.out
 
 

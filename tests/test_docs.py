@@ -25,7 +25,7 @@ EXAMPLES = (
     *(SITE / f"{name}.md" for name in ("index", "initialize", "cheat-sheet")),
     *sorted(SITE.glob("howto/*.md")),
 )
-ONLY_PARSED = ("compare", "demo", "reproduce", "theory", "runs", "report")
+ONLY_PARSED = ("compare", "study", "demo", "reproduce", "theory", "runs", "report")
 """Sub-commands that train, compute long or need records: here their words are read, and not carried out."""
 
 
@@ -62,6 +62,7 @@ def test_the_examples_of_a_page_run(page, run, tmp_path, monkeypatch):
     weights = Network().state_dict()
     save_file(weights, "resnet.safetensors")
     torch.save({"state_dict_ema": weights}, "checkpoint.pth")
+    Path("runs.csv").write_text("method,seed,accuracy\na,0,70.1\na,1,70.4\nb,0,71.8\nb,1,71.5\n")
     found = examples(page)
     for example in found:
         if example.file is not None:  # files that stand below the command that reads them, too
@@ -79,6 +80,13 @@ def test_the_examples_of_a_page_run(page, run, tmp_path, monkeypatch):
                 app.parse_args(words, exit_on_error=False, print_error=False)
     for file in {"deep", "small", "model"} & set(sys.modules):
         del sys.modules[file]
+
+
+def test_the_figure_of_a_deep_network_is_what_its_example_gives(run):
+    model = f"{ROOT / 'examples' / 'deep_plain_network.py'}:build"
+    options = ("--input-size", "32", "--recipe", "schneider", "--scale", "he", "--svg", "signal.svg")
+    assert run("plan", model, *options).code == 0
+    assert Path("signal.svg").read_text() == (ROOT / "docs" / "signal.svg").read_text()
 
 
 @pytest.mark.parametrize("page", results_table.PAGES, ids=lambda page: page.stem)

@@ -61,7 +61,7 @@ def snapshot(runs):
             weights = record.path / records.WEIGHTS
             seen[record.path.name] = (
                 [{**row, "seconds": 0} for row in record.metrics],
-                {name: value for name, value in record.result.items() if name not in PASSING},
+                {name: value for name, value in record.result.row().items() if name not in PASSING},
                 {name: values.tobytes() for name, values in record.updates().items()},
                 weights.read_bytes() if weights.exists() else b"",
             )

@@ -59,3 +59,8 @@ def test_a_disk_that_lets_nothing_be_removed_either_is_one_error(tmp_path, monke
     monkeypatch.setattr(os, "unlink", full)
     with pytest.raises(CorrInitError, match="No space left on device"), replacing(tmp_path / "file") as file:
         file.write(b"x")
+
+
+def test_a_path_that_can_name_no_file_is_refused(tmp_path):
+    with pytest.raises(CorrInitError, match="is no name of a file"), replacing(tmp_path / "a\0b"):
+        pass

@@ -7,8 +7,12 @@ import os
 import pickle
 import subprocess
 
+import numpy as np
 import pytest
+import torch
 
+import corrinit
+from corrinit._weights import named_weights
 from corrinit._weights.inert_pickle import Foreign, Name, read_inert
 from corrinit.errors import WeightsError
 
@@ -156,3 +160,45 @@ class TestDamage:
         monkeypatch.setattr("corrinit._weights.inert_pickle._MOST_STEPS", 1000)
         with pytest.raises(WeightsError, match="no end within 1,000 steps"):
             read(b"\x80\x02" + b"]" * 2000 + b".")
+
+
+class Stored:
+    """Stands for a storage in a file of torch before 1.6, by what persists of it."""
+
+    def __init__(self, *identity):
+        self.identity = identity
+
+
+class OldPickler(pickle.Pickler):
+    def persistent_id(self, value):
+        return value.identity if isinstance(value, Stored) else None
+
+
+def old_file(path, view):
+    """A filter that is a view of a storage of the numbers 0 to 17."""
+    stored = Stored("storage", torch.FloatStorage, "0", "cpu", 18, view)
+    tensor = Call(torch._utils._rebuild_tensor_v2, stored, 0, (1, 1, 3, 3), (9, 9, 3, 1), False, {})
+    with path.open("wb") as file:
+        for value in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}):
+            pickle.dump(value, file, 2)
+        OldPickler(file, 2).dump({"w": tensor})
+        pickle.dump(["0"], file, 2)
+        file.write((18).to_bytes(8, "little") + np.arange(18, dtype="<f4").tobytes())
+    return path
+
+
+def test_a_view_of_a_storage_begins_where_it_says(tmp_path):
+    ((_, weight),) = named_weights(old_file(tmp_path / "old.pt", ("1", 4, 9)))
+    assert weight.ravel().tolist() == [*range(4, 13)]
+
+
+@pytest.mark.parametrize("view", [("1", -1, 9), ("1", "0", 9), ("1", 0), ["1", 0, 9]])
+def test_a_view_of_a_storage_that_cannot_be_is_refused(tmp_path, view):
+    with pytest.raises(WeightsError, match="the view of a storage is"):
+        corrinit.estimate(old_file(tmp_path / "old.pt", view))
+
+
+def test_another_pickle_is_told_by_its_first_five_keys(tmp_path):
+    (tmp_path / "notes.pt").write_bytes(pickle.dumps({f"key {number}": number for number in range(6)}))
+    with pytest.raises(WeightsError, match=r"no tensors by name.*its keys: 'key 0', .*'key 4'( |$)"):
+        corrinit.estimate(tmp_path / "notes.pt")

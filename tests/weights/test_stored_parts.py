@@ -110,6 +110,18 @@ def test_pruning_of_a_part_of_a_weight():
     np.testing.assert_allclose(weight, as_array(layer.weight), rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1, 1, 1)])
+def test_one_magnitude_of_any_shape_is_that_of_the_whole_weight(shape):
+    direction = torch.randn(16, 8, 3, 3)
+    ((_, weight),) = named_weights({"c.weight_v": direction, "c.weight_g": torch.full(shape, 2.0)})
+    np.testing.assert_allclose(weight, as_array(2 * direction / direction.norm()), rtol=1e-5)
+
+
+def test_a_layer_that_is_called_original_is_no_parametrization():
+    with pytest.warns(CorrInitWarning, match="its name is not"):
+        assert [name for name, _ in named_weights({"c.original": torch.randn(8, 4, 3, 3)})] == ["c.original"]
+
+
 class TestScales:
     def scaled(self, dtype, shape, most):
         weight = torch.randn(32, 16, 3, 3, generator=torch.Generator().manual_seed(0))

@@ -194,6 +194,11 @@ class TestShardedSafetensors:
         with pytest.raises(WeightsError, match="does not lie beside it"):
             list(named_weights(self.write(tmp_path / "in", {"a": shard})))
 
+    def test_shard_of_something_else_is_named(self, tmp_path):
+        (tmp_path / "1.bin").write_bytes(pickle.dumps([1, 2]))
+        with pytest.raises(WeightsError, match=r"1\.bin holds list, not a part of a state dict"):
+            list(named_weights(self.write(tmp_path, {"a": "1.bin"})))
+
     @pytest.mark.parametrize("content", ["{}", '{"weight_map": 3}', '{"weight_map": {"a": 3}}', "{"])
     def test_malformed_index_is_a_clear_error(self, tmp_path, content):
         index = tmp_path / "model.safetensors.index.json"

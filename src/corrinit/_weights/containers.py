@@ -7,17 +7,15 @@ import re
 import stat
 from collections.abc import Callable
 from functools import partial
-from math import prod
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from corrinit._arrays import Array
 from corrinit._weights.flax_files import read_flax
 from corrinit._weights.keras_files import is_keras_archive, read_hdf5, read_keras_archive
-from corrinit._weights.mapped import mapped_values
-from corrinit._weights.number_types import NumberType, number_type
+from corrinit._weights.mapped import mapped_array
+from corrinit._weights.number_types import number_type
 from corrinit._weights.onnx_files import read_onnx
 from corrinit._weights.stored_tensor import StoredTensor, unreadable
 from corrinit._weights.tflite_files import read_tflite
@@ -174,7 +172,7 @@ def _safetensors(path: Path) -> dict[str, StoredTensor]:
                 found[name] = unreadable(shape, f"it is of type {kind}")
                 continue
             start = first + header[name]["data_offsets"][0]
-            found[name] = StoredTensor(shape, dtype, partial(_mapped, path, start, shape, dtype))
+            found[name] = StoredTensor(shape, dtype, partial(mapped_array, path, start, shape, dtype))
         return found
     except (SafetensorError, OSError, UnicodeError, ValueError) as error:
         raise DamagedWeightsError(f"{path} is no safetensors file, or damaged: {error}") from error
@@ -187,10 +185,6 @@ def _safetensors_header(path: Path) -> tuple[dict[str, Any], int]:
         header = json.loads(file.read(length))
     header.pop("__metadata__", None)
     return header, 8 + length
-
-
-def _mapped(path: Path, start: int, shape: tuple[int, ...], dtype: NumberType) -> Array:
-    return dtype.values(mapped_values(path, start, prod(shape), dtype).reshape(shape))
 
 
 def _natural(name: str) -> str:

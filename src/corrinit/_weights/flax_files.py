@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from corrinit._arrays import Array
-from corrinit._weights.mapped import mapped_values
-from corrinit._weights.number_types import NumberType, number_type
+from corrinit._weights.mapped import mapped_array
+from corrinit._weights.number_types import number_type
 from corrinit._weights.stored_tensor import StoredTensor, unreadable
 from corrinit.errors import DamagedWeightsError
 
@@ -155,7 +155,10 @@ class _Reader:
         if end - start != prod(shape) * dtype.itemsize:
             raise ValueError(f"an array of shape {tuple(shape)} and type {kind} has {end - start:,} bytes")
         return StoredTensor(
-            tuple(shape), dtype, partial(_mapped, self.path, start, tuple(shape), dtype), (self.path, start)
+            tuple(shape),
+            dtype,
+            partial(mapped_array, self.path, start, tuple(shape), dtype),
+            (self.path, start),
         )
 
 
@@ -175,7 +178,3 @@ def _joined(parts: dict[str, Any]) -> StoredTensor:
         return np.concatenate([piece.read().ravel() for piece in whole]).reshape(sizes)
 
     return StoredTensor(sizes, whole[0].dtype, read, whole[0].place)
-
-
-def _mapped(path: Path, start: int, shape: tuple[int, ...], dtype: NumberType) -> Array:
-    return dtype.values(mapped_values(path, start, prod(shape), dtype)).reshape(shape)

@@ -13,8 +13,8 @@ from typing import Any
 
 from corrinit._arrays import Array
 from corrinit._weights.libraries import needed
-from corrinit._weights.mapped import mapped_values
-from corrinit._weights.number_types import NumberType, number_type
+from corrinit._weights.mapped import mapped_array
+from corrinit._weights.number_types import number_type
 from corrinit._weights.stored_tensor import StoredTensor, unreadable
 from corrinit.errors import DamagedWeightsError, WeightsError
 
@@ -82,16 +82,11 @@ class HDF5File:
         if offset is not None:
             if stored < size or offset + size > self.size:
                 return unreadable(shape, f"it has {size:,} bytes, of which not all are in the file", dtype)
-            return StoredTensor(
-                shape, dtype, partial(self._mapped, offset, shape, dtype, order), (self.path, offset)
-            )
+            read = partial(mapped_array, self.path, self.start + offset, shape, dtype, order)
+            return StoredTensor(shape, dtype, read, (self.path, offset))
         if stored < size and size > stored * _MOST_COMPRESSED:
             return unreadable(shape, f"it has {size:,} bytes, of which {stored:,} are in the file", dtype)
         return StoredTensor(shape, dtype, partial(self._unpacked, dataset.name), (self.path, dataset.name))
-
-    def _mapped(self, offset: int, shape: tuple[int, ...], dtype: NumberType, order: Any) -> Array:
-        values = mapped_values(self.path, self.start + offset, prod(shape), dtype, order)
-        return dtype.values(values).reshape(shape)
 
     def _unpacked(self, name: str | bytes) -> Array:
         """The values of an array that lies in pieces, which may be compressed."""

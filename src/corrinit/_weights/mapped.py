@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import sys
+from math import prod
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -42,3 +43,21 @@ def mapped_values(
         return np.frombuffer(pages, stored, count, start - aligned)
     except (OSError, ValueError, OverflowError) as error:
         raise DamagedWeightsError(f"{path} cannot be read, or was cut off: {error}") from error
+
+
+def mapped_array(
+    path: Path, start: int, shape: tuple[int, ...], dtype: NumberType, order: ByteOrder = "little"
+) -> Array:
+    """An array that lies in a file in one piece, the last axis running fastest, of a type that numpy has.
+
+    Args:
+        path: of the file.
+        start: byte at which its first number begins.
+        shape: of the array.
+        dtype: the type of its numbers there.
+        order: of the bytes of a number.
+
+    Raises:
+        WeightsError: see `mapped_values`.
+    """
+    return dtype.values(mapped_values(path, start, prod(shape), dtype, order)).reshape(shape)

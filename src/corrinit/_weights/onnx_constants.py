@@ -12,7 +12,7 @@ import numpy as np
 
 from corrinit._arrays import Array, as_array
 from corrinit._weights.libraries import needed
-from corrinit._weights.mapped import mapped_values
+from corrinit._weights.mapped import mapped_array
 from corrinit._weights.number_types import NumberType, number_type
 from corrinit._weights.stored_tensor import StoredTensor, unreadable
 from corrinit.errors import DamagedWeightsError
@@ -112,11 +112,7 @@ def _external(
         raise DamagedWeightsError(
             f"the tensor {tensor.name} ends at byte {start + size:,} of {path.name}, which has {there:,}"
         )
-
-    def read() -> Array:
-        return dtype.values(mapped_values(path, start, prod(shape), dtype)).reshape(shape)
-
-    return StoredTensor(shape, dtype, read, (path, start, shape))
+    return StoredTensor(shape, dtype, partial(mapped_array, path, start, shape, dtype), (path, start, shape))
 
 
 def computed_constant(node: Any, constants: Constants) -> StoredTensor | None:

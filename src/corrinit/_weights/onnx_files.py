@@ -6,7 +6,7 @@ The graph says what is a filter and how its axes lie, so no name has to be belie
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def read_onnx(path: Path) -> dict[str, Any]:
         raise DamagedWeightsError(f"{path} is no ONNX file, or damaged: {error}") from error
     if not model.graph.node:
         raise DamagedWeightsError(f"{path} is an ONNX file without a graph, or damaged")
-    found = _Found(path.parent)
+    found = _Found(path)
     try:
         found.graph(model.graph, {}, {}, "")
     except IndexError as error:
@@ -69,8 +69,8 @@ def read_onnx(path: Path) -> dict[str, Any]:
 class _Found:
     """The filters found while a graph is gone through."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.sets: dict[str, dict[str, StoredTensor]] = {}
         self.others: dict[tuple[str, str], tuple[int, ...]] = {}
         self.used: set[str] = set()
@@ -86,11 +86,13 @@ class _Found:
             makers: the operators that make the other tensors there.
             place: where it lies; empty for the outermost.
         """
+        if not all(isinstance(text, str) for text in _texts(graph)):
+            raise DamagedWeightsError(f"{self.path} is damaged: a name in its graph is no UTF-8")
         constants, makers = dict(around), dict(makers)
         stored = {tensor.name: tensor for tensor in graph.initializer}
         stored |= {node.output[0]: tensor for node in graph.node for tensor in _constant(node)}
         for name, tensor in stored.items():
-            constants[name] = replace(stored_constant(tensor, self.folder), place=(place, name))
+            constants[name] = replace(stored_constant(tensor, self.path.parent), place=(place, name))
         for sparse in graph.sparse_initializer:
             constants[sparse.values.name] = unreadable(tuple(sparse.dims), "it is sparse")
         for name in stored:
@@ -142,6 +144,19 @@ class _Found:
         if name in tensors and tensors[name].place != weight.place:
             name = f"{name} of {node.name or len(tensors)}"
         tensors[name] = replace(weight, is_filter=True)
+
+
+def _texts(graph: Any) -> Iterator[str | bytes]:
+    """All names in a graph; one that is no UTF-8 comes as bytes."""
+    for node in graph.node:
+        yield from (*node.input, *node.output, node.op_type, node.domain, node.name)
+        yield from (attribute.name for attribute in node.attribute)
+        for tensor in _constant(node):
+            yield from (each for entry in tensor.external_data for each in (entry.key, entry.value))
+    for tensor in graph.initializer:
+        yield tensor.name
+        yield from (each for entry in tensor.external_data for each in (entry.key, entry.value))
+    yield from (sparse.values.name for sparse in graph.sparse_initializer)
 
 
 def _constant(node: Any) -> list[Any]:

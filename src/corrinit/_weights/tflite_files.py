@@ -19,7 +19,7 @@ import numpy as np
 
 from corrinit._arrays import Array
 from corrinit._weights.libraries import needed
-from corrinit._weights.mapped import mapped_values
+from corrinit._weights.mapped import mapped_array, mapped_values
 from corrinit._weights.number_types import NumberType, number_type
 from corrinit._weights.stored_tensor import StoredTensor, unreadable
 from corrinit.errors import DamagedWeightsError, WeightsError
@@ -128,7 +128,9 @@ class _Reader:
         needs = -(-prod(shape) // 2) if kind == _HALF_BYTE else prod(shape) * dtype.itemsize
         if size != needs or start + size > self.size:
             raise ValueError(f"a tensor of shape {shape} has {size:,} bytes, not {needs:,}")
-        read = partial(_mapped_half_bytes if kind == _HALF_BYTE else _mapped, self.path, start, shape, dtype)
+        read = partial(
+            _mapped_half_bytes if kind == _HALF_BYTE else mapped_array, self.path, start, shape, dtype
+        )
         stored = StoredTensor(shape, dtype, read, (self.path, start))
         return stored if dtype.is_float else _dequantized(stored, tensor.Quantization())
 
@@ -179,10 +181,6 @@ def _ordered(weight: StoredTensor, axes: tuple[int, int]) -> StoredTensor:
     order = (out, inputs, *(axis for axis in range(len(weight.shape)) if axis not in (out, inputs)))
     shape = tuple(weight.shape[axis] for axis in order)
     return replace(weight.computed(lambda array: array.transpose(order), shape), is_filter=True)
-
-
-def _mapped(path: Path, start: int, shape: tuple[int, ...], dtype: NumberType) -> Array:
-    return dtype.values(mapped_values(path, start, prod(shape), dtype)).reshape(shape)
 
 
 def _mapped_half_bytes(path: Path, start: int, shape: tuple[int, ...], dtype: NumberType) -> Array:

@@ -65,6 +65,25 @@ app.command(
     help_epilogue="Example: corrinit compare model.py:build --data folder:images --methods "
     "orthogonal,correlated --seeds 5 --lr auto",
 )
+study = App(
+    name="study",
+    help="Plan a study before its first run, and check one.\n\n"
+    "corrinit compare --study FILE carries it out, and refuses whatever would change it.",
+    help_format="plaintext",
+)
+study.command(
+    "corrinit.cli.study:plan_study",
+    name="plan",
+    help="Fix question, arms, settings, seeds and stopping rule in a file, before any run is made.",
+    help_epilogue="Example: corrinit study plan model.py:build --data folder:images --seeds 10 -o study.toml",
+)
+study.command(
+    "corrinit.cli.study:check_study",
+    name="check",
+    help="Say whether a study is intact, which of its runs are there, and whether any is from outside.",
+    help_epilogue="Example: corrinit study check study.toml runs",
+)
+app.command(study)
 app.command(
     "corrinit.cli.reproduce:reproduce",
     help="Repeat a figure or table of the paper, and lay the results beside it.\n\n"
@@ -80,6 +99,13 @@ app.command(
     "corrinit.cli.runs:runs",
     help="List recorded runs, or export them.",
     help_epilogue="Example: corrinit runs model=vgg8 lr=0.1 --output runs.csv",
+)
+app.command(
+    "corrinit.cli.judge:judge_table",
+    name="judge",
+    help="Judge runs that you already have, from a CSV or Parquet file; nothing is trained.\n\n"
+    "The tests, the table, the figure and the words are those of corrinit compare.",
+    help_epilogue="Example: corrinit judge runs.csv --group method --seed seed --metric accuracy",
 )
 app.command("corrinit.cli.theory:theory", help="Compute and draw the paper's theory, errors corrected.")
 app.command("corrinit.cli.listings:methods", help="List the initialization methods by name.")

@@ -32,6 +32,7 @@ def carry_out(
     start_another: Callable[[], bool] = lambda: True,
     known: Sequence[RunRecord] | None = None,
     needs: Collection[str] = (),
+    study: str | None = None,
     later: int = 0,
     on_epoch: OnEpoch | None = None,
 ) -> Sweep:
@@ -46,6 +47,7 @@ def carry_out(
         start_another: question that `corrinit.lab.training.sweep.sweep` asks before each run.
         known: the finished records among them, if they were read before.
         needs: endpoints without which a record does not count.
+        study: hash of the study that the runs are made for.
         later: epochs of runs that are to follow these, which the time left is to cover too.
         on_epoch: called with the configuration and metrics of each epoch as it ends.
 
@@ -91,6 +93,7 @@ def carry_out(
                 observation=observation,
                 known=known,
                 needs=needs,
+                study=study,
             )
     except KeyboardInterrupt:
         made = finished_runs(runs, configs, needs=needs)

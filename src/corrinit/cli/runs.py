@@ -17,6 +17,7 @@ from corrinit.lab.document.numbers import count
 from corrinit.lab.experiment.arm import Initialization, label
 from corrinit.lab.experiment.config import to_toml
 from corrinit.lab.runs.check import check_records
+from corrinit.lab.runs.design import designs
 from corrinit.lab.runs.export import export, table
 from corrinit.lab.runs.index import list_runs
 from corrinit.lab.runs.record import RunRecord
@@ -62,7 +63,8 @@ def runs(
         _check(folder, as_json)
         return
     records, faults = list_runs(folder)
-    chosen = Runs(records).meeting(conditions)
+    planned = designs([folder]) if output is not None or as_json else {}
+    chosen = Runs(records, planned).meeting(conditions)
     for fault in faults:
         sys.stderr.write(f"warning: {fault}\n")
     if output is not None:

@@ -55,7 +55,9 @@ from corrinit.errors._settings import ConflictError as ConflictError
 from corrinit.errors._settings import ExperimentFileError as ExperimentFileError
 from corrinit.errors._settings import FactoryError as FactoryError
 from corrinit.errors._settings import PluginError as PluginError
+from corrinit.errors._settings import ResultsTableError as ResultsTableError
 from corrinit.errors._settings import SharedStateError as SharedStateError
+from corrinit.errors._settings import StudyError as StudyError
 from corrinit.errors._settings import TrainingFunctionError as TrainingFunctionError
 from corrinit.errors._settings import UnknownNameError as UnknownNameError
 from corrinit.errors._settings import ValuesError as ValuesError

@@ -137,3 +137,33 @@ class ValuesError(ConfigError):
             paired([0.5, 0.6], [0.4, 0.5])
         """,
     )
+
+
+class ResultsTableError(ConfigError):
+    """A table of results is not there, or has columns or rows that cannot be judged."""
+
+    page = Page(
+        code="C409",
+        why="A verdict rests on one number for each condition and seed: one that is missing, there twice "
+        "or no number would be left out silently otherwise, and the rest is no fair sample.",
+        fix="Name the columns of the table, and mend or leave out the rows that the message names.",
+        example="""
+            $ corrinit judge runs.csv --group method --seed seed --metric accuracy
+        """,
+    )
+
+
+class StudyError(ConfigError):
+    """A study file is damaged or was edited, or its runs are to be made otherwise than it says."""
+
+    page = Page(
+        code="C410",
+        why="A result confirms what was said before it was seen, and nothing else: a plan that could still "
+        "be changed, or seeds that were seen before, would confirm whatever one likes.",
+        fix="Carry the study out as it is, or plan another one, which gets seeds of its own.",
+        example="""
+            $ corrinit compare --study study.toml --epochs 40  # wrong
+            $ corrinit study plan --epochs 40 -o other.toml
+            $ corrinit compare --study other.toml
+        """,
+    )

@@ -376,6 +376,16 @@ class TestDamagedFiles:
             lines.add(outcome(path))
         assert len(lines) > 2
 
+    @pytest.mark.parametrize("name", [b"filters", b"node", b"location"])
+    def test_a_name_that_is_no_text(self, tmp_path, filters, name):
+        stored = numpy_helper.from_array(filters, "filters")
+        stored.external_data.add(key="location", value="elsewhere")
+        node = helper.make_node("Conv", ["x", "filters"], ["y"], name="node")
+        path = model_of([node], [stored], tmp_path / "a.onnx")
+        path.write_bytes(path.read_bytes().replace(name, b"\xff" + name[1:]))
+        with pytest.raises(corrinit.CorrInitError, match="damaged"):
+            corrinit.estimate(path)
+
     def test_a_shape_that_promises_more_values(self, tmp_path, filters):
         stored = numpy_helper.from_array(filters, "w")
         stored.dims[0] = 1 << 40

@@ -32,7 +32,7 @@ def saying(gain, *, p=None, name="correlated", values=5, diverged=(), endpoint=T
     if gain is not None and p is not None:
         gain = gain.judged(p, "arms", 3)
     sample = Sample(dict.fromkeys(range(values), 0.5), tuple(diverged))
-    return verdict(Standing(Initialization(), name, sample, gain), endpoint, **others)
+    return verdict(Standing(name, sample, gain, Initialization()), endpoint, **others)
 
 
 NONE = contrast([(1.0, Sample()), (-1.0, Sample())], Inference.FIXED)

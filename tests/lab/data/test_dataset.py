@@ -254,6 +254,13 @@ def test_grey_images_have_one_channel_and_mixed_ones_three(tmp_path):
     assert np.array_equal(mixed[1], pixels(picture(1)))
 
 
+@pytest.mark.filterwarnings("error")
+def test_an_image_that_is_far_too_large_is_one_error_without_a_warning():
+    large = Encoded(encode(Image.new("1", (13_000, 13_000))), "large.png")
+    with pytest.raises(DataError, match="13000×13000 pixels, more than"):
+        decode([large])
+
+
 def test_progress_ends_at_the_total(tmp_path):
     seen = []
     load(small_parquet(tmp_path / "tiny"), progress=lambda done, total: seen.append((done, total)))

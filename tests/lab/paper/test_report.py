@@ -266,7 +266,7 @@ def test_reproduce_end_to_end(tmp_path, monkeypatch, capsys):
     assert ended.value.code in (0, None), capsys.readouterr().err
     text = text_of(Path("reproduction.html"))
     assert "24 of 24 planned runs finished" in text
-    assert set(designs([Path("runs")]).values()) == {Design(frozenset({2}))}
+    assert all(each == Design(frozenset({2})) for each in designs([Path("runs")]).values())
     for row in TABLE_3.rows:
         assert row.label in text
     capsys.readouterr()

@@ -61,6 +61,14 @@ def test_files_without_a_configuration_are_orphans(tmp_path):
     assert found(tmp_path) == [(path.name, "orphaned")]
 
 
+def test_the_lock_of_a_run_that_never_began_is_harmless(tmp_path):
+    """A process that is killed between its claim and the configuration leaves no more."""
+    (tmp_path / "f90e891c927f69dd").mkdir()
+    (tmp_path / "f90e891c927f69dd" / records.LOCK).touch()
+    (finding,) = check_records(tmp_path)
+    assert (finding.kind, finding.harmless) == ("left over", True)
+
+
 def test_what_killed_processes_left_is_harmless(tmp_path, run):
     path = write(tmp_path / "runs")
     for name in (records.LOCK, records.CHECKPOINT, ".result.json.x1y2", records.ERROR):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from corrinit.errors import CorrInitError
+from corrinit.errors import CorrInitError, WriteError
 from corrinit.lab.experiment.arm import BASELINE
 from corrinit.lab.experiment.config import Initialization, RunConfig
 from corrinit.lab.runs.design import FILE, Design, designs, entries, note, plan
@@ -119,3 +119,10 @@ def test_the_words_for_it():
     assert str(Design(frozenset({3}))) == "3 seeds"
     assert str(Design(frozenset({4, 3}))) == "3, then 4 seeds"
     assert str(Design(frozenset({2}), sequential=True)) == "2 seeds, and more until the answer was clear"
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    place = tmp_path / "file"
+    place.write_text("in the way")
+    with pytest.raises(WriteError, match="file cannot be written: File exists"):
+        note(place, [{}], seeds=2)

@@ -367,3 +367,13 @@ def test_time_to_accuracy_is_to_a_fixed_share_of_a_plateau():
 def test_an_endpoint_that_is_not_declared_is_refused_with_those_like_it():
     with pytest.raises(ConfigError, match="'averaged_accuracy' is no endpoint; did you mean averaged_"):
         endpoint("averaged_accuracy")
+
+
+def test_correlations_are_shown_in_hundredths():
+    unit = endpoint("weight_correlation").unit
+    assert (unit.factor, unit.name, unit.limit) == (100, "hundredths", 1)
+
+
+def test_accuracies_are_told_from_other_endpoints():
+    names = ("test_accuracy", "unused_accuracy", "averaged_test_loss")
+    assert [endpoint(name).is_accuracy for name in names] == [True, True, False]

@@ -252,3 +252,14 @@ def test_the_listing_of_the_command_is_the_same_with_an_index(root, run, monkeyp
     assert len(first.out.splitlines()) == 7
     assert run("runs", "seed=3", "--json").out == run("runs", "--json", "seed=3").out
     assert json.loads(run("runs", "seed=3", "--json").out)[0]["seed"] == 3
+
+
+def test_an_index_is_written_where_it_saves_time(root, monkeypatch):
+    monkeypatch.setattr(index, "FEWEST", 7)
+    list_runs(root)
+    assert not (root / FILE).exists()
+    monkeypatch.setattr(index, "FEWEST", 6)
+    list_runs(root)
+    written = (root / FILE).stat()
+    list_runs(root)
+    assert (root / FILE).stat().st_ino == written.st_ino  # nothing is new

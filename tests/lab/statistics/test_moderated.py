@@ -6,10 +6,17 @@ from scipy import stats
 from scipy.special import polygamma
 
 from corrinit.lab.statistics.anytime import evidence_path
-from corrinit.lab.statistics.moderated import Conditions, Moderated, _inverse_trigamma, moderated
+from corrinit.lab.statistics.moderated import (
+    Conditions,
+    Moderated,
+    _inverse_trigamma,
+    expected_df,
+    moderated,
+)
 from corrinit.lab.statistics.moderated_tests import (
     Contrasts,
     against_baseline,
+    anytime_test,
     contrasts,
     evidence,
     t_test,
@@ -142,12 +149,13 @@ def test_the_t_test_is_that_of_the_textbook():
     assert t_test(sure)[2] == 0
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_variance_is_at_least_that_of_rounding():
     values = [np.full(4, 0.5), np.array([0.0, 1.0, 0.0, 1.0])]
     found = Conditions.of(values, step=0.1)
     np.testing.assert_allclose(found.variance, [0.01 / 12, 1 / 3], rtol=1e-12)
     assert found.n.dtype == np.int64
-    assert np.isnan(Conditions.of([[1.0]]).variance).all()
+    assert np.isnan(Conditions.of([[1.0], [1.0, 3.0]]).variance).tolist() == [True, False]
 
 
 def test_without_seeds_the_rest_is_scaled_and_keeps_its_sign():
@@ -169,3 +177,59 @@ def test_a_condition_that_is_lost_loses_the_contrasts_that_it_is_part_of_alone()
     found = contrasts(lost, [[-1.0, 1.0, 0.0], [-1.0, 0.0, 1.0]])
     assert found.mean[0] == pytest.approx(0.1)
     assert np.isnan(found.mean[1])
+
+
+def test_conditions_of_many_studies_have_one_row_each():
+    found = Conditions.of([np.array([[1.0, 3.0], [2.0, 2.0]]), np.array([[0.0, 0.0], [5.0, 7.0]])])
+    assert found.n.tolist() == [[2, 2], [2, 2]]
+    assert found.mean.tolist() == [[2, 0], [2, 6]]
+    assert found.variance.tolist() == [[2, 0], [0, 2]]
+    assert Conditions.of([np.ones((3, 1)), np.ones((3, 1))]).variance.shape == (3, 2)
+
+
+@pytest.mark.parametrize("n", [[5] * 12, [3, 4, 6, 9]])
+def test_the_degrees_of_freedom_to_expect_solve_the_equation_of_variances_that_differ_as_samples_do(n):
+    d = np.array(n) - 1.0
+    others = len(n) - 1
+    spread = others * polygamma(1, d / 2).mean()
+    wanted = spread / stats.chi2.ppf(0.1, others) - polygamma(1, d / 2).mean()
+    borrowed = expected_df(n) - d
+    np.testing.assert_allclose(borrowed, borrowed[0])
+    assert borrowed[0] == pytest.approx(d.mean() * others) or polygamma(1, borrowed[0] / 2) == pytest.approx(
+        wanted
+    )
+    assert borrowed[0] <= d.mean() * others
+
+
+def test_three_seeds_of_four_conditions_are_enough():
+    rng = np.random.default_rng(5)
+    assert not np.isnan(moderated(Conditions.of(list(rng.standard_normal((4, 3))))).df).any()
+    uneven = [rng.standard_normal(n) for n in (3, 3, 3, 3, 2)]
+    assert np.isnan(moderated(Conditions.of(uneven)).df).tolist() == [False] * 4 + [True]
+
+
+def test_looks_from_the_third_seed_on_are_taken_together():
+    """Intervals are the intersection of those of all looks, p-values those of the strongest evidence."""
+    rng = np.random.default_rng(6)
+    values = list(rng.standard_normal((5, 7)) + np.array([[0.0], [2.0], [0.5], [0.0], [0.0]]))
+    w = against_baseline(5)
+    looks = [evidence(contrasts(Conditions.of([each[:n] for each in values]), w)) for n in range(3, 8)]
+    low, high, p = anytime_test(values, w)
+    np.testing.assert_allclose(low, np.max([each[0] for each in looks], axis=0))
+    np.testing.assert_allclose(high, np.min([each[1] for each in looks], axis=0))
+    np.testing.assert_allclose(p, 1 / np.maximum(1, np.max([each[2] for each in looks], axis=0)))
+    narrower = anytime_test(values, w, level=0.8)
+    assert (narrower[0] >= low).all()
+    assert (narrower[0] > low).any()
+
+
+def test_where_no_difference_fits_all_looks_the_last_one_says():
+    early, late = np.array([5.0, 5.01, 4.99]), np.array([0.0] * 12)
+    rng = np.random.default_rng(7)
+    values = [0.01 * rng.standard_normal(15) for _ in range(5)]
+    values[1] = np.concatenate([early, late - 5])
+    w = against_baseline(5)
+    last = evidence(contrasts(Conditions.of(values), w))
+    low, high, _ = anytime_test(values, w)
+    assert low[0] <= high[0]
+    assert (low[0], high[0]) == (last[0][0], last[1][0])

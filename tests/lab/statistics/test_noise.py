@@ -34,3 +34,12 @@ def test_networks_that_agree_on_every_image_have_no_noise_and_whole_runs_that_di
 def test_one_run_is_refused():
     with pytest.raises(ValueError, match=r"shape \(1, 3\)"):
         split_noise([[True, False, True]])
+
+
+def test_two_runs_of_two_images_are_enough_and_one_image_is_not():
+    """By hand: accuracies 1/2 and 1 have the variance 1/8, images 1/2 and 0, and V = (2/8 − 1/4) / 1."""
+    found = split_noise([[True, False], [True, True]])
+    assert (found.total, found.network_part, found.images_part) == (0.125, 0, 0.125)
+    for shape in ((2, 1), (2,), (2, 2, 2)):
+        with pytest.raises(ValueError, match="at least 2 runs by 2 images"):
+            split_noise(np.ones(shape))

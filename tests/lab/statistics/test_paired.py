@@ -153,3 +153,13 @@ def test_holm_keeps_the_chance_of_any_false_discovery():
 def test_values_on_no_grid_have_the_resolution_of_single_precision(size):
     values = size * np.array([np.pi, np.e, np.sqrt(2)]) / 4
     assert resolution(values) == pytest.approx(PRECISION * values.max())
+
+
+def test_no_difference_that_is_exact_is_none_for_certain():
+    low, high, p = t_test(np.array([[0.0, 0.0, 0.0], [1.0, 2.0, np.nan]]), 0.0)
+    assert (low[0], high[0], p[0]) == (0, 0, 1)
+    assert np.isnan([low[1], high[1], p[1]]).all()
+
+
+def test_values_that_are_all_zero_are_whole_numbers():
+    assert resolution([0.0, 0.0]) == 1

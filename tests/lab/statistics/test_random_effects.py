@@ -77,10 +77,13 @@ def test_the_four_answers():
             "nothing": effect(-0.004, 0.003, 0.7),
             "who knows": effect(-0.02, 0.03, 0.6),
             "not after Holm": effect(0.001, 0.03, 0.03),
+            "as large as the margin": effect(-0.005, 0.005, 0.9),
+            "below the margin": effect(-0.0051, 0.005, 0.9),
         }
     )
     assert [each.value for each in found.values()] == [
         *("supported", "contradicted", "negligible", "negligible", "undecided", "undecided"),
+        *("negligible", "undecided"),
     ]
 
 

@@ -1,6 +1,6 @@
 """Watching layers: it tells what is there, and the training goes on as if nobody looked."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -139,4 +139,17 @@ def test_a_damaged_file_of_layers_is_refused(tmp_path, watched):
     data[len(data) // 2] ^= 255
     (tmp_path / FILE).write_bytes(bytes(data))
     with pytest.raises(RecordError, match="damaged"):
+        read_layers(tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"start": np.zeros(2)}, {"other": np.zeros(2)}])
+def test_a_file_that_holds_something_else_is_refused(tmp_path, watched, change):
+    history = watched.layers()
+    arrays = {field.name: getattr(history, field.name) for field in fields(history)}
+    with (tmp_path / FILE).open("wb") as file:
+        np.savez(file, **arrays)
+    assert read_layers(tmp_path) is not None
+    with (tmp_path / FILE).open("wb") as file:
+        np.savez(file, **(arrays | change))
+    with pytest.raises(RecordError, match="does not hold the layers of a run"):
         read_layers(tmp_path)

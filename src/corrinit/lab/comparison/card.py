@@ -15,6 +15,7 @@ from corrinit.lab.document.blocks import Card
 from corrinit.lab.document.numbers import POINTS, count
 from corrinit.lab.experiment.arm import BASELINE, Initialization, controls, label
 from corrinit.lab.experiment.snippet import line_of_code
+from corrinit.lab.runs.endpoints import TEST_ACCURACY, Endpoint
 from corrinit.lab.statistics.contrast import Contrast
 from corrinit.lab.statistics.paired import summary
 from corrinit.lab.statistics.planning import MOST, seeds_to_settle
@@ -29,6 +30,7 @@ def card(
     *,
     command: str = "",
     placebo: Standing | None = None,
+    endpoint: Endpoint = TEST_ACCURACY,
 ) -> Card:
     """The answer of a setting that has a baseline.
 
@@ -38,6 +40,7 @@ def card(
         saved: epochs that the arm of `best` saves; None if that is not known.
         command: what the user typed, for the line that makes the answer surer.
         placebo: where the placebo stands; None without one.
+        endpoint: the accuracy that decides.
     """
     (baseline,) = (row for row in rows if row.gain is None)
     if lost := baseline.sample.diverged:
@@ -66,21 +69,21 @@ def card(
     if placebo is not None and placebo.gain is not None and placebo.gain.n and placebo.gain.fair:
         facts.append((f"{baseline.name} once more", f"{_between(placebo.gain)}: the noise (placebo)"))
     facts.append(("cost", "none: the network that is trained is the same"))
-    for design in two_by_twos(comparison):
+    for design in two_by_twos(comparison, endpoint):
         effect = design.main[CORRELATION]
         if design.correlated == leader.arm and math.isfinite(effect.high - effect.low):
             facts.append(("of that, correlation", f"{_between(effect)}, at equal scale; the rest is scale"))
-    facts += _effects(comparison, rows, leader.arm)
+    facts += _effects(comparison, rows, leader.arm, endpoint)
     next_step, line = ("", "") if chosen is leader else _next_step(comparison, gain, command)
     return Card(QUESTION, answer, tuple(facts), line_of_code(chosen.arm), next_step, line)
 
 
 def _effects(
-    comparison: Comparison, rows: Sequence[Standing], leader: Initialization
+    comparison: Comparison, rows: Sequence[Standing], leader: Initialization, endpoint: Endpoint
 ) -> list[tuple[str, str]]:
     """The 2×2 of arms that do not lead: what correlation and scale do by themselves, or why that is open."""
     found = []
-    for design in two_by_twos(comparison):
+    for design in two_by_twos(comparison, endpoint):
         effects = [(name, design.main[name]) for name in (CORRELATION, SCALE)]
         if design.correlated != leader and all(math.isfinite(each.high - each.low) for _, each in effects):
             found.append(("2×2", "; ".join(f"{name} {_between(each)}" for name, each in effects)))

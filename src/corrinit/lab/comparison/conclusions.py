@@ -12,66 +12,73 @@ from corrinit.lab.comparison.card import best, card
 from corrinit.lab.comparison.contrasts import Standing, standings
 from corrinit.lab.comparison.curves import CURVES, over_training
 from corrinit.lab.comparison.endpoints_beside import noise, other_endpoints
-from corrinit.lab.comparison.findings import arm_table, findings
+from corrinit.lab.comparison.findings import arm_table, findings, gain_figure
 from corrinit.lab.comparison.groups import Comparison
 from corrinit.lab.comparison.names import AT_BEST, Compared
 from corrinit.lab.comparison.placebo import placebo, placebo_in_words
 from corrinit.lab.comparison.time_to_accuracy import default_target, epochs_saved
 from corrinit.lab.comparison.tuning import Tuning
 from corrinit.lab.comparison.verdict import unstable, unstable_in_words, verdicts
-from corrinit.lab.document import figures
 from corrinit.lab.document.blocks import Figure, Section, Table
-from corrinit.lab.document.figures import Range
 from corrinit.lab.document.numbers import count
 from corrinit.lab.experiment.arm import BASELINE, controls, label
-from corrinit.lab.runs.endpoints import TEST_ACCURACY
+from corrinit.lab.runs.endpoints import TEST_ACCURACY, Endpoint
 from corrinit.lab.runs.record import RunRecord
 from corrinit.lab.statistics.contrast import Contrast, Inference
 from corrinit.lab.statistics.targets import epochs_to, seconds_to
 
 
-def conclusions(found: Compared, *, target: float | None = None, command: str = "") -> list[Section]:
+def conclusions(
+    found: Compared,
+    *,
+    target: float | None = None,
+    command: str = "",
+    endpoint: Endpoint = TEST_ACCURACY,
+) -> list[Section]:
     """For each setting among runs its answer and the reasons for it; then learning rates that were chosen.
 
     Args:
         found: what is compared.
         target: accuracy to which the time is measured; by default one that the baseline reaches.
         command: what the user typed to get the runs.
+        endpoint: the accuracy that decides.
     """
     sections = [
         section
         for name, comparison in found.comparisons.items()
-        for section in _conclusion(comparison, name, target, command)
+        for section in _conclusion(comparison, name, target, command, endpoint)
     ]
     tables = tuple(_rate_table(tuning, name) for name, tuning in found.tunings.items())
     return [*sections, Section("Learning rates", items=tables, folded=True)] if tables else sections
 
 
-def _conclusion(comparison: Comparison, name: str, target: float | None, command: str) -> list[Section]:
+def _conclusion(
+    comparison: Comparison, name: str, target: float | None, command: str, endpoint: Endpoint
+) -> list[Section]:
     if not comparison.arms:
         diverged = sum(map(len, comparison.diverged.values()))
         fate = f"All {count(diverged, 'run')} diverged" if diverged else "No run is finished"
         return [Section(name, (f"{fate}.",))]
     if comparison.find(BASELINE) is None:
         return [Section(name, (f"No run of {label(BASELINE)} is finished, with which others are compared.",))]
-    rows = standings(comparison)
-    copy = placebo(comparison)
+    rows = standings(comparison, endpoint)
+    copy = placebo(comparison, endpoint)
     controlled = {control for arm in comparison.initializations for control in controls(arm)}
     reached = target or default_target(comparison)
     assert reached is not None
     paragraphs = (
         *_planned(comparison),
         *_instability(rows, name),
-        *verdicts(comparison, rows, TEST_ACCURACY, target=reached, silent=controlled),
-        *findings(comparison, name, rows),
-        *placebo_in_words(copy),
+        *verdicts(comparison, rows, endpoint, target=reached, silent=controlled),
+        *findings(comparison, name, rows, endpoint),
+        *placebo_in_words(copy, endpoint),
     )
     leader = best(rows)
     saved = None if leader is None else epochs_saved(comparison, rows, reached).get(leader.arm)
-    answer = card(comparison, rows, saved, command=command, placebo=copy)
-    table = arm_table(rows, copy)
+    answer = card(comparison, rows, saved, command=command, placebo=copy, endpoint=endpoint)
+    table = arm_table(rows, copy, endpoint)
     return [
-        Section(name, (), (answer, *_gain_figure(rows, copy), *_learning_curves(comparison), table)),
+        Section(name, (), (answer, *gain_figure(rows, copy, endpoint), *_learning_curves(comparison), table)),
         Section(
             f"{name}: in words",
             paragraphs,
@@ -130,30 +137,6 @@ def _time_table(comparison: Comparison, rows: Sequence[Standing], target: float)
         f"Means over the runs that reach it; seconds are those of training alone. Epochs saved against "
         f"“{label(BASELINE)}” are paired by seed, over the seeds for which both reach it.",
     )
-
-
-def _gain_figure(rows: Sequence[Standing], placebo: Standing | None) -> list[Figure]:
-    gains = [
-        Range(
-            row.name,
-            100 * row.gain.mean,
-            100 * max(row.gain.low, -1.0),
-            100 * min(row.gain.high, 1.0),
-            decided=row.gain.decided and row is not placebo,
-        )
-        for row in [*sorted(rows, key=_gain_of, reverse=True), *([placebo] if placebo is not None else [])]
-        if row.gain is not None and row.gain.fair and row.gain.n
-    ]
-    caption = (
-        f"Mean difference from {label(BASELINE)} and its 95 % interval, not corrected for the number of "
-        "arms; coloured if it is decided once corrected."
-    )
-    title, axis = "Gain over the baseline", "difference in accuracy (points)"
-    return [figures.intervals(title, axis, gains, caption=caption)] if gains else []
-
-
-def _gain_of(row: Standing) -> float:
-    return row.gain.mean if row.gain is not None else 0.0
 
 
 def _learning_curves(comparison: Comparison) -> list[Figure]:

@@ -8,27 +8,48 @@ from dataclasses import dataclass, replace
 from corrinit.lab.comparison.groups import Comparison
 from corrinit.lab.experiment.arm import BASELINE, Initialization
 from corrinit.lab.runs.endpoints import TEST_ACCURACY, Endpoint
-from corrinit.lab.statistics.contrast import Contrast, Sample, against, as_family, contrast, estimates
+from corrinit.lab.statistics.contrast import (
+    Contrast,
+    Inference,
+    Key,
+    Sample,
+    against,
+    as_family,
+    contrast,
+    estimates,
+)
 
 ARMS = "arms"
 """What the family of all arms against the baseline is called."""
 
 
 @dataclass(frozen=True)
-class Standing:
-    """One arm beside the baseline.
+class Beside:
+    """One condition beside the baseline.
 
     Args:
-        arm: the initialization.
         name: what it is called.
         sample: its final values.
         gain: its final value minus the baseline's; None for the baseline itself.
     """
 
-    arm: Initialization
     name: str
     sample: Sample
     gain: Contrast | None
+
+
+@dataclass(frozen=True)
+class Standing(Beside):
+    """One arm beside the baseline.
+
+    Args:
+        name: what it is called.
+        sample: its final values.
+        gain: its final value minus the baseline's; None for the baseline itself.
+        arm: the initialization.
+    """
+
+    arm: Initialization
 
 
 @dataclass(frozen=True)
@@ -51,17 +72,24 @@ class ScaleShare:
 def standings(comparison: Comparison, endpoint: Endpoint = TEST_ACCURACY) -> tuple[Standing, ...]:
     """Where the arms stand, in their order."""
     samples = comparison.samples(endpoint)
-    gains = against(
+    found = gains(samples, comparison.baseline, endpoint, comparison.inference)
+    return tuple(
+        Standing(comparison.name(arm), sample, found.get(arm), arm) for arm, sample in samples.items()
+    )
+
+
+def gains(
+    samples: Mapping[Key, Sample], baseline: Key, endpoint: Endpoint, inference: Inference
+) -> dict[Key, Contrast]:
+    """Every condition but the baseline minus the baseline, one family."""
+    return against(
         samples,
-        comparison.baseline,
+        baseline,
         family=ARMS,
-        inference=comparison.inference,
+        inference=inference,
         margin=endpoint.margin,
         step=endpoint.resolution(samples.values()),
         within_seeds=endpoint.paired,
-    )
-    return tuple(
-        Standing(arm, comparison.name(arm), sample, gains.get(arm)) for arm, sample in samples.items()
     )
 
 
@@ -72,10 +100,10 @@ def scale_shares(
 
     An arm whose scale is He's, and an independent one, has no such share.
     """
-    gains = {row.arm: row.gain for row in rows}
+    by_arm = {row.arm: row.gain for row in rows}
     fair = {row.arm: row.sample for row in rows if not row.sample.diverged}
     found: dict[Initialization, tuple[ScaleShare | None, Initialization]] = {}
-    for own in gains:
+    for own in by_arm:
         baseline = comparison.baseline
         if baseline != BASELINE or own.scale == "he" or own.method == BASELINE.method:
             continue
@@ -85,7 +113,7 @@ def scale_shares(
         preferred = at_he if same_scale == BASELINE else same_scale
         found[own] = None, preferred
         for control in dict.fromkeys((preferred, at_he)):
-            parts = _parts(comparison, fair, own, control, gains.get(control), endpoint)
+            parts = _parts(comparison, fair, own, control, by_arm.get(control), endpoint)
             if parts is not None:
                 to_control, to_arm = parts
                 scale, structure = (to_arm, to_control) if control == at_he else (to_control, to_arm)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from corrinit.lab.comparison.contrasts import Standing
+from corrinit.lab.comparison.contrasts import Beside, Standing
 from corrinit.lab.comparison.groups import Comparison
 from corrinit.lab.comparison.placebo import PLACEBO_NOTE
 from corrinit.lab.comparison.two_by_two import (
@@ -21,9 +21,12 @@ from corrinit.lab.comparison.two_by_two import (
     two_by_twos,
 )
 from corrinit.lab.comparison.verdict import corrected, how_tested
-from corrinit.lab.document.blocks import Table
-from corrinit.lab.document.numbers import count, interval, p_value, points
-from corrinit.lab.experiment.arm import BASELINE, correlation_suffix, label
+from corrinit.lab.document import figures
+from corrinit.lab.document.blocks import Figure, Table
+from corrinit.lab.document.figures import Range
+from corrinit.lab.document.numbers import PERCENT, POINTS, Unit, count, interval, p_value, points
+from corrinit.lab.experiment.arm import correlation_suffix
+from corrinit.lab.runs.endpoints import TEST_ACCURACY, Endpoint
 from corrinit.lab.statistics.contrast import Contrast
 
 INTRODUCTION = (
@@ -46,17 +49,25 @@ EFFECTS = {
 }
 
 
-def findings(comparison: Comparison, name: str, rows: Sequence[Standing]) -> list[str]:
+GROUP = "initialization"
+COMPARED = ("difference", "95 % interval", "seeds", "p")
+"""Columns of a table of arms."""
+
+
+def findings(
+    comparison: Comparison, name: str, rows: Sequence[Standing], endpoint: Endpoint = TEST_ACCURACY
+) -> list[str]:
     """What the runs of a setting say about test accuracy, a paragraph per 2×2.
 
     Args:
         comparison: the runs.
         name: what the setting is called.
         rows: where its arms stand.
+        endpoint: the accuracy that decides.
     """
     gains = {row.arm: row.gain for row in rows}
     found = []
-    for design in two_by_twos(comparison):
+    for design in two_by_twos(comparison, endpoint):
         gain = gains[design.correlated]
         assert gain is not None  # it is not the baseline
         together = design.simple[TOGETHER].judged(gain.p_adjusted, gain.family, gain.size)
@@ -78,34 +89,70 @@ def findings(comparison: Comparison, name: str, rows: Sequence[Standing]) -> lis
     return found
 
 
-def arm_table(rows: Sequence[Standing], placebo: Standing | None = None) -> Table:
-    """Accuracy of each arm, and its difference from the baseline.
+def arm_table(
+    rows: Sequence[Beside], placebo: Beside | None = None, endpoint: Endpoint = TEST_ACCURACY, title: str = ""
+) -> Table:
+    """The values of each arm, and its difference from the baseline.
 
     Args:
-        rows: where the arms stand, of accuracies.
+        rows: where the arms stand.
         placebo: where the placebo stands; None without one.
+        endpoint: what is compared.
+        title: what the table is called.
     """
-    cells = []
+    unit, cells = endpoint.unit, []
+    decimals = 2 if unit in (POINTS, PERCENT) else 4
     for row in [*rows, *([placebo] if placebo is not None else [])]:
         mean, known, gain = "–", row.sample.summary, row.gain
         if known is not None:
-            mean = f"{100 * known.mean:.2f}" + (f" ± {100 * known.sd:.2f}" if known.n > 1 else "")
+            mean, sd = (f"{unit.factor * each:.{decimals}f}" for each in (known.mean, known.sd))
+            mean += f" ± {sd}" if known.n > 1 else ""
         compared = ("–", "–", "–", "–")
         if gain is not None and gain.n:
-            ends = interval(gain) if gain.fair else "no fair sample"
-            compared = points(gain.mean), ends, str(gain.n), p_value(gain.p_adjusted)
+            ends = _ends(gain, unit, decimals) if gain.fair else "no fair sample"
+            compared = _signed(gain.mean, unit, decimals), ends, str(gain.n), p_value(gain.p_adjusted)
         cells.append((row.name, mean, str(len(row.sample.values)), *compared))
     how = how_tested(row.gain for row in rows if row.gain is not None)
     tests = max((row.gain.size for row in rows if row.gain is not None), default=0)
+    baseline = next(row.name for row in rows if row.gain is None)
+    measure, of = endpoint.label, "" if unit.name != POINTS.name else "percentage "
+    counted = f"in {of}{unit.name}, " if unit.name else ""
     return Table(
-        "Test accuracy by initialization",
-        ("initialization", "accuracy (%)", "n", "difference", "95 % interval", "seeds", "p"),
+        title or f"Test {measure} by initialization",
+        (GROUP, f"{measure}{' (%)' if unit.name == POINTS.name else ''}", "n", *COMPARED),
         tuple(cells),
-        f"Mean ± standard deviation over n seeds. Differences from “{label(BASELINE)}” are in percentage "
-        f"points, {how or 'untested'}; p is Holm-corrected over the {count(tests, 'test')} of arms. "
+        f"Mean ± standard deviation over n seeds. Differences from “{baseline}” are {counted}"
+        f"{how or 'untested'}; p is Holm-corrected over the {count(tests, 'test')} of arms. "
         "An arm is not tested if it or the baseline diverged: the runs that remain are no fair sample."
         + ("" if placebo is None else f" {PLACEBO_NOTE}"),
     )
+
+
+def gain_figure(
+    rows: Sequence[Beside], placebo: Beside | None = None, endpoint: Endpoint = TEST_ACCURACY
+) -> list[Figure]:
+    """The differences from the baseline as a forest, the largest on top, the placebo below."""
+    baseline = next(row.name for row in rows if row.gain is None)
+    ordered = sorted(rows, key=lambda row: -math.inf if row.gain is None else row.gain.mean, reverse=True)
+    unit = endpoint.unit
+    drawn = [
+        Range(
+            row.name,
+            unit.factor * row.gain.mean,
+            unit.factor * max(row.gain.low, -unit.limit),
+            unit.factor * min(row.gain.high, unit.limit),
+            decided=row.gain.decided and row is not placebo,
+        )
+        for row in [*ordered, *([placebo] if placebo is not None else [])]
+        if row.gain is not None and row.gain.fair and row.gain.n
+    ]
+    caption = (
+        f"Mean difference from {baseline} and its 95 % interval, not corrected for the number of "
+        "arms; coloured if it is decided once corrected."
+    )
+    title, axis = "Gain over the baseline", f"difference in {endpoint.label}"
+    axis += f" ({unit.name})" if unit.name else ""
+    return [figures.intervals(title, axis, drawn, caption=caption)] if drawn else []
 
 
 def effect_tables(design: TwoByTwo) -> list[Table]:
@@ -167,6 +214,18 @@ def _effect(effect: Contrast) -> str:
     return f"{_size(effect)}, which is undecided: " + (
         corrected(effect) if excludes_zero else "the interval contains 0"
     )
+
+
+def _signed(value: float, unit: Unit, decimals: int) -> str:
+    return f"{unit.factor * value:+.{decimals}f}".replace("-", "−")
+
+
+def _ends(gain: Contrast, unit: Unit, decimals: int) -> str:
+    """The ends of an interval with their signs, as far as differences can go."""
+    if not math.isfinite(gain.high - gain.low):
+        return "n = 1" if gain.n == 1 else "too few"
+    ends = (min(max(end, -unit.limit), unit.limit) for end in (gain.low, gain.high))
+    return " to ".join(_signed(end, unit, decimals) for end in ends)
 
 
 def _size(effect: Contrast, key: str = "") -> str:

@@ -85,6 +85,7 @@ class Comparison:
         design: how many seeds were planned; None if that is not recorded, and so as many as there are.
         baseline: arm that the others are compared with.
         names: what arms are called, if not by their `label`.
+        study: hash of the study that the runs were made for; None for none.
         placebo: runs of the baseline that are its placebo and came to an end, in order of seeds.
     """
 
@@ -96,6 +97,7 @@ class Comparison:
     baseline: Initialization = BASELINE
     names: Mapping[Initialization, str] = field(default_factory=dict)
     placebo: tuple[RunRecord, ...] = ()
+    study: str | None = None
 
     def name(self, arm: Initialization) -> str:
         """What an arm is called."""
@@ -166,10 +168,16 @@ class Comparison:
 
 def compare(runs: Runs) -> tuple[Comparison, ...]:
     """Runs by setting, in the order of its values; those that cannot be compared are set aside."""
-    return tuple(
-        side_by_side(setting, together, protocol=protocol, design=runs.designs.get(setting))
-        for (setting, protocol), together in runs.by_setting().items()
-    )
+    found = []
+    for (setting, protocol), together in runs.by_setting().items():
+        design = runs.designs.get(setting)
+        # A study and what was tried beside it answer different questions, even where their settings are one.
+        for study in dict.fromkeys(record.result.study for record in together):
+            own = together.where(lambda record, study=study: record.result.study == study)
+            planned = design and design.of(study)
+            beside = side_by_side(setting, own, protocol=protocol, design=planned)
+            found.append(replace(beside, study=study))
+    return tuple(found)
 
 
 def side_by_side(

@@ -67,5 +67,7 @@ def _names(
         data = config["data"].partition(":")[2] or config["data"]
         others = [f"{name} {config[name]}" for name in varying]
         older = [] if group.protocol is None else [f"protocol {group.protocol}"]
-        names.append(", ".join([Path(data).name, config["model"], *others, *older]))
+        study = getattr(group, "study", None)
+        made_for = [] if study is None else [f"study {study[:12]}"]
+        names.append(", ".join([Path(data).name, config["model"], *others, *older, *made_for]))
     return names

@@ -7,15 +7,15 @@ no part in their tests: neither its p-value nor its variance, so that all else i
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 
-from corrinit.lab.comparison.contrasts import Standing
+from corrinit.lab.comparison.contrasts import Beside, Standing
 from corrinit.lab.comparison.groups import Arm, Comparison
 from corrinit.lab.document.numbers import count
 from corrinit.lab.runs.endpoints import TEST_ACCURACY, Endpoint
 from corrinit.lab.runs.record import Status
-from corrinit.lab.statistics.contrast import Inference, Sample, estimates
+from corrinit.lab.statistics.contrast import Contrast, Inference, Key, Sample, contrast, estimates
 
 PLACEBO = "placebo"
 """What it is called."""
@@ -51,19 +51,34 @@ def placebo(comparison: Comparison, endpoint: Endpoint = TEST_ACCURACY) -> Stand
     finished = {each.seed: each for each in comparison.placebo if each.status is Status.FINISHED}
     lost = [each.seed for each in comparison.placebo if each.seed not in finished]
     own = Arm(comparison.baseline, finished).sample(endpoint.given(baseline.records), lost)
-    samples: dict[Hashable, Sample] = {**comparison.samples(endpoint)}
-    reference = samples[comparison.baseline]
+    samples = comparison.samples(endpoint)
+    gain = from_itself(samples, comparison.baseline, own, endpoint, comparison.inference)
+    return Standing(PLACEBO, own, gain, comparison.baseline)
+
+
+def from_itself(
+    samples: Mapping[Key, Sample], baseline: Key, own: Sample, endpoint: Endpoint, inference: Inference
+) -> Contrast:
+    """A placebo minus the baseline, tested alone.
+
+    Args:
+        samples: of all conditions, the baseline among them.
+        baseline: that of them which the placebo is a copy of.
+        own: what the placebo gave, by seeds of its own.
+        endpoint: what is compared.
+        inference: how it is tested.
+    """
     step = endpoint.resolution([*samples.values(), own])
-    for sample in (own, _in_place_of(reference, own)):
-        weights = {PLACEBO: {PLACEBO: 1.0, comparison.baseline: -1.0}}
-        gain = estimates({**samples, PLACEBO: sample}, weights, comparison.inference, step=step)[PLACEBO]
-        if gain.moderated:
-            break
-    judged = gain.judged(gain.p, PLACEBO, int(not math.isnan(gain.p)), margin=endpoint.margin)
-    return Standing(comparison.baseline, PLACEBO, own, judged)
+    copy = object()
+    conditions: dict[Hashable, Sample] = {**samples, copy: own}
+    found = estimates(conditions, {PLACEBO: {copy: 1.0, baseline: -1.0}}, inference, step=step)[PLACEBO]
+    if not found.moderated:
+        reference = samples[baseline]
+        found = contrast([(1.0, _in_place_of(reference, own)), (-1.0, reference)], inference, step=step)
+    return found.judged(found.p, PLACEBO, int(not math.isnan(found.p)), margin=endpoint.margin)
 
 
-def placebo_in_words(row: Standing | None, endpoint: Endpoint = TEST_ACCURACY) -> Sequence[str]:
+def placebo_in_words(row: Beside | None, endpoint: Endpoint = TEST_ACCURACY) -> Sequence[str]:
     """What the placebo shows; nothing without one."""
     if row is None or row.gain is None or not row.gain.n:
         return ()

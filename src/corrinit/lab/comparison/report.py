@@ -39,6 +39,7 @@ def write_report(
     target: float | None = None,
     markdown: Path | None = None,
     answers: Sequence[Section] | None = None,
+    first_line: str | None = None,
 ) -> Path:
     """Write the report of a set of runs; the same records and command give the same bytes.
 
@@ -49,6 +50,7 @@ def write_report(
         target: accuracy to which the time is measured; by default one that the baseline reaches.
         markdown: write its conclusions to this file as well.
         answers: what `conclusions` says of them, where it has been asked already.
+        first_line: what kind of study it reports; by default an exploratory one.
 
     Returns:
         The path of the report.
@@ -86,7 +88,7 @@ def write_report(
     foot = provenance(counted, command)
     if markdown is not None:
         write_markdown(markdown, title, summary, provenance=foot)
-    return write_page(path, title, sections, provenance=foot, stamp=stamp(comparisons))
+    return write_page(path, title, sections, provenance=foot, stamp=first_line or stamp(comparisons))
 
 
 def _results(comparison: Comparison, name: str) -> Section:

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from corrinit.errors import ConfigError
-from corrinit.lab.comparison.contrasts import ARMS
+from corrinit.lab.comparison.contrasts import gains
 from corrinit.lab.experiment.arm import BASELINE, controls
 from corrinit.lab.experiment.config import Initialization, RunConfig
 from corrinit.lab.experiment.setting import Setting
 from corrinit.lab.runs.endpoints import TEST_ACCURACY, Endpoint
 from corrinit.lab.runs.record import RunRecord, Status
-from corrinit.lab.statistics.contrast import Inference, Sample, against
+from corrinit.lab.statistics.contrast import Inference, Sample
 
 Panel = Mapping[Initialization, float]
 """Arms that are compared with the baseline among them, each with its learning rate."""
@@ -79,15 +79,7 @@ class Contest:
         wanted: dict[RunConfig, None] = {}
         for panel in self.panels:
             samples = {arm: self._sample(arm, lr, by_id) for arm, lr in panel.items()}
-            found = against(
-                samples,
-                self.baseline,
-                family=ARMS,
-                inference=Inference.ANYTIME,
-                margin=self.endpoint.margin,
-                step=self.endpoint.resolution(samples.values()),
-                within_seeds=self.endpoint.paired,
-            )
+            found = gains(samples, self.baseline, self.endpoint, Inference.ANYTIME)
             for arm, contrast in found.items():
                 spent = samples[arm].runs
                 if contrast.wants_seeds and spent < self.max_seeds:

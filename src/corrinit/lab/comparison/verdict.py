@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from corrinit.lab.comparison.contrasts import ScaleShare, Standing, scale_shares
+from corrinit.lab.comparison.contrasts import Beside, ScaleShare, Standing, scale_shares
 from corrinit.lab.comparison.groups import Comparison
 from corrinit.lab.comparison.time_to_accuracy import EpochsSaved, default_target, epochs_saved
 from corrinit.lab.document.numbers import PERCENT, POINTS, Unit, count, p_value
@@ -27,7 +27,7 @@ alike, as if it were certain (`benchmarks/bench_calibration.py`)."""
 
 
 def verdict(
-    row: Standing,
+    row: Beside,
     endpoint: Endpoint,
     *,
     saved: EpochsSaved | None = None,
@@ -107,7 +107,7 @@ def verdicts(
     return found
 
 
-def text_table(rows: Sequence[Standing], endpoint: Endpoint, *, inference: Inference) -> str:
+def text_table(rows: Sequence[Beside], endpoint: Endpoint, *, inference: Inference) -> str:
     """The rows as plain text: mean ± standard deviation, and the paired difference with its interval."""
     name = f"{endpoint.label} (%)" if endpoint.is_accuracy else endpoint.label
     p = "anytime p" if inference is Inference.ANYTIME else "p"
@@ -121,7 +121,7 @@ def text_table(rows: Sequence[Standing], endpoint: Endpoint, *, inference: Infer
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
-def unstable(rows: Sequence[Standing]) -> dict[str, tuple[float, float]]:
+def unstable(rows: Sequence[Beside]) -> dict[str, tuple[float, float]]:
     """Arms whose final accuracies depend on the seed more than on anything else, with their range."""
     return {
         row.name: (min(row.sample.values.values()), max(row.sample.values.values()))
@@ -151,7 +151,7 @@ def unstable_in_words(found: Mapping[str, tuple[float, float]], remedy: str) -> 
     )
 
 
-def _without_test(row: Standing, endpoint: Endpoint) -> str:
+def _without_test(row: Beside, endpoint: Endpoint) -> str:
     gain, diverged, runs = row.gain, row.sample.diverged, row.sample.runs
     found = [divergence(row.name, diverged, runs)] if diverged else []
     if gain is not None and gain.n:
@@ -275,7 +275,7 @@ def _share_of_runs(seeds: Sequence[int], runs: int) -> str:
     return f"{len(seeds)} of {count(runs, 'run')} ({which})"
 
 
-def _cells(row: Standing, unit: Unit) -> tuple[str, ...]:
+def _cells(row: Beside, unit: Unit) -> tuple[str, ...]:
     digits = ".2f" if unit in (POINTS, PERCENT) else ".4g"
     value, known = "diverged", row.sample.summary
     if known is not None:

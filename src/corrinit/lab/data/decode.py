@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -77,6 +79,15 @@ class _Picture(NamedTuple):
     notes: tuple[str, ...]
 
 
+@contextmanager
+def _size_is_said_by_us() -> Iterator[None]:
+    """Pillow warns of images that `MAX_PIXELS` refuses."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
+
+
+@_size_is_said_by_us()
 def decode(encoded: Sequence[Encoded], progress: Progress | None = None) -> Decoded:
     """Decode images of equal size in parallel threads.
 

@@ -107,7 +107,11 @@ def _of_record(record: RunRecord) -> Iterator[Finding]:
 
 def _orphans(root: Path) -> Iterator[Finding]:
     for folder in sorted({file.parent for name in FILES for file in root.glob(f"**/{name}")}):
-        if not (folder / "config.json").exists():
+        if (folder / "config.json").exists():
+            continue
+        if not any((folder / name).exists() for name in FILES - {LOCK}):
+            yield Finding(folder, "left over", "a process was killed before its run began", "remove it")
+        else:
             yield Finding(
                 folder, "orphaned", "it has files of a run and no config.json", "remove it: the run is lost"
             )

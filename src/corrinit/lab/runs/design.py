@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -27,6 +27,7 @@ from corrinit.lab.experiment.setting import Setting
 
 FILE = "design.json"
 LOCK = ".design.lock"
+STUDY = "study"
 
 Entry: TypeAlias = tuple[Mapping[str, Any], "Design"]
 """What the runs of a comparison share, and its design."""
@@ -40,11 +41,13 @@ class Design:
         seeds: numbers of seeds that comparisons were planned with.
         sequential: whether seeds were to be added until the answer was clear.
         placebo: seeds of the runs of the baseline that are its placebo, and no more runs of it.
+        studies: the same for runs that were made for a study, by its hash.
     """
 
     seeds: frozenset[int] = frozenset()
     sequential: bool = False
     placebo: frozenset[int] = frozenset()
+    studies: Mapping[str, Design] = field(default_factory=dict)
 
     def anytime(self, present: int) -> bool:
         """Whether inference from that many seeds has to hold whenever one looks.
@@ -57,8 +60,15 @@ class Design:
 
     def __or__(self, other: Design) -> Design:
         return Design(
-            self.seeds | other.seeds, self.sequential or other.sequential, self.placebo | other.placebo
+            self.seeds | other.seeds,
+            self.sequential or other.sequential,
+            self.placebo | other.placebo,
+            {**self.studies, **other.studies},
         )
+
+    def of(self, study: str | None) -> Design:
+        """The design of the runs of a study; None: of all others."""
+        return self if study is None else self.studies.get(study, Design())
 
     def __str__(self) -> str:
         planned = ", then ".join(map(str, sorted(self.seeds)))
@@ -73,6 +83,7 @@ def plan(
     seeds: int,
     max_seeds: int | None = None,
     placebo: Collection[int] = (),
+    study: str | None = None,
 ) -> None:
     """Note, before any run is made, how many seeds a comparison is to have.
 
@@ -82,11 +93,13 @@ def plan(
         seeds: that every arm gets.
         max_seeds: that an arm may get; more than `seeds` to stop when the answer is clear.
         placebo: seeds of the placebo.
+        study: hash of the study that it is.
 
     Raises:
         CorrInitError: if the file is damaged, or cannot be written.
     """
-    settings = [asdict(setting) for setting in dict.fromkeys(config.setting for config in configs)]
+    made_for = {} if study is None else {STUDY: study}
+    settings = [{**asdict(each), **made_for} for each in dict.fromkeys(config.setting for config in configs)]
     note(folder, settings, seeds=seeds, max_seeds=max_seeds, placebo=placebo)
 
 
@@ -100,6 +113,9 @@ def designs(folders: Iterable[Path]) -> dict[Setting, Design]:
     for folder in folders:
         for file in _files(folder):
             for shared, design in entries(file.parent):
+                shared = dict(shared)
+                if (study := shared.pop(STUDY, None)) is not None:
+                    design = Design(studies={str(study): design})
                 try:
                     setting = from_dict(identity.today(shared)).setting
                 except CorrInitError as error:

@@ -12,17 +12,20 @@ from pyarrow import csv, parquet
 from corrinit._atomic import replacing
 from corrinit.errors import ConfigError
 from corrinit.lab.runs.record import RunRecord
-from corrinit.lab.runs.table import Row, settings_of
+from corrinit.lab.runs.table import Row, Runs, settings_of
 
 
 def table(records: Iterable[RunRecord], *, by_epoch: bool = False) -> pa.Table:
     """A row per run with its settings and result, or a row per epoch with its settings and metrics.
 
-    What the result says of the data is in the column `provenance`.
+    What the result says of the data is in the column `provenance`, and the initialization in one text in
+    `arm`: `placebo` for the runs that are one, where `Runs` with their designs are given.
     """
     rows: list[Row] = []
+    placebos = records.placebos if isinstance(records, Runs) else frozenset[str]()
     for record in records:
-        shared = {"run_id": record.run_id, **settings_of(record)}
+        arm = "placebo" if record.run_id in placebos else record.arm.spec
+        shared = {"run_id": record.run_id, "arm": arm, **settings_of(record)}
         if by_epoch:
             rows += [{**shared, **metrics} for metrics in record.metrics]
         else:

@@ -31,6 +31,7 @@ class RunResult:
         unused_images: how many labelled images that the run was not trained on were scored.
         available_images: of the training set which the run's subset was drawn from.
         reserve: name of the set of images that a study had set apart; None for none.
+        study: hash of the study that the run was made for (`corrinit.lab.comparison.study`); None for none.
         images: digest of the images that a method looked at, in a training loop of the user's own.
         data: source and digest.
         version: of corrinit.
@@ -56,6 +57,7 @@ class RunResult:
     unused_images: int | None = None
     available_images: int | None = None
     reserve: str | None = None
+    study: str | None = None
     images: str | None = None
     data: str | None = None
     version: str | None = None
@@ -94,7 +96,7 @@ FACTS: dict[str, Kind] = {
     **dict.fromkeys(("seconds", "images_per_second", "averaging_window"), "amount"),
     **dict.fromkeys(("epochs", "parameters", "threads", "test_images_by_epoch", "test_every"), "count"),
     **dict.fromkeys(("unused_images", "available_images"), "count"),
-    **dict.fromkeys(("reserve", "images", "data", "version", "commit"), "text"),
+    **dict.fromkeys(("reserve", "study", "images", "data", "version", "commit"), "text"),
     **dict.fromkeys(("python", "torch", "hardware", "device", "finished"), "text"),
     "diverged": "truth value",
 }

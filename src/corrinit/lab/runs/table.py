@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from corrinit.errors import ConfigError, RecordError, UnknownNameError
+from corrinit.lab.experiment.arm import BASELINE
 from corrinit.lab.experiment.config import RunConfig, to_dict
 from corrinit.lab.experiment.setting import Setting
 from corrinit.lab.runs.design import Design, designs
@@ -44,6 +45,16 @@ class Runs:
 
     def __len__(self) -> int:
         return len(self.records)
+
+    @property
+    def placebos(self) -> frozenset[str]:
+        """The ids of the runs that are a placebo."""
+        return frozenset(
+            record.run_id
+            for record in self.records
+            if record.arm == BASELINE
+            and record.seed in self.designs.get(record.setting, Design()).of(record.result.study).placebo
+        )
 
     def where(self, keep: Callable[[RunRecord], bool]) -> Runs:
         """Those of which something holds, in their order."""

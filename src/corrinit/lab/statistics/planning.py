@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import nctdtr, stdtrit
 
 from corrinit.lab.statistics.anytime import evidence_path
-from corrinit.lab.statistics.contrast import is_decided
+from corrinit.lab.statistics.contrast import ALPHA, Inference, is_decided
 
 PAIRED_BELOW = 0.8
 """Variance of differences within seeds, as a share of that of unpaired ones, below which pairing pays."""
@@ -78,3 +79,35 @@ def baseline_seeds(seeds: int, conditions: int) -> int:
     35
     """
     return math.ceil(seeds * math.sqrt(conditions) - 1e-9)
+
+
+def power(
+    difference: float, sd: float, seeds: int, *, tests: int = 1, inference: Inference = Inference.FIXED
+) -> float:
+    """The chance that a true difference is decided, by the strictest step of Holm's method.
+
+    For a fixed number of seeds that of a two-sample t test at α / tests, by the noncentral t distribution.
+    For a number that depends on what is seen, that of the anytime test after all of them, within seeds that
+    have nothing in common, by 2,000 simulated studies with a fixed seed: it may stop earlier.
+
+    Args:
+        difference: between the means.
+        sd: of one run.
+        seeds: of each condition, at most.
+        tests: number of tests in the family.
+        inference: how it is tested.
+
+    >>> round(power(1.0, 1.0, 17), 2)
+    0.81
+    """
+    if seeds < 2 or not sd > 0:
+        return math.nan
+    level = ALPHA / tests
+    if inference is Inference.ANYTIME:
+        rng = np.random.default_rng(0)
+        drawn = rng.normal(difference, math.sqrt(2) * sd, (2000, seeds))
+        return float(np.mean(inference.test(drawn, 0.0)[2] <= level))
+    df = 2 * seeds - 2
+    critical, shift = stdtrit(df, 1 - level / 2), abs(difference) / sd * math.sqrt(seeds / 2)
+    beyond = np.nan_to_num(nctdtr(df, shift, -critical))  # the wrong way; NaN where that underflows
+    return float(1 - nctdtr(df, shift, critical) + beyond)

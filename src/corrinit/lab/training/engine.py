@@ -28,6 +28,7 @@ class RunOptions(TypedDict, total=False):
     needs: Collection[str]
     reserve: Collection[int]
     observation: Observation
+    study: str | None
 
 
 class Engine(Protocol):

@@ -32,6 +32,7 @@ def run(
     needs: Collection[str] = (),
     reserve: Collection[int] = (),
     observation: Observation = EVERYTHING,
+    study: str | None = None,
     wait: bool = False,
     on_epoch: Callable[[Metrics], object] | None = None,
 ) -> RunRecord:
@@ -48,6 +49,7 @@ def run(
             any is made again. A run that is made has them all.
         reserve: numbers of training images that a study sets apart: they do not count among the unused ones.
         observation: on how many images it is scored, and how often, if it is made.
+        study: hash of the study that it is made for, which the record then tells.
         wait: if another process is working on the run, wait for it.
         on_epoch: called with the metrics of each epoch as it ends.
 
@@ -97,7 +99,8 @@ def run(
             if training.watch is not None:
                 write_layers(path, training.watch.history())
             records.write_metrics(path, training.metrics)
-            records.finish(path, training.updates_so_far(), training.result() | endpoints)
+            made_for = {} if study is None else {"study": study}
+            records.finish(path, training.updates_so_far(), training.result() | endpoints | made_for)
             return records.read_run(path)
 
 
