@@ -21,7 +21,7 @@ from corrinit import cli
 from corrinit.lab.experiment.config import RunConfig
 from corrinit.lab.runs import record as records
 from corrinit.lab.runs.index import finished_runs, list_runs
-from corrinit.lab.runs.record import finished_run, read_runs
+from corrinit.lab.runs.record import RunRecord, finished_run, read_runs
 from corrinit.lab.training.run import run
 
 SAMPLE = 200
@@ -38,20 +38,12 @@ def seconds(work: Callable[[], object]) -> float:
     return min(times)
 
 
-def lay(root: Path, config: RunConfig, like: Path) -> None:
+def lay(root: Path, config: RunConfig, like: RunRecord) -> None:
     """A finished run of a configuration, with the results of another."""
-    path = root / config.run_id
-    path.mkdir()
-    for name in ("metrics.jsonl", "updates.npz", "correct.npz"):
-        (path / name).write_bytes((like / name).read_bytes())
-    recorded = {"protocol": records.read_run(like).protocol, **records.to_dict(config)}
-    (path / "config.json").write_text(records.json.dumps(recorded, indent=2) + "\n")
-    result = records.without_digest(
-        records.parse_object((like / "result.json").read_text(), like), like, records._beside(like)
-    )
-    (path / "result.json").write_text(
-        records.json.dumps(records.with_digest(result, records._beside(path)), indent=2) + "\n"
-    )
+    with records.claimed(root, config) as path:
+        records.start(path, config)
+        records.write_metrics(path, like.metrics)
+        records.finish(path, like.updates(), like.result.row())
 
 
 def main(count: int) -> None:
@@ -59,7 +51,7 @@ def main(count: int) -> None:
         root, sample = Path(folder, "runs"), Path(folder, "sample")
         root.mkdir(), sample.mkdir()
         first = RunConfig(train_subset=64, width=0.1, epochs=20, batch_size=32)
-        like = run(first, Path(folder, "like")).path
+        like = run(first, Path(folder, "like"))
         configs = [replace(first, seed=seed) for seed in range(count)]
         for number, config in enumerate(configs):
             lay(root if number >= SAMPLE else sample, config, like)

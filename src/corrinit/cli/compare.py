@@ -245,16 +245,8 @@ def _command() -> str:
 
 
 OF_A_STUDY = (
-    "study",
-    "jobs",
-    "engine",
-    "address",
-    "gpus_per_run",
-    "runs",
-    "output",
-    "dry_run",
-    "tensorboard",
-    "as_json",
+    *("study", "jobs", "engine", "address", "gpus_per_run", "runs"),
+    *("output", "dry_run", "tensorboard", "as_json"),
 )
 """Options that change nothing of what a study says."""
 

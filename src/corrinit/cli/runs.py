@@ -19,7 +19,7 @@ from corrinit.lab.experiment.config import to_toml
 from corrinit.lab.runs.check import check_records
 from corrinit.lab.runs.design import designs
 from corrinit.lab.runs.export import export, table
-from corrinit.lab.runs.index import list_runs
+from corrinit.lab.runs.index import list_runs, without_collections
 from corrinit.lab.runs.record import RunRecord
 from corrinit.lab.runs.table import Runs
 
@@ -91,6 +91,7 @@ def _check(folder: Path, as_json: bool) -> None:
         raise SystemExit(1)
 
 
+@without_collections()
 def _list(records: Sequence[RunRecord]) -> None:
     """Write a line for each run, its cells below each other; there may be 10⁵ of them."""
     observed = {
