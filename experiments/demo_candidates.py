@@ -234,7 +234,7 @@ def standings_of(found: Mapping[Initialization, Mapping[int, float]], seeds: Seq
     """Where the arms of one demo stand."""
     samples = {arm: Sample.of({seed: by_seed[seed] for seed in seeds}) for arm, by_seed in found.items()}
     gains = against(samples, BASELINE, family="arms")
-    return [Standing(arm, label(arm), sample, gains.get(arm)) for arm, sample in samples.items()]
+    return [Standing(label(arm), sample, gains.get(arm), arm) for arm, sample in samples.items()]
 
 
 def verdict(rows: Sequence[Standing]) -> str:
