@@ -168,6 +168,8 @@ def test_degrees_of_freedom_are_at_most_those_that_there_are_and_pairs_those_of_
     alike = Conditions(np.full(6, 4), np.linspace(0.5, 0.6, 6), np.ones(6))
     found = contrasts(alike, [[-1.0, 1.0, 0.0, 0.0, 0.0, 0.0]])
     assert (found.df[0], found.pairs[0]) == (6 * 3, 4)
+    of_one_seed = Conditions(np.array([4] * 6 + [1]), np.zeros(7), np.array([1.0] * 6 + [np.nan]))
+    assert contrasts(of_one_seed, [[-1.0, 1.0, 0, 0, 0, 0, 0]]).df[0] == 6 * 3
     uneven = Conditions(np.array([3, 6]), np.array([0.5, 0.6]), np.ones(2))
     assert contrasts(uneven, [[-1.0, 1.0]]).pairs[0] == pytest.approx(4)
 
