@@ -72,3 +72,8 @@ def test_power_at_any_time_is_below_that_of_a_fixed_number():
     anytime, fixed = (power(1.0, 1.0, 17, inference=each) for each in (Inference.ANYTIME, Inference.FIXED))
     assert 0.2 < anytime < fixed - 0.05
     assert power(0.0, 1.0, 17, inference=Inference.ANYTIME) <= 0.05
+
+
+@pytest.mark.parametrize("inference", Inference)
+def test_power_is_of_the_effect_in_deviations(inference):
+    assert power(2.0, 2.0, 12, inference=inference) == pytest.approx(power(1.0, 1.0, 12, inference=inference))
