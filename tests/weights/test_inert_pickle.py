@@ -6,6 +6,7 @@ import itertools
 import os
 import pickle
 import subprocess
+import zipfile
 
 import numpy as np
 import pytest
@@ -202,3 +203,13 @@ def test_another_pickle_is_told_by_its_first_five_keys(tmp_path):
     (tmp_path / "notes.pt").write_bytes(pickle.dumps({f"key {number}": number for number in range(6)}))
     with pytest.raises(WeightsError, match=r"no tensors by name.*its keys: 'key 0', .*'key 4'( |$)"):
         corrinit.estimate(tmp_path / "notes.pt")
+
+
+def test_a_storage_that_is_missing_is_named(tmp_path):
+    torch.save({"c.weight": torch.randn(2, 2, 3, 3)}, tmp_path / "whole.pt")
+    with zipfile.ZipFile(tmp_path / "whole.pt") as whole, zipfile.ZipFile(tmp_path / "part.pt", "w") as part:
+        for member in whole.namelist():
+            if not member.endswith("data/0"):
+                part.writestr(member, whole.read(member))
+    with pytest.raises(WeightsError, match="the storage '0' is missing"):
+        corrinit.estimate(tmp_path / "part.pt")

@@ -78,7 +78,9 @@ def known(mean, low, high, p):
         (known(0.02, 0.01, 0.03, 0.01), Decision.DIFFERENT),
         (known(0.002, 0.001, 0.003, 0.01), Decision.DIFFERENT),  # however small
         (known(0.001, -0.002, 0.004, 0.6), Decision.EQUIVALENT),
+        (known(0.001, -MARGIN, MARGIN, 0.6), Decision.EQUIVALENT),
         (known(0.001, -0.002, MARGIN + 1e-9, 0.6), Decision.OPEN),
+        (known(0.001, -MARGIN - 1e-9, 0.002, 0.6), Decision.OPEN),
         (known(0.02, -math.inf, math.inf, 1.0), Decision.OPEN),
         (known(0.02, math.nan, math.nan, math.nan), Decision.UNTESTED),
     ],

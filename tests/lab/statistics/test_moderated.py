@@ -168,6 +168,8 @@ def test_degrees_of_freedom_are_at_most_those_that_there_are_and_pairs_those_of_
     alike = Conditions(np.full(6, 4), np.linspace(0.5, 0.6, 6), np.ones(6))
     found = contrasts(alike, [[-1.0, 1.0, 0.0, 0.0, 0.0, 0.0]])
     assert (found.df[0], found.pairs[0]) == (6 * 3, 4)
+    of_one_seed = Conditions(np.array([4] * 6 + [1]), np.zeros(7), np.array([1.0] * 6 + [np.nan]))
+    assert contrasts(of_one_seed, [[-1.0, 1.0, 0, 0, 0, 0, 0]]).df[0] == 6 * 3
     uneven = Conditions(np.array([3, 6]), np.array([0.5, 0.6]), np.ones(2))
     assert contrasts(uneven, [[-1.0, 1.0]]).pairs[0] == pytest.approx(4)
 
@@ -233,3 +235,15 @@ def test_where_no_difference_fits_all_looks_the_last_one_says():
     low, high, _ = anytime_test(values, w)
     assert low[0] <= high[0]
     assert (low[0], high[0]) == (last[0][0], last[1][0])
+
+
+@pytest.mark.filterwarnings("error")
+def test_evidence_at_its_edges():
+    """With three degrees of freedom and two pairs K r is 1.2; a mean of 0 is no evidence, of any error."""
+    few = Contrasts(*(np.array([v]) for v in (0.5, 0.1, 3.0, 2.0)))
+    assert [each.item() for each in evidence(few)[:2]] == [-np.inf, np.inf]
+    found = Contrasts(np.array([0.0, 0.0, 1.0]), np.array([0.0, 0.1, 0.1]), np.full(3, 9.0), np.full(3, 4.0))
+    none, also, some = evidence(found)[2]
+    r = 1 / 1.5**2 / (4 + 1 / 1.5**2)
+    assert none == also == pytest.approx(r**0.5)
+    assert some > 100

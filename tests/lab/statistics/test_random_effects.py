@@ -38,7 +38,7 @@ def test_heterogeneity_is_that_of_cochran_and_higgins():
 
 def test_one_setting_tells_no_mean_and_nonsense_is_refused():
     found = mean_effect([0.02], [0.01])
-    assert found.mean == 0.02
+    assert (found.mean, found.tau, found.i_squared) == (0.02, 0, 0)
     assert all(math.isnan(each) for each in (found.low, found.high, found.p, found.new_low))
     assert answers({"claim": found}) == {"claim": Answer.UNDECIDED}
     for effects, errors in (([], []), ([1.0], [0.0]), ([1.0, 2.0], [1.0]), ([math.nan], [1.0])):
@@ -79,11 +79,12 @@ def test_the_four_answers():
             "not after Holm": effect(0.001, 0.03, 0.03),
             "as large as the margin": effect(-0.005, 0.005, 0.9),
             "below the margin": effect(-0.0051, 0.005, 0.9),
+            "just": effect(0.001, 0.03, 0.05 / 6),  # six tests have a larger p
         }
     )
     assert [each.value for each in found.values()] == [
         *("supported", "contradicted", "negligible", "negligible", "undecided", "undecided"),
-        *("negligible", "undecided"),
+        *("negligible", "undecided", "supported"),
     ]
 
 

@@ -38,9 +38,9 @@ def seeds_to_settle(mean: float, sd: float, n: int, *, family: int) -> int | Non
     if not (mean and sd > 0 and math.isfinite(mean) and math.isfinite(sd)):
         return None
     for total in range(n + 1, MOST + 1):  # at any time: the number depends on what was seen
-        swing = np.where(np.arange(total) % 2, 1.0, -1.0)
-        swing = (swing - swing.mean()) / swing.std(ddof=1)  # an odd number of them has a mean
-        evidence = evidence_path(mean + sd * swing)[-1]  # of the whole: it does not depend on their order
+        spread = np.arange(total)
+        differences = mean + sd * (spread - spread.mean()) / spread.std(ddof=1)
+        evidence = evidence_path(differences)[-1]  # of all; it depends on mean and deviation alone
         if is_decided(family / evidence):
             return total
     return None
